@@ -1,0 +1,7 @@
+"""PyTorch models as curvature oracles. Importing this package does not import torch."""
+
+from __future__ import annotations
+
+from invariant_sharpness_torch.entry import backend
+
+__all__ = ["backend"]

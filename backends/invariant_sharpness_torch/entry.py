@@ -1,0 +1,46 @@
+"""The entry point of the PyTorch backend: it recognizes modules by their type and loads torch only then."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from invariant_sharpness_torch.oracle import TorchOracle
+
+
+class TorchBackend:
+    """The backend for every ``torch.nn.Module``."""
+
+    name = "PyTorch"
+
+    def accepts(self, model: object, /) -> bool:
+        """Whether ``model`` is a ``torch.nn.Module``, told by the names of its base classes."""
+        return any(base.__module__ == "torch.nn.modules.module" for base in type(model).__mro__)
+
+    def oracle(self, model: nn.Module, data: Any, /, *, loss: Any, **options: Any) -> TorchOracle:
+        """The oracle of ``model``; see :func:`invariant_sharpness_torch.building.build_oracle` for the options."""
+        from invariant_sharpness_torch.building import build_oracle
+
+        return build_oracle(model, data, loss, **options)
+
+    def train_network(
+        self, x: npt.NDArray[np.float64], labels: npt.NDArray[np.int64], /, *, sizes: tuple[int, ...], seed: int
+    ) -> nn.Module:
+        """Train the ReLU network of the demonstration."""
+        from invariant_sharpness_torch.training import train_network
+
+        return train_network(x, labels, sizes=sizes, seed=seed)
+
+    def accuracy(self, model: nn.Module, x: npt.NDArray[np.float64], labels: npt.NDArray[np.int64], /) -> float:
+        """Share of the examples that ``model`` classifies as labelled."""
+        from invariant_sharpness_torch.training import accuracy
+
+        return accuracy(model, x, labels)
+
+
+backend = TorchBackend()

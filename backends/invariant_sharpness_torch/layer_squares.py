@@ -1,0 +1,190 @@
+"""How a layer turns inputs and output cotangents into squared gradients of each example."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Protocol
+
+import torch
+from torch import nn
+from torch.func import functional_call, grad, vmap
+from torch.nn import functional
+
+_ENTRIES = 2**23
+"""Per-example gradients are made for so many examples at once that they have about this many entries."""
+
+
+class Accumulator(Protocol):
+    """Adds up ``s_n (d_n)^2`` over terms, where ``d_n`` is an example's gradient in the layer's parameters."""
+
+    def add(self, signs: torch.Tensor, delta: torch.Tensor, /) -> None:
+        """Add a term: signed weights ``(n,)`` and cotangents of the layer's outputs."""
+        ...
+
+    def totals(self) -> dict[str, torch.Tensor]:
+        """The sums, by attribute of the module."""
+        ...
+
+
+LayerRule = Callable[[nn.Module, torch.Tensor, frozenset[str]], Accumulator]
+"""``(module, its inputs, wanted attributes) -> accumulator``."""
+
+
+def rule_for(module: nn.Module) -> LayerRule | None:
+    """The rule for a module; None if only the general path is right."""
+    if type(module) is nn.Linear:
+        return _linear_rule
+    if type(module) is nn.Conv2d:
+        return ConvolutionSquares
+    if type(module) is nn.Embedding:
+        return None if module.max_norm is not None or module.sparse else EmbeddingSquares
+    return LeafSquares if isinstance(module, _EXAMPLE_WISE) else None
+
+
+def _linear_rule(module: nn.Module, inputs: torch.Tensor, wanted: frozenset[str]) -> Accumulator:
+    return DenseSquares(module, inputs, wanted) if inputs.ndim == 2 else SequenceSquares(module, inputs, wanted)
+
+
+class DenseSquares:
+    r"""A linear layer on single vectors: :math:`d_n = \delta_n a_n^T`, so terms can be added before the product.
+
+    :math:`\sum_{nk} s_{nk} (\delta_{nk} a_n^T)^2 = (\sum_k s_{nk} \delta_{nk}^2)^T (a_n^2)`: one matrix product in all.
+    """
+
+    def __init__(self, _module: nn.Module, inputs: torch.Tensor, wanted: frozenset[str]) -> None:
+        self._inputs = inputs
+        self._wanted = wanted
+        self._squares: torch.Tensor | None = None
+
+    def add(self, signs: torch.Tensor, delta: torch.Tensor, /) -> None:
+        weighted = delta.square().mul_(signs[:, None])
+        self._squares = weighted if self._squares is None else self._squares.add_(weighted)
+
+    def totals(self) -> dict[str, torch.Tensor]:
+        if self._squares is None:
+            return {}
+        totals = {}
+        if "weight" in self._wanted:
+            totals["weight"] = self._squares.T @ self._inputs.square()
+        if "bias" in self._wanted:
+            totals["bias"] = self._squares.sum(dim=0)
+        return totals
+
+
+class _PositionSquares:
+    """Layers whose example gradient is a matrix product over positions, ``d_n = sum_p delta_np a_np^T``."""
+
+    def __init__(self, module: nn.Module, inputs: torch.Tensor, wanted: frozenset[str]) -> None:
+        self._module = module
+        self._inputs = inputs
+        self._wanted = wanted
+        self._totals: dict[str, torch.Tensor] = {}
+
+    def totals(self) -> dict[str, torch.Tensor]:
+        return self._totals
+
+    def _add(self, attribute: str, signs: torch.Tensor, gradients: torch.Tensor) -> None:
+        """Gradients of shape (n, ...)."""
+        flat = gradients.reshape(len(signs), -1)
+        total = (signs @ flat.square()).reshape(gradients.shape[1:])
+        held = self._totals.get(attribute)
+        self._totals[attribute] = total if held is None else held.add_(total)
+
+
+class SequenceSquares(_PositionSquares):
+    """A linear layer on sequences: the sum over positions comes before the square."""
+
+    def add(self, signs: torch.Tensor, delta: torch.Tensor, /) -> None:
+        inputs, delta = self._inputs.flatten(1, -2), delta.flatten(1, -2)
+        if "bias" in self._wanted:
+            self._add("bias", signs, delta.sum(dim=1))
+        if "weight" in self._wanted:
+            for part in _parts(len(signs), delta.shape[2] * inputs.shape[2]):
+                self._add("weight", signs[part], delta[part].mT @ inputs[part])
+
+
+class ConvolutionSquares(_PositionSquares):
+    """A two-dimensional convolution: a linear layer on the patches of each position, channel group by channel group."""
+
+    def __init__(self, module: nn.Module, inputs: torch.Tensor, wanted: frozenset[str]) -> None:
+        super().__init__(module, inputs, wanted)
+        self._patches: dict[int, torch.Tensor] = {}
+
+    def add(self, signs: torch.Tensor, delta: torch.Tensor, /) -> None:
+        assert isinstance(self._module, nn.Conv2d)
+        groups, delta = self._module.groups, delta.flatten(2)
+        if "bias" in self._wanted:
+            self._add("bias", signs, delta.sum(dim=2))
+        if "weight" in self._wanted:
+            weight = self._module.weight
+            for part in _parts(len(signs), max(weight.numel(), weight[0].numel() * groups * delta.shape[2])):
+                patches = self._patches_of(part)
+                outputs = delta[part].unflatten(1, (groups, -1))
+                self._add("weight", signs[part], (outputs @ patches.mT).reshape(-1, *weight.shape))
+
+    def _patches_of(self, part: slice) -> torch.Tensor:
+        """Input patches of some examples, of shape (n, groups, channels per group and offsets, positions)."""
+        if part.start not in self._patches:
+            module = self._module
+            assert isinstance(module, nn.Conv2d)
+            mode = "constant" if module.padding_mode == "zeros" else module.padding_mode
+            padded = functional.pad(self._inputs[part], module._reversed_padding_repeated_twice, mode=mode)
+            patches = functional.unfold(padded, module.kernel_size, module.dilation, 0, module.stride)
+            self._patches[part.start] = patches.unflatten(1, (module.groups, -1))
+        return self._patches[part.start]
+
+
+class EmbeddingSquares(_PositionSquares):
+    """An embedding: the gradients of a token's occurrences in one example are added before the square."""
+
+    def add(self, signs: torch.Tensor, delta: torch.Tensor, /) -> None:
+        assert isinstance(self._module, nn.Embedding)
+        tokens, width = self._module.weight.shape
+        examples = torch.arange(len(signs), device=signs.device).repeat_interleave(self._inputs[0].numel())
+        slots, slot_of = torch.unique(examples * tokens + self._inputs.reshape(-1), return_inverse=True)
+        gradients = delta.new_zeros(len(slots), width).index_add_(0, slot_of, delta.reshape(-1, width))
+        squares = gradients.square().mul_(signs[slots // tokens, None])
+        padding = self._module.padding_idx
+        if padding is not None:
+            squares[slots % tokens == padding] = 0
+        total = self._totals.setdefault("weight", torch.zeros_like(self._module.weight, requires_grad=False))
+        total.index_add_(0, slots % tokens, squares)
+
+
+class LeafSquares(_PositionSquares):
+    """Any other layer that treats each example by itself: its own backward pass, vectorized over the examples."""
+
+    def add(self, signs: torch.Tensor, delta: torch.Tensor, /) -> None:
+        own = dict(self._module.named_parameters(recurse=False))
+        wanted = {name: own[name].detach() for name in self._wanted}
+
+        def product(parameters: dict[str, torch.Tensor], example: torch.Tensor, part: torch.Tensor) -> torch.Tensor:
+            return (functional_call(self._module, parameters, example[None]) * part[None]).sum()
+
+        size = sum(parameter.numel() for parameter in wanted.values())
+        for part in _parts(len(signs), size):
+            gradients = vmap(grad(product), in_dims=(None, 0, 0))(wanted, self._inputs[part], delta[part])
+            for name, gradient in gradients.items():
+                self._add(name, signs[part], gradient)
+
+
+_EXAMPLE_WISE = (
+    nn.Conv1d,
+    nn.Conv3d,
+    nn.ConvTranspose1d,
+    nn.ConvTranspose2d,
+    nn.ConvTranspose3d,
+    nn.BatchNorm1d,
+    nn.BatchNorm2d,
+    nn.BatchNorm3d,
+    nn.LayerNorm,
+    nn.GroupNorm,
+    nn.RMSNorm,
+    nn.PReLU,
+)
+
+
+def _parts(examples: int, entries: int) -> Iterator[slice]:
+    """Slices of the examples, such that ``entries`` numbers for each of them stay within the bound."""
+    step = max(1, _ENTRIES // max(1, entries))
+    return (slice(start, min(start + step, examples)) for start in range(0, examples, step))

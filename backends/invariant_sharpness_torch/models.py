@@ -1,0 +1,108 @@
+"""A module as it has to be for its curvature to be defined: unwrapped, deterministic, example by example."""
+
+from __future__ import annotations
+
+import copy
+
+import torch
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.dropout import _DropoutNd
+
+from invariant_sharpness.errors import ModelError, NonFiniteError
+
+_DTYPES = {"float32": torch.float32, "float64": torch.float64}
+
+
+def unwrapped(model: nn.Module) -> nn.Module:
+    """The module inside ``torch.compile``, ``DataParallel`` and ``DistributedDataParallel``.
+
+    Compiled graphs have no second derivative, and the wrappers' hooks are not made for it.
+    """
+    while True:
+        if isinstance(model, (nn.DataParallel, nn.parallel.DistributedDataParallel)):
+            model = model.module
+        elif isinstance(inner := getattr(model, "_orig_mod", None), nn.Module):
+            model = inner
+        else:
+            return model
+
+
+def in_precision(model: nn.Module, dtype: str | None) -> nn.Module:
+    """The model itself, or for a given ``dtype`` a copy in that precision.
+
+    Raises
+    ------
+    ModelError
+        If ``dtype`` is neither ``"float32"`` nor ``"float64"``.
+    """
+    if dtype is None:
+        return model
+    if dtype not in _DTYPES:
+        msg = f'dtype={dtype!r} is not known: take "float32" or "float64"'
+        raise ModelError(msg)
+    return copy.deepcopy(model).to(_DTYPES[dtype])
+
+
+def check_modules(model: nn.Module) -> None:
+    """Raise if a module makes the loss random, or an example's output depend on the others.
+
+    Raises
+    ------
+    ModelError
+        Names the modules and says what to do.
+    """
+    moody = [f"{name!r} ({type(m).__name__})" for name, m in model.named_modules() if _is_moody(m)]
+    if moody:
+        msg = (
+            f"the model is in training mode, where {_listed(moody)} make the loss random or dependent on the "
+            f"batch: call model.eval() before measuring"
+        )
+        raise ModelError(msg)
+    batch = [repr(name) for name, m in model.named_modules() if isinstance(m, _BatchNorm) and m.running_mean is None]
+    if batch:
+        msg = (
+            f"{_listed(batch)} normalize with the statistics of the batch even in eval mode "
+            f"(track_running_stats=False): the loss of an example is not defined by itself"
+        )
+        raise ModelError(msg)
+    wrong = [repr(name) for name, m in model.named_modules() if _has_weight_norm(m)]
+    if wrong:
+        msg = (
+            f"{_listed(wrong)} use weight_norm, whose second derivative is wrong in torch. After training, fold it into "
+            f'the weight: torch.nn.utils.parametrize.remove_parametrizations(module, "weight")'
+        )
+        raise ModelError(msg)
+
+
+def check_finite_parameters(parameters: dict[str, nn.Parameter]) -> None:
+    """Raise :class:`NonFiniteError` naming the first parameter that is NaN or infinite."""
+    for name, parameter in parameters.items():
+        wrong = int((~torch.isfinite(parameter.detach())).sum())
+        if wrong:
+            msg = f"parameter {name!r} has {wrong} entries that are NaN or infinite: load a checkpoint that is finite"
+            raise NonFiniteError(msg)
+
+
+def _is_moody(module: nn.Module) -> bool:
+    """Whether the module behaves differently in training mode, and is in it."""
+    if not module.training:
+        return False
+    if isinstance(module, _DropoutNd):
+        return module.p > 0
+    if isinstance(module, (nn.RNNBase, nn.MultiheadAttention)):
+        return module.dropout > 0
+    return isinstance(module, (_BatchNorm, nn.RReLU))
+
+
+def _has_weight_norm(module: nn.Module) -> bool:
+    parametrized = any(
+        type(p).__name__ == "_WeightNorm"
+        for p in module.modules()
+        if isinstance(module, nn.utils.parametrize.ParametrizationList)
+    )
+    return parametrized or any(type(hook).__name__ == "WeightNorm" for hook in module._forward_pre_hooks.values())
+
+
+def _listed(names: list[str]) -> str:
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")

@@ -1,0 +1,51 @@
+"""The application: its commands, its version, and its exit codes."""
+
+from __future__ import annotations
+
+import sys
+from importlib.metadata import version
+from typing import Annotated
+
+import typer
+
+from invariant_sharpness.cli.demonstrating import demo
+from invariant_sharpness.cli.listing import metrics
+from invariant_sharpness.cli.measuring import measure
+
+INTERRUPTED = 130
+
+app = typer.Typer(
+    name="invariant-sharpness",
+    help="Sharpness of neural networks, measured independently of reparametrization.",
+    epilog="Exit codes: 0 all is well, 1 the measurement failed, 2 wrong usage, 130 interrupted.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command()(demo)
+app.command()(measure)
+app.command()(metrics)
+
+
+def main() -> None:
+    """Run the command line and exit with its code."""
+    try:
+        app(prog_name="invariant-sharpness")
+    except KeyboardInterrupt:
+        sys.exit(INTERRUPTED)
+
+
+def _print_version(wanted: bool) -> None:  # noqa: FBT001 - typer calls it by position
+    if wanted:
+        typer.echo(f"invariant-sharpness {version('invariant-sharpness')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _common(
+    _: Annotated[
+        bool, typer.Option("--version", help="Print the version and exit.", callback=_print_version, is_eager=True)
+    ] = False,  # noqa: FBT002
+) -> None:
+    """Options that stand in front of every command."""

@@ -1,0 +1,95 @@
+"""The command ``metrics``."""
+
+from __future__ import annotations
+
+import re
+from inspect import getdoc
+from typing import Annotated, Any
+
+import typer
+from rich.markup import escape
+from rich.table import Table
+
+from invariant_sharpness.cli.options import AsJson
+from invariant_sharpness.cli.output import console
+from invariant_sharpness.metrics import METRICS, Metric
+from invariant_sharpness.report import strongest_claim
+from invariant_sharpness.strict_json import strict_json
+
+
+def _known_name(name: str | None) -> str | None:
+    if name is not None and name not in METRICS:
+        msg = f"there is no metric {name!r}; the metrics are {', '.join(METRICS)}."
+        raise typer.BadParameter(msg)
+    return name
+
+
+def metrics(
+    name: Annotated[
+        str | None, typer.Argument(help="Show everything about this metric.", callback=_known_name, show_default=False)
+    ] = None,
+    *,
+    as_json: AsJson = False,
+) -> None:
+    """List the metrics: what they measure, what they claim to survive, what they cost."""
+    if as_json:
+        declared = [_declaration(metric) for metric in METRICS.values()]
+        typer.echo(strict_json(declared if name is None else _declaration(METRICS[name])))
+    elif name is None:
+        console().print(_table())
+    else:
+        console().print(_page(METRICS[name]))
+
+
+def _declaration(metric: Metric) -> dict[str, Any]:
+    return {
+        "name": metric.name,
+        "symbol": metric.symbol,
+        "equation": metric.equation,
+        "summary": metric.summary,
+        "needs": metric.needs,
+        "cost": metric.cost,
+        "invariances": sorted(metric.invariances),
+        "reference": metric.reference,
+        "default": metric.default,
+    }
+
+
+def _table() -> Table:
+    table = Table(show_lines=True)
+    table.add_column("metric", overflow="fold", min_width=16)
+    for heading in ("claims to survive", "what it measures", "cost", "reference"):
+        table.add_column(heading)
+    for metric in METRICS.values():
+        cells = (metric.name, strongest_claim(metric.invariances), metric.summary, metric.cost, metric.reference)
+        table.add_row(*map(escape, cells))
+    return table
+
+
+def _page(metric: Metric) -> Table:
+    """One field per row."""
+    claims = [word.replace("_", "/") for word in ("layer", "row_column", "diagonal", "linear")]
+    survived = [claim for claim in claims if claim.replace("/", "_") in metric.invariances]
+    fields = {
+        "metric": metric.name,
+        "what it measures": metric.summary,
+        "definition": _first_paragraph(metric),
+        "symbol (LaTeX)": metric.symbol,
+        "equation (LaTeX)": metric.equation,
+        "needs": metric.needs,
+        "cost": metric.cost,
+        "claims to survive": f"rescaling: {', '.join(survived)}" if survived else "no rescaling",
+        "measured by default": "yes" if metric.default else "no",
+        "reference": metric.reference,
+        "in Python": f"invariant_sharpness.{metric.name}(oracle)",
+    }
+    page = Table.grid(padding=(0, 2))
+    page.add_column(no_wrap=True, style="bold")
+    for heading, text in fields.items():
+        page.add_row(heading, escape(text))
+    return page
+
+
+def _first_paragraph(metric: Metric) -> str:
+    text = (getdoc(metric.function) or "").split("\n\n")[0]
+    return re.sub(r":math:`([^`]*)`", r"\1", " ".join(text.split()))

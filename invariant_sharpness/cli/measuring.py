@@ -1,0 +1,111 @@
+"""The command ``measure``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from invariant_sharpness.cli.failures import explained
+from invariant_sharpness.cli.options import AsJson, Seed
+from invariant_sharpness.cli.output import console, in_existing_folder, working
+from invariant_sharpness.measuring import measure as measure_oracle
+from invariant_sharpness.metrics import METRICS
+from invariant_sharpness.report import Report
+from invariant_sharpness.targets import load_oracle
+
+
+def _metric_names(text: str | None) -> str | None:
+    names = _split(text) or []
+    for name in names:
+        if name not in METRICS:
+            msg = f"there is no metric {name!r}; the metrics are {', '.join(METRICS)}."
+            raise typer.BadParameter(msg)
+    if text is not None and not names:
+        msg = f"it names no metric; the metrics are {', '.join(METRICS)}."
+        raise typer.BadParameter(msg)
+    return text
+
+
+def _picture_file(path: Path | None) -> Path | None:
+    if path is not None and path.suffix.lower() not in (".png", ".pdf", ".svg"):
+        msg = f"{str(path)!r} should end in .png, .pdf or .svg."
+        raise typer.BadParameter(msg)
+    return in_existing_folder(path)
+
+
+def measure(
+    target: Annotated[
+        str,
+        typer.Argument(
+            help="file.py:name or package.module:name. It is IMPORTED AND RUN with your rights, so only measure code "
+            "that you trust. The name is an oracle, a tuple (model, data) or (model, data, loss), or a function "
+            "without arguments that returns one of these.",
+            show_default=False,
+        ),
+    ],
+    *,
+    metrics: Annotated[
+        str | None,
+        typer.Option(
+            help="Names of metrics with commas between them.  [default: all that are not costly]",
+            callback=_metric_names,
+            metavar="A,B,...",
+        ),
+    ] = None,
+    seed: Seed = 0,
+    probes: Annotated[
+        int, typer.Option(help="Hessian-vector products for each quantity that has to be sampled.", min=4)
+    ] = 64,
+    as_json: AsJson = False,
+    csv: Annotated[
+        Path | None,
+        typer.Option(help="Also write the report to this file.", callback=in_existing_folder, dir_okay=False),
+    ] = None,
+    plot: Annotated[
+        Path | None,
+        typer.Option(
+            help="Also draw the share of each parameter group, in normalized_sharpness if it was measured, else in "
+            "the first metric that has shares. A .png, .pdf or .svg file.",
+            callback=_picture_file,
+            dir_okay=False,
+        ),
+    ] = None,
+) -> None:
+    """Measure how sharp a model is.
+
+    TARGET is imported and run, as by python. What it prints goes to stderr; stdout carries the report alone.
+    """
+    with explained(), working():
+        if plot is not None:
+            _require_matplotlib()
+        report = measure_oracle(load_oracle(target), _split(metrics), seed=seed, probes=probes)
+        if csv is not None:
+            csv.write_text(report.to_csv(), encoding="utf-8", newline="")
+        if plot is not None:
+            _draw(report, plot)
+    if as_json:
+        typer.echo(report.to_json())
+    else:
+        console().print(report.table())
+
+
+def _split(text: str | None) -> list[str] | None:
+    return None if text is None else [name.strip() for name in text.split(",") if name.strip()]
+
+
+def _require_matplotlib() -> None:
+    """If it is missing, this shall be known before the measurement."""
+    from invariant_sharpness.plotting import new_figure
+
+    new_figure(1, 1)
+
+
+def _draw(report: Report, path: Path) -> None:
+    with_shares = [name for name, estimate in report.items() if estimate.per_group]
+    preferred = [name for name in ("normalized_sharpness", *with_shares) if name in with_shares]
+    if not preferred:
+        msg = f"no bars to draw: {', '.join(report)} has no value per parameter group. Add one, such as hessian_trace."
+        raise typer.BadParameter(msg, param_hint="--plot")
+    report.plot(metric=preferred[0]).figure.savefig(path)

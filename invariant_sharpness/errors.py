@@ -1,0 +1,31 @@
+"""The errors of the library: each names the thing that is wrong and says what to do."""
+
+from __future__ import annotations
+
+
+class InvariantSharpnessError(Exception):
+    """Base class: ``except InvariantSharpnessError`` catches all that the library raises on purpose."""
+
+
+class DataError(InvariantSharpnessError, ValueError):
+    """The data cannot be measured on: empty, exhausted, changing, of a wrong shape or label."""
+
+
+class LossError(InvariantSharpnessError, ValueError):
+    """The loss is not one number per example, or it is not defined for these outputs."""
+
+
+class ModelError(InvariantSharpnessError, ValueError):
+    """The model is not a deterministic function of real parameters, or it is of an unknown kind."""
+
+
+class NonFiniteError(InvariantSharpnessError, ArithmeticError):
+    """A parameter, input, loss or derivative is NaN or infinite."""
+
+
+class MissingCapabilityError(InvariantSharpnessError, TypeError):
+    """A metric needs a derivative that this oracle cannot supply."""
+
+
+class MissingDependencyError(InvariantSharpnessError, ImportError):
+    """An optional package is not installed."""

@@ -1,0 +1,98 @@
+"""What a metric returns: a number, how wrong it may be, and how it was obtained."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any
+
+_NO_GROUPS: Mapping[str, GroupEstimate] = MappingProxyType({})
+
+
+@dataclass(frozen=True, slots=True)
+class GroupEstimate:
+    """The part of a metric that one parameter group (or one layer) contributes.
+
+    Parameters
+    ----------
+    value
+        Its share; the shares of a metric that is a sum add up to its value.
+    method
+        How it was obtained: ``"exact"``, ``"exact (columns)"`` or ``"probes"``.
+    standard_error
+        Of a sampled value.
+    note
+        What a reader should know, such as a minimum that is not attained.
+    """
+
+    value: float
+    method: str
+    standard_error: float | None = None
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """The value of a metric, with its error.
+
+    Parameters
+    ----------
+    name
+        Name of the metric.
+    value
+        Its value.
+    method
+        How it was obtained, in words.
+    standard_error
+        Of a stochastic value; None if it is exact.
+    certificate
+        Proven relative error of a value that is not stochastic: the duality gap of (17), or the relative
+        residual of an eigenvalue. None if there is only rounding.
+    converged
+        Whether every iteration reached its tolerance.
+    per_group
+        Contributions of the parameter groups, where the metric is a sum over them.
+    notes
+        Warnings, in words.
+    """
+
+    name: str
+    value: float
+    method: str
+    standard_error: float | None = None
+    certificate: float | None = None
+    converged: bool = True
+    per_group: Mapping[str, GroupEstimate] = field(default_factory=lambda: _NO_GROUPS)
+    notes: tuple[str, ...] = ()
+
+    def __float__(self) -> float:
+        return self.value
+
+    def __str__(self) -> str:
+        return f"{self.name} = {self.value:.6g} ({self.error_text()}; {self.method})"
+
+    def error_text(self) -> str:
+        """The error in a few characters, for tables."""
+        if self.standard_error is not None:
+            return f"± {self.standard_error:.2g}"
+        if self.certificate is not None:
+            bound = f"rel. ≤ {self.certificate:.0e}"
+            return bound if self.converged else f"NOT CONVERGED, {bound}"
+        return "exact"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain numbers, strings and dictionaries."""
+        return {
+            "name": self.name,
+            "value": self.value,
+            "standard_error": self.standard_error,
+            "certificate": self.certificate,
+            "converged": self.converged,
+            "method": self.method,
+            "notes": list(self.notes),
+            "per_group": {
+                name: {"value": g.value, "standard_error": g.standard_error, "method": g.method, "note": g.note}
+                for name, g in self.per_group.items()
+            },
+        }

@@ -1,0 +1,1 @@
+"""From an oracle to numbers with errors."""

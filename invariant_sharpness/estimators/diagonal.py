@@ -1,0 +1,192 @@
+"""The diagonal of the Hessian: exact where that is free, from probes elsewhere.
+
+Each group says how its part was obtained. Groups in which the network is affine (certified, see
+``exactness``) get the exact Gauss-Newton diagonal in as many backward passes as there are outputs.
+The others get the columns of the Hessian if there are few, and otherwise Rademacher probes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from invariant_sharpness import probes as random
+from invariant_sharpness.coordinates.scales import balanced, optimal
+from invariant_sharpness.estimators.exactness import curvature_defects, exact_groups
+from invariant_sharpness.progress import track
+from invariant_sharpness.protocol import CurvatureOracle, GaussNewtonDiagonalOracle, HostArrays, require, supports
+from invariant_sharpness.vector import ParameterVector
+
+HostArray = npt.NDArray[np.float64]
+Method = Literal["exact", "exact (columns)", "probes"]
+
+MOST_OUTPUTS = 1024
+"""Above this many outputs per example the exact diagonal would take as many backward passes."""
+
+_PARTS = 10
+"""Probes are averaged in this many parts, whose scatter gives the standard error."""
+
+
+@dataclass(frozen=True, slots=True)
+class GroupDiagonal:
+    """The diagonal of one group.
+
+    Parameters
+    ----------
+    values
+        In the parameter's shape, on the host.
+    method
+        ``"exact"``, ``"exact (columns)"`` or ``"probes"``.
+    defect
+        What the certificate measured: zero up to rounding where the Gauss-Newton diagonal is exact. None
+        if the oracle cannot be asked.
+    parts
+        For probes: independent means of equal numbers of probes, shape ``(parts, *shape)``.
+    """
+
+    values: HostArray
+    method: Method
+    defect: float | None = None
+    parts: HostArray | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class HessianDiagonal:
+    """The diagonal of the Hessian, group by group, with its provenance."""
+
+    groups: Mapping[str, GroupDiagonal]
+    probes: int = 0
+
+    def __getitem__(self, name: str) -> GroupDiagonal:
+        return self.groups[name]
+
+    @property
+    def arrays(self) -> dict[str, HostArray]:
+        """The diagonal of each group, on the host."""
+        return {name: group.values for name, group in self.groups.items()}
+
+    def standard_error(self, derivatives: HostArrays) -> float | None:
+        """Standard error, to first order, of a function of the diagonal with these derivatives.
+
+        None if no group in ``derivatives`` was sampled.
+        """
+        effects = [
+            np.tensordot(parts, derivative, axes=derivative.ndim)
+            for name, derivative in derivatives.items()
+            if (parts := self[name].parts) is not None
+        ]
+        if not effects:
+            return None
+        totals = np.sum(effects, axis=0)
+        return float(np.std(totals, ddof=1) / np.sqrt(len(totals)))
+
+    def method(self, names: frozenset[str]) -> str:
+        """How the named groups were obtained, in words."""
+        methods = [self[name].method for name in self.groups if name in names]
+        counts = {method: methods.count(method) for method in dict.fromkeys(methods)}
+        words = [f"{method}: {count} of {len(methods)} groups" for method, count in counts.items()]
+        if len(counts) == 1:
+            words = list(counts)
+        return ", ".join(word.replace("probes", f"{self.probes} probes") for word in words)
+
+
+def hessian_diagonal(
+    oracle: CurvatureOracle,
+    *,
+    names: frozenset[str] | None = None,
+    probes: int = 64,
+    seed: int = 0,
+) -> HessianDiagonal:
+    r"""The diagonal :math:`h_i = \partial^2 L / \partial\theta_i^2` on the named groups (default: all).
+
+    Exact groups cost at most one backward pass per output with per-example squaring, whatever the number
+    of groups. For the rest, a quarter of the probes is drawn in the coordinates of ``balanced``; they give the
+    scale ``optimal``, in which the others are drawn: :math:`\hat h = \varepsilon \circ H(s \circ \varepsilon) / s`. Both scales are
+    equivariant, so every single draw transforms as h does. Cost: ``probes`` Hessian-vector products; memory
+    for ten copies of the sampled groups.
+
+    Raises
+    ------
+    ValueError
+        If ``probes`` is less than 4, or a group is not known.
+    """
+    chosen = _checked(oracle, names, probes)
+    defects: dict[str, float | None] = dict.fromkeys(chosen)
+    groups: dict[str, GroupDiagonal] = {}
+    if supports(oracle, GaussNewtonDiagonalOracle):
+        differentiable = require(oracle, GaussNewtonDiagonalOracle, metric="hessian_diagonal")
+        measured = curvature_defects(differentiable, seed)
+        defects |= measured
+        exact = exact_groups(differentiable, measured) & chosen
+        if exact and differentiable.outputs_per_example <= MOST_OUTPUTS:
+            diagonal = oracle.to_numpy(differentiable.gauss_newton_diagonal(oracle.parameters, exact))
+            groups = {name: GroupDiagonal(diagonal[name], "exact", defects[name]) for name in exact}
+    rest = frozenset(chosen - groups.keys())
+    if rest:
+        few = _size(oracle, rest) <= probes
+        groups |= _columns(oracle, rest, defects) if few else _two_stages(oracle, rest, probes, seed, defects)
+    return HessianDiagonal({g.name: groups[g.name] for g in oracle.groups if g.name in chosen}, probes)
+
+
+def probe_means(
+    oracle: CurvatureOracle, names: frozenset[str], scale: ParameterVector, indices: range, seed: int
+) -> dict[str, HostArray]:
+    """Means of the probes with these indices, in parts, probing the named groups at once."""
+    count = min(_PARTS, len(indices))
+    sums: list[ParameterVector | None] = [None] * count
+    sizes = np.bincount(np.arange(len(indices)) % count)
+    for position, index in enumerate(track(indices, "probing the diagonal", len(indices))):
+        direction = (scale * random.signs(oracle, seed, index)).only(names)
+        product = oracle.hessian_vector_product(oracle.parameters, direction)
+        draw = direction * product / (scale * scale)
+        part = sums[position % count]
+        sums[position % count] = draw if part is None else part + draw
+    means = [oracle.to_numpy(part / float(n)) for part, n in zip(sums, sizes, strict=True) if part is not None]
+    return {name: np.stack([mean[name] for mean in means]) for name in names}
+
+
+def _two_stages(
+    oracle: CurvatureOracle, names: frozenset[str], probes: int, seed: int, defects: Mapping[str, float | None]
+) -> dict[str, GroupDiagonal]:
+    pilot = range(probes // 4)
+    remaining = probes - len(pilot)
+    equal_parts = remaining - remaining % min(_PARTS, remaining)
+    first = probe_means(oracle, names, balanced(oracle), pilot, seed)
+    scale = optimal(oracle, {name: parts.mean(axis=0) for name, parts in first.items()})
+    parts = probe_means(oracle, names, scale, range(len(pilot), len(pilot) + equal_parts), seed)
+    return {n: GroupDiagonal(parts[n].mean(axis=0), "probes", defects[n], parts[n]) for n in names}
+
+
+def _columns(
+    oracle: CurvatureOracle, names: frozenset[str], defects: Mapping[str, float | None]
+) -> dict[str, GroupDiagonal]:
+    """No more columns than probes: each diagonal entry from its own column, exactly."""
+    shapes = {g.name: g.shape for g in oracle.groups}
+    result = {name: np.zeros(shapes[name]) for name in names}
+    entries = [(name, index) for name in sorted(names) for index in np.ndindex(*shapes[name])]
+    for name, index in track(entries, "columns of the Hessian", len(entries)):
+        unit = {other: np.zeros(shape) for other, shape in shapes.items()}
+        unit[name][index] = 1.0
+        column = oracle.hessian_vector_product(oracle.parameters, oracle.from_numpy(unit))
+        result[name][index] = oracle.to_numpy(column)[name][index]
+    return {name: GroupDiagonal(result[name], "exact (columns)", defects[name]) for name in names}
+
+
+def _size(oracle: CurvatureOracle, names: frozenset[str]) -> int:
+    return sum(group.size for group in oracle.groups if group.name in names)
+
+
+def _checked(oracle: CurvatureOracle, names: frozenset[str] | None, probes: int) -> frozenset[str]:
+    if probes < 4:
+        msg = f"probes={probes}, but a sampled diagonal needs at least 4 probes: 1 for the scale, 3 for the error"
+        raise ValueError(msg)
+    known = frozenset(group.name for group in oracle.groups)
+    unknown = (names or frozenset()) - known
+    if unknown:
+        msg = f"there is no parameter group {', '.join(sorted(unknown))}; the groups are {', '.join(sorted(known))}"
+        raise ValueError(msg)
+    return known if names is None else names

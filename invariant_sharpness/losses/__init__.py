@@ -1,0 +1,33 @@
+"""Losses of network outputs, written once for every framework."""
+
+from __future__ import annotations
+
+from invariant_sharpness.errors import LossError
+from invariant_sharpness.losses.cross_entropy import CrossEntropy
+from invariant_sharpness.losses.normalized_cross_entropy import NormalizedCrossEntropy
+from invariant_sharpness.losses.protocol import OutputLoss
+from invariant_sharpness.losses.squared_error import SquaredError
+
+__all__ = ["CrossEntropy", "NormalizedCrossEntropy", "OutputLoss", "SquaredError", "named_loss"]
+
+
+def named_loss(name: str) -> OutputLoss:
+    """The loss that users ask for as ``"cross_entropy"``, ``"normalized_cross_entropy"`` or ``"mse"``.
+
+    Raises
+    ------
+    LossError
+        Lists the names there are.
+    """
+    losses: dict[str, OutputLoss] = {
+        "cross_entropy": CrossEntropy(),
+        "normalized_cross_entropy": NormalizedCrossEntropy(),
+        "mse": SquaredError(),
+    }
+    if name not in losses:
+        msg = (
+            f"loss={name!r} is not known: take one of {', '.join(map(repr, losses))}, or a callable "
+            f"(outputs, targets) -> one loss per example"
+        )
+        raise LossError(msg)
+    return losses[name]

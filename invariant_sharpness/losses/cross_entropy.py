@@ -1,0 +1,66 @@
+"""Softmax cross-entropy."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from invariant_sharpness.losses.labels import check_labels, label_weights, one_hot
+
+Array = Any
+
+
+@dataclass(frozen=True, slots=True)
+class CrossEntropy:
+    r"""Softmax cross-entropy :math:`\ell = \ln \sum_k e^{z_k} - z_y`.
+
+    Output Hessian :math:`\Lambda = \operatorname{diag}(p) - p p^T \succeq 0` with
+    :math:`p = \operatorname{softmax}(z)`. Not invariant to the scale of the outputs; invariant to
+    a shift of all of them.
+
+    Parameters
+    ----------
+    class_weights
+        One weight per class: the mean over the data is weighted by that of the label.
+    ignore_index
+        Rows with this label do not count.
+    """
+
+    class_weights: tuple[float, ...] | None = None
+    ignore_index: int = -100
+    name = "cross_entropy"
+
+    def check(self, xp: Any, outputs: Array, targets: Array, /) -> None:
+        check_labels(xp, outputs, targets, self.ignore_index)
+
+    def weights(self, xp: Any, outputs: Array, targets: Array, /) -> Array:
+        return label_weights(xp, outputs, targets, self.class_weights)
+
+    def values(self, xp: Any, outputs: Array, targets: Array, /) -> Array:
+        shifted = outputs - xp.max(outputs, axis=1, keepdims=True)
+        log_normalizer = xp.log(xp.sum(xp.exp(shifted), axis=1))
+        return log_normalizer - xp.sum(shifted * one_hot(xp, outputs, targets), axis=1)
+
+    def gradient(self, xp: Any, outputs: Array, targets: Array, /) -> Array:
+        return softmax(xp, outputs) - one_hot(xp, outputs, targets)
+
+    def hessian(self, xp: Any, outputs: Array, targets: Array, /) -> Array:
+        p = softmax(xp, outputs)
+        return _diagonal(xp, p) - p[:, :, None] * p[:, None, :]
+
+    def hessian_factors(self, xp: Any, outputs: Array, targets: Array, /) -> tuple[Array, Array]:
+        """No eigendecomposition: ``diag(sqrt p) - p sqrt(p)^T`` is a square root."""
+        p = softmax(xp, outputs)
+        root = xp.sqrt(p)
+        return xp.ones_like(p), _diagonal(xp, root) - p[:, :, None] * root[:, None, :]
+
+
+def softmax(xp: Any, outputs: Array) -> Array:
+    """Class probabilities, row by row."""
+    exponentials = xp.exp(outputs - xp.max(outputs, axis=1, keepdims=True))
+    return exponentials / xp.sum(exponentials, axis=1, keepdims=True)
+
+
+def _diagonal(xp: Any, rows: Array) -> Array:
+    """The diagonal matrix of each row: (n, K) to (n, K, K)."""
+    return rows[:, :, None] * xp.eye(rows.shape[1], dtype=rows.dtype, device=rows.device)

@@ -1,0 +1,100 @@
+"""Normalized softmax cross-entropy, equations (20)-(22) of Tsuzuku, Sato and Sugiyama (2019)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from invariant_sharpness.errors import LossError
+from invariant_sharpness.losses.cross_entropy import CrossEntropy, softmax
+from invariant_sharpness.losses.labels import one_hot
+
+Array = Any
+
+
+@dataclass(frozen=True, slots=True)
+class NormalizedCrossEntropy:
+    r"""Cross-entropy of outputs divided by their own standard deviation.
+
+    .. math::
+        \ell = -\ln \operatorname{softmax}(f')_y, \qquad
+        f' = f / s, \quad s^2 = \tfrac1K \sum_i (f_i - \mu)^2, \quad \mu = \tfrac1K \sum_i f_i
+
+    Invariant to :math:`f \to c f + a 1` with any :math:`c > 0` and :math:`a`, each of which may differ from
+    example to example. The mean is not subtracted in (22), which softmax does not see. The loss
+    is homogeneous of degree 0, so its output Hessian is indefinite wherever the gradient is not zero.
+
+    With K = 2 outputs :math:`f'` is :math:`(1, -1)` up to order: the loss is piecewise constant and
+    every curvature is zero, so it is refused. It is undefined where all outputs are equal.
+
+    Parameters
+    ----------
+    class_weights, ignore_index
+        As in :class:`CrossEntropy`.
+    """
+
+    class_weights: tuple[float, ...] | None = None
+    ignore_index: int = -100
+    name = "normalized_cross_entropy"
+
+    def check(self, xp: Any, outputs: Array, targets: Array, /) -> None:
+        CrossEntropy(self.class_weights, self.ignore_index).check(xp, outputs, targets)
+        if outputs.shape[1] < 3:
+            msg = (
+                f"normalized_cross_entropy is piecewise constant with K = {outputs.shape[1]} outputs, so every "
+                f'curvature is zero: use "cross_entropy", or a network with at least 3 outputs'
+            )
+            raise LossError(msg)
+        spread = xp.max(outputs, axis=1) - xp.min(outputs, axis=1)
+        if bool(xp.any(spread == 0)):
+            row = int(xp.argmax(xp.astype(spread == 0, xp.int32)))
+            msg = (
+                f"normalized_cross_entropy divides by the standard deviation of the outputs, and all outputs "
+                f'of example {row} in the batch are equal: use "cross_entropy", or leave this example out'
+            )
+            raise LossError(msg)
+
+    def weights(self, xp: Any, outputs: Array, targets: Array, /) -> Array:
+        return CrossEntropy(self.class_weights, self.ignore_index).weights(xp, outputs, targets)
+
+    def values(self, xp: Any, outputs: Array, targets: Array, /) -> Array:
+        u, _ = _standardize(xp, outputs)
+        return CrossEntropy().values(xp, u, targets)
+
+    def gradient(self, xp: Any, outputs: Array, targets: Array, /) -> Array:
+        r""":math:`\tfrac1s A (p - e_y)`, with :math:`A = I - \tfrac1K 11^T - \tfrac1K u u^T`."""
+        u, s = _standardize(xp, outputs)
+        q = softmax(xp, u) - one_hot(xp, outputs, targets)
+        return _project(xp, u, q) / s
+
+    def hessian(self, xp: Any, outputs: Array, targets: Array, /) -> Array:
+        r""":math:`\tfrac1{s^2} [A S A - \tfrac1K (u^T q) A - \tfrac1K (u g^T + g u^T)]`.
+
+        Here :math:`S = \operatorname{diag}(p) - p p^T`, :math:`q = p - e_y` and :math:`g = A q`.
+        """
+        u, s = _standardize(xp, outputs)
+        classes = outputs.shape[1]
+        q = softmax(xp, u) - one_hot(xp, outputs, targets)
+        g = _project(xp, u, q)
+        projector = xp.eye(classes, dtype=u.dtype, device=u.device) - (1 + u[:, :, None] * u[:, None, :]) / classes
+        curvature = projector @ CrossEntropy().hessian(xp, u, targets) @ projector
+        along = xp.sum(u * q, axis=1)[:, None, None] * projector
+        mixed = u[:, :, None] * g[:, None, :]
+        return (curvature - (along + mixed + xp.matrix_transpose(mixed)) / classes) / s[:, :, None] ** 2
+
+    def hessian_factors(self, xp: Any, outputs: Array, targets: Array, /) -> tuple[Array, Array]:
+        """Eigenvalues, of both signs, and eigenvectors."""
+        eigenvalues, eigenvectors = xp.linalg.eigh(self.hessian(xp, outputs, targets))
+        return eigenvalues, eigenvectors
+
+
+def _standardize(xp: Any, outputs: Array) -> tuple[Array, Array]:
+    """Outputs with mean 0 and population variance 1, and the standard deviation."""
+    centered = outputs - xp.mean(outputs, axis=1, keepdims=True)
+    s = xp.sqrt(xp.mean(centered * centered, axis=1, keepdims=True))
+    return centered / s, s
+
+
+def _project(xp: Any, u: Array, q: Array) -> Array:
+    """Remove from ``q`` its parts along 1 and along ``u``; ``|u|^2 = K``."""
+    return q - xp.mean(q, axis=1, keepdims=True) - u * xp.mean(u * q, axis=1, keepdims=True)

@@ -1,0 +1,49 @@
+"""What a loss is: one number per row of outputs, with two derivatives in the outputs."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol, runtime_checkable
+
+Array = Any
+
+
+@runtime_checkable
+class OutputLoss(Protocol):
+    """A loss of network outputs ``z`` of shape ``(n, K)``, row by row.
+
+    ``values`` is written in array API functions alone, so that a framework can differentiate it;
+    the derivatives are closed forms. The mean loss over the data is
+    ``sum(weights * values) / sum(weights)``.
+    """
+
+    @property
+    def name(self) -> str:
+        """The name under which users ask for the loss."""
+        ...
+
+    def check(self, xp: Any, outputs: Array, targets: Array, /) -> None:
+        """Raise an error that names what is wrong with these outputs or targets."""
+        ...
+
+    def weights(self, xp: Any, outputs: Array, targets: Array, /) -> Array:
+        """Weight of each row in the mean; zero for a row that is ignored. Shape ``(n,)``."""
+        ...
+
+    def values(self, xp: Any, outputs: Array, targets: Array, /) -> Array:
+        """Loss of each row. Shape ``(n,)``."""
+        ...
+
+    def gradient(self, xp: Any, outputs: Array, targets: Array, /) -> Array:
+        """Gradient in the outputs. Shape ``(n, K)``."""
+        ...
+
+    def hessian(self, xp: Any, outputs: Array, targets: Array, /) -> Array:
+        r"""Hessian in the outputs, :math:`\Lambda_n`. Shape ``(n, K, K)``."""
+        ...
+
+    def hessian_factors(self, xp: Any, outputs: Array, targets: Array, /) -> tuple[Array, Array]:
+        r"""Signed weights ``s`` of shape ``(n, R)`` and vectors ``v`` of shape ``(n, K, R)``.
+
+        They satisfy :math:`\Lambda_n = \sum_r s_{nr} v_{nr} v_{nr}^T`.
+        """
+        ...

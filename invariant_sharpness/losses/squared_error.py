@@ -1,0 +1,47 @@
+"""Squared error."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from invariant_sharpness.errors import DataError
+
+Array = Any
+
+
+@dataclass(frozen=True, slots=True)
+class SquaredError:
+    r"""Mean squared error over the outputs, :math:`\ell = \tfrac1K \sum_k (z_k - t_k)^2`.
+
+    The factor is that of ``torch.nn.MSELoss`` and Keras' ``"mse"``, without one half:
+    output Hessian :math:`\Lambda = \tfrac2K I`.
+    """
+
+    name = "mse"
+
+    def check(self, xp: Any, outputs: Array, targets: Array, /) -> None:
+        if tuple(outputs.shape) != tuple(targets.shape):
+            msg = (
+                f"outputs have shape {tuple(outputs.shape)} and targets {tuple(targets.shape)}: "
+                f"squared error needs equal shapes"
+            )
+            raise DataError(msg)
+
+    def weights(self, xp: Any, outputs: Array, targets: Array, /) -> Array:
+        return xp.ones_like(outputs[:, 0])
+
+    def values(self, xp: Any, outputs: Array, targets: Array, /) -> Array:
+        return xp.mean((outputs - targets) ** 2, axis=1)
+
+    def gradient(self, xp: Any, outputs: Array, targets: Array, /) -> Array:
+        return (outputs - targets) * (2 / outputs.shape[1])
+
+    def hessian(self, xp: Any, outputs: Array, targets: Array, /) -> Array:
+        factors, vectors = self.hessian_factors(xp, outputs, targets)
+        return vectors * factors[:, None, :]
+
+    def hessian_factors(self, xp: Any, outputs: Array, targets: Array, /) -> tuple[Array, Array]:
+        """The unit vectors, each with weight ``2 / K``."""
+        identity = xp.eye(outputs.shape[1], dtype=outputs.dtype, device=outputs.device)
+        return xp.ones_like(outputs) * (2 / outputs.shape[1]), xp.ones_like(outputs)[:, :, None] * identity

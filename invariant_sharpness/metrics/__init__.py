@@ -1,0 +1,38 @@
+"""The metrics, each a plain function ``oracle -> Estimate``, and their declarations in ``METRICS``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from invariant_sharpness.metrics.declaration import Metric
+from invariant_sharpness.metrics.fisher_rao import FISHER_RAO, fisher_rao_norm
+from invariant_sharpness.metrics.hessian_norms import (
+    HESSIAN_NORMS,
+    hessian_frobenius_norm,
+    hessian_spectral_norm,
+    hessian_trace,
+)
+from invariant_sharpness.metrics.matrix_normalized import MATRIX_NORMALIZED, matrix_normalized_sharpness
+from invariant_sharpness.metrics.normalized import NORMALIZED, normalized_sharpness
+from invariant_sharpness.metrics.parameter_normalized import PARAMETER_NORMALIZED, parameter_normalized_sharpness
+
+__all__ = [
+    "METRICS",
+    "Metric",
+    "fisher_rao_norm",
+    "hessian_frobenius_norm",
+    "hessian_spectral_norm",
+    "hessian_trace",
+    "matrix_normalized_sharpness",
+    "normalized_sharpness",
+    "parameter_normalized_sharpness",
+]
+
+METRICS: Mapping[str, Metric] = MappingProxyType(
+    {
+        metric.name: metric
+        for metric in (*HESSIAN_NORMS, MATRIX_NORMALIZED, PARAMETER_NORMALIZED, NORMALIZED, FISHER_RAO)
+    }
+)
+"""Every metric of the library by name."""

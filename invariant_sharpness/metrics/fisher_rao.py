@@ -1,0 +1,58 @@
+"""The Fisher-Rao norm: the full form of Liang et al. (2019), and the diagonal form (25) of Tsuzuku et al. (2019)."""
+
+from __future__ import annotations
+
+from math import fsum
+from typing import Literal
+
+from invariant_sharpness.estimate import Estimate, GroupEstimate
+from invariant_sharpness.metrics.declaration import Metric
+from invariant_sharpness.protocol import CurvatureOracle, ExampleGradientOracle, require
+
+
+def fisher_rao_norm(oracle: CurvatureOracle, *, form: Literal["diagonal", "full"] = "diagonal") -> Estimate:
+    r"""Fisher-Rao norm of the parameters, with the empirical Fisher matrix :math:`F = E_n[\nabla\ell_n \nabla\ell_n^T]`.
+
+    ``form="diagonal"``: :math:`\sum_i \theta_i^2\, E_n[(\partial_i \ell_n)^2]`, equation (25). Invariant to every
+    diagonal rescaling that leaves the function alone. Cost: one gradient, with per-example squares.
+
+    ``form="full"``: :math:`\theta^T F \theta = E_n[(\theta \cdot \nabla\ell_n)^2]`, the (squared) norm of Liang et al. Invariant to every
+    linear map that leaves the function alone, and to splitting a unit into two, which doubles or halves the diagonal
+    form. Cost: three gradients.
+
+    Both take all parameters, biases too, and the labels of the data.
+
+    Raises
+    ------
+    MissingCapabilityError
+        If the oracle cannot tell the examples apart.
+    """
+    examples = require(oracle, ExampleGradientOracle, metric="fisher_rao_norm")
+    parameters = oracle.parameters
+    if form == "full":
+        value = examples.directional_second_moment(parameters, parameters)
+        return Estimate("fisher_rao_norm", value, "exact (full form)")
+    if form != "diagonal":
+        msg = f'form={form!r} is not known: take "diagonal" or "full"'
+        raise ValueError(msg)
+    moments = parameters * parameters * examples.gradient_second_moment(parameters)
+    shares = {g.name: float(oracle.xp.sum(moments[g.name])) for g in oracle.groups}
+    return Estimate(
+        name="fisher_rao_norm",
+        value=fsum(shares.values()),
+        method="exact",
+        per_group={name: GroupEstimate(value, "exact") for name, value in shares.items()},
+    )
+
+
+FISHER_RAO = Metric(
+    name="fisher_rao_norm",
+    function=fisher_rao_norm,
+    symbol=r"\|\theta\|_{\mathrm{fr}}^2",
+    equation=r"\sum_i \theta_i^2\, E_n\bigl[(\partial_i \ell_n)^2\bigr]",
+    summary="Squared gradients of the examples, scaled by the parameters.",
+    needs="per-example gradients",
+    cost="one gradient with per-example squares",
+    invariances=frozenset({"layer", "row_column", "diagonal"}),
+    reference="Tsuzuku, Sato and Sugiyama (2019), (25); Liang, Poggio, Rakhlin and Stokes (2019)",
+)

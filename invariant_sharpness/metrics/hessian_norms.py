@@ -1,0 +1,148 @@
+"""Raw measures of the Hessian: trace, spectral norm and Frobenius norm.
+
+They obey a law under a rescaling of the parameters by D: the Hessian becomes
+:math:`D^{-1} H D^{-1}`. None of them is invariant.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from invariant_sharpness.estimate import Estimate, GroupEstimate
+from invariant_sharpness.estimators.diagonal import HessianDiagonal, hessian_diagonal
+from invariant_sharpness.estimators.lanczos import largest_magnitude_eigenvalue
+from invariant_sharpness.estimators.moments import column_squared_norms, squared_norm_samples, trace_samples
+from invariant_sharpness.metrics.declaration import Metric
+from invariant_sharpness.protocol import CurvatureOracle
+
+
+def hessian_trace(
+    oracle: CurvatureOracle, *, probes: int = 64, seed: int = 0, diagonal: HessianDiagonal | None = None
+) -> Estimate:
+    r"""Trace of the Hessian, :math:`\operatorname{tr} H = \sum_i \partial^2 L / \partial\theta_i^2`.
+
+    All parameters count, biases too. Groups whose diagonal is exact contribute their sum; for the others
+    the trace is estimated by Hutchinson's method in raw coordinates.
+
+    Transformation law: :math:`\operatorname{tr}' = \sum_k \alpha_k^{-2} \operatorname{tr} H_{kk}` if block k is
+    multiplied by :math:`\alpha_k`. Invariant to nothing but permutations.
+
+    Cost: at most one backward pass per output, and ``probes`` products if a group is not exact.
+    Source: Tsuzuku et al. (2019), (5), which drops a factor: the expected rise of the loss under
+    unit Gaussian noise is half the trace. Hutchinson (1989).
+    """
+    if diagonal is None:
+        diagonal = hessian_diagonal(oracle, probes=probes, seed=seed)
+    sampled = frozenset(name for name, group in diagonal.groups.items() if group.method == "probes")
+    draws = trace_samples(oracle, sampled, probes, seed) if sampled else {}
+    shares = {name: _share(float(g.values.sum()), g.method, draws.get(name)) for name, g in diagonal.groups.items()}
+    total = np.sum(list(draws.values()), axis=0) if draws else None
+    return Estimate(
+        name="hessian_trace",
+        value=float(np.sum([share.value for share in shares.values()])),
+        method=diagonal.method(frozenset(diagonal.groups)),
+        standard_error=None if total is None else _standard_error(total),
+        per_group=shares,
+    )
+
+
+def hessian_spectral_norm(
+    oracle: CurvatureOracle, *, tolerance: float = 1e-6, steps: int = 200, seed: int = 0
+) -> Estimate:
+    r"""Spectral norm of the Hessian, :math:`\|H\|_2 = \max_i |\lambda_i|`.
+
+    Lanczos' method with full reorthogonalization. ``certificate`` is the residual relative to the value: an
+    eigenvalue lies that close. It is not proven to be the extreme one, as with every Krylov method.
+
+    Not invariant: Dinh et al. (2017) make it as large as they like without changing the function.
+    Cost: one Hessian-vector product and one vector of memory per step, at most ``steps``.
+    Source: Yao et al. (2018); Lanczos (1950).
+
+    Parameters
+    ----------
+    tolerance
+        Stop when the residual is at most ``tolerance`` times the value. In single precision rounding
+        sets a floor near 1e-6.
+    """
+    result = largest_magnitude_eigenvalue(oracle, tolerance=tolerance, steps=steps, seed=seed)
+    magnitude = abs(result.value)
+    return Estimate(
+        name="hessian_spectral_norm",
+        value=magnitude,
+        method=f"Lanczos, {result.steps} steps",
+        certificate=result.residual / magnitude if magnitude > 0 else 0.0,
+        converged=result.converged,
+    )
+
+
+def hessian_frobenius_norm(oracle: CurvatureOracle, *, probes: int = 64, seed: int = 0) -> Estimate:
+    r"""Frobenius norm of the Hessian, :math:`\|H\|_F = (\sum_i \lambda_i^2)^{1/2}`.
+
+    The root of the mean of :math:`\|H u\|^2` over random signs ``u``, with the standard error to first order; from
+    all columns, exactly, if there are no more parameters than ``probes``. Not invariant.
+    Cost: ``probes`` Hessian-vector products. Source: Dinh et al. (2017), in their proof; Hutchinson (1989).
+
+    Raises
+    ------
+    ValueError
+        If ``probes`` is less than 2.
+    """
+    if probes < 2:
+        msg = f"probes={probes}, but a sampled norm needs at least 2 probes to know its error"
+        raise ValueError(msg)
+    size = sum(group.size for group in oracle.groups)
+    if size <= probes:
+        exact = float(np.sqrt(column_squared_norms(oracle).sum()))
+        return Estimate("hessian_frobenius_norm", exact, "exact (columns)")
+    squares = squared_norm_samples(oracle, probes, seed)
+    value = float(np.sqrt(squares.mean()))
+    error = _standard_error(squares) / (2 * value) if value > 0 else 0.0
+    return Estimate("hessian_frobenius_norm", value, f"{probes} probes", standard_error=error)
+
+
+def _share(exact: float, method: str, draws: np.ndarray | None) -> GroupEstimate:
+    if draws is None:
+        return GroupEstimate(exact, method)
+    return GroupEstimate(float(draws.mean()), method, _standard_error(draws))
+
+
+def _standard_error(draws: np.ndarray) -> float:
+    return float(np.std(draws, ddof=1) / np.sqrt(len(draws)))
+
+
+HESSIAN_NORMS = (
+    Metric(
+        name="hessian_trace",
+        function=hessian_trace,
+        symbol=r"\operatorname{tr} H",
+        equation=r"\sum_i \frac{\partial^2 L}{\partial\theta_i^2}",
+        summary="Trace of the Hessian of the mean loss.",
+        needs="Hessian diagonal",
+        cost="one backward pass per output where exact, else 64 products",
+        invariances=frozenset(),
+        reference="Tsuzuku, Sato and Sugiyama (2019), (5)",
+    ),
+    Metric(
+        name="hessian_spectral_norm",
+        function=hessian_spectral_norm,
+        symbol=r"\|H\|_2",
+        equation=r"\max_i |\lambda_i(H)|",
+        summary="Largest curvature in any direction.",
+        needs="Hessian-vector products",
+        cost="one product per Lanczos step",
+        invariances=frozenset(),
+        reference="Yao, Gholami, Lei, Keutzer and Mahoney (2018)",
+    ),
+    Metric(
+        name="hessian_frobenius_norm",
+        function=hessian_frobenius_norm,
+        symbol=r"\|H\|_F",
+        equation=r"\Bigl(\sum_i \lambda_i(H)^2\Bigr)^{1/2}",
+        summary="Root of the sum of the squared eigenvalues of the Hessian.",
+        needs="Hessian-vector products",
+        cost="64 products",
+        invariances=frozenset(),
+        reference="Dinh, Pascanu, Bengio and Bengio (2017)",
+        default=False,
+    ),
+)

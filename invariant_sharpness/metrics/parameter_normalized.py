@@ -1,0 +1,84 @@
+"""Parameter-normalized sharpness: one scale per parameter (Kingma et al. 2015; Tsuzuku et al. 2019, section 7.2)."""
+
+from __future__ import annotations
+
+from math import fsum, sqrt
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from invariant_sharpness.estimate import Estimate, GroupEstimate
+from invariant_sharpness.estimators.diagonal import HessianDiagonal, hessian_diagonal
+from invariant_sharpness.metrics.declaration import Metric
+from invariant_sharpness.protocol import CurvatureOracle
+
+HostArray = npt.NDArray[np.float64]
+
+
+def parameter_normalized_sharpness(
+    oracle: CurvatureOracle,
+    *,
+    biases: Literal["exclude", "parameterwise"] = "exclude",
+    lam: float = 0.5,
+    probes: int = 64,
+    seed: int = 0,
+    diagonal: HessianDiagonal | None = None,
+) -> Estimate:
+    r"""Parameter-normalized sharpness, :math:`\sqrt{2/\lambda} \sum_i |\theta_i| \sqrt{h_i}`, with :math:`h_i = \partial^2 L/\partial\theta_i^2` clipped at 0.
+
+    The minimum over one variance per parameter, :math:`\sum_i \min_v h_i v + \theta_i^2 / (2 \lambda v)`. At :math:`\lambda = \tfrac12` it is
+    :math:`\sum_i 2 |\theta_i| \sqrt{h_i}`, a lower bound of (17). The paper's objection to it: its
+    constant grows with the number of parameters.
+
+    Invariant to every diagonal rescaling that leaves the function alone.
+    Cost: that of the Hessian diagonal.
+
+    Parameters
+    ----------
+    biases
+        ``"exclude"``: weights alone. ``"parameterwise"``: all parameters.
+    lam
+        :math:`\lambda` of the PAC-Bayes bound.
+    """
+    counted = frozenset(g.name for g in oracle.groups if g.is_weight or biases == "parameterwise")
+    if diagonal is None:
+        diagonal = hessian_diagonal(oracle, names=counted, probes=probes, seed=seed)
+    weights = oracle.to_numpy(oracle.parameters)
+    factor = sqrt(2 / lam)
+    shares = {n: parameterwise(weights[n], diagonal[n].values, factor) for n in counted}
+    derivatives = {n: derivative for n, (_, derivative) in shares.items()}
+    return Estimate(
+        name="parameter_normalized_sharpness",
+        value=fsum(value for value, _ in shares.values()),
+        method=diagonal.method(counted),
+        standard_error=diagonal.standard_error(derivatives),
+        per_group={
+            g.name: GroupEstimate(
+                shares[g.name][0], diagonal[g.name].method, diagonal.standard_error({g.name: derivatives[g.name]})
+            )
+            for g in oracle.groups
+            if g.name in counted
+        },
+    )
+
+
+def parameterwise(weights: HostArray, curvature: HostArray, factor: float) -> tuple[float, HostArray]:
+    r"""The sum of ``factor * abs(w) * sqrt(h)`` and its derivative in h (zero where h is not positive)."""
+    roots = np.sqrt(np.clip(curvature, 0, None))
+    terms = factor * np.abs(weights) * roots
+    derivative = np.divide(factor * np.abs(weights), 2 * roots, out=np.zeros_like(terms), where=roots > 0)
+    return float(terms.sum()), derivative
+
+
+PARAMETER_NORMALIZED = Metric(
+    name="parameter_normalized_sharpness",
+    function=parameter_normalized_sharpness,
+    symbol=r"S_{\mathrm{parameter}}",
+    equation=r"\sqrt{2/\lambda}\, \sum_i |\theta_i| \sqrt{\frac{\partial^2 L}{\partial\theta_i^2}}",
+    summary="Curvature of each parameter, scaled by the parameter itself.",
+    needs="Hessian diagonal of the weights",
+    cost="one backward pass per output where exact, else 64 products",
+    invariances=frozenset({"layer", "row_column", "diagonal"}),
+    reference="Kingma, Salimans and Welling (2015); Tsuzuku, Sato and Sugiyama (2019), section 7.2",
+)

@@ -1,0 +1,84 @@
+"""Random vectors that are the same on every framework, device and layout.
+
+They come from the raw bits of the counter-based generator Philox, keyed by (seed, stream), counted
+by probe: nothing depends on batch size, on what was drawn before, or on a global random state.
+A kernel is drawn in the order (outputs, inputs, kernel positions) and then turned into its own
+layout, and weights and biases are counted separately, so that frameworks which store or order the
+same layer differently receive the same numbers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from invariant_sharpness.protocol import CurvatureOracle, ParameterGroup
+from invariant_sharpness.vector import ParameterVector
+
+Bits = npt.NDArray[np.uint64]
+Values = npt.NDArray[np.float64]
+
+
+def signs(oracle: CurvatureOracle, seed: int, index: int) -> ParameterVector:
+    """Rademacher vector number ``index``: independent entries, each -1 or 1 with equal chance.
+
+    ``E[u u^T] = I``, and ``Var(u^T H u) = 2 * sum_{i != j} H_ij^2``, the least of all such vectors.
+    """
+    return _draw(oracle, seed, index, _signs)
+
+
+def uniform(oracle: CurvatureOracle, seed: int, index: int) -> ParameterVector:
+    """Vector number ``index`` of independent entries, uniform on [-1, 1)."""
+    return _draw(oracle, seed, index, _uniform)
+
+
+def random_bits(seed: int, stream: int, index: int, count: int) -> Bits:
+    """``count`` words of 64 random bits: the Philox stream (seed, stream) at position ``index``."""
+    if not 0 <= seed < 2**63:
+        msg = f"seed={seed}, but a seed is an integer from 0 to 2**63 - 1"
+        raise ValueError(msg)
+    generator = np.random.Philox(
+        key=np.array([seed, stream], dtype=np.uint64), counter=np.array([0, 0, index, 0], dtype=np.uint64)
+    )
+    return generator.random_raw(count)
+
+
+def _draw(
+    oracle: CurvatureOracle, seed: int, index: int, draw: Callable[[int, int, int, int], Values]
+) -> ParameterVector:
+    streams = _streams(oracle.groups)
+    arrays = {
+        group.name: _to_layout(group, draw(seed, stream, index, group.size))
+        for group, stream in zip(oracle.groups, streams, strict=True)
+    }
+    return oracle.from_numpy(arrays)
+
+
+def _signs(seed: int, stream: int, index: int, size: int) -> Values:
+    words = random_bits(seed, stream, index, -(-size // 64))
+    bits = np.unpackbits(words.astype("<u8").view(np.uint8), count=size, bitorder="little")
+    return 2 * bits.astype(np.float64) - 1
+
+
+def _uniform(seed: int, stream: int, index: int, size: int) -> Values:
+    words = random_bits(seed, stream, index, size)
+    return (words >> np.uint64(11)).astype(np.float64) * 2.0**-52 - 1
+
+
+def _streams(groups: Sequence[ParameterGroup]) -> list[int]:
+    """Even numbers for the weights in their order, odd ones for all other groups in theirs."""
+    counters = {True: 0, False: 1}
+    streams = []
+    for group in groups:
+        streams.append(counters[group.is_weight])
+        counters[group.is_weight] += 2
+    return streams
+
+
+def _to_layout(group: ParameterGroup, values: Values) -> Values:
+    """Values drawn as (outputs, inputs, kernel positions), in the layout of the parameter."""
+    order = (*group.output_axes, *group.input_axes, *group.kernel_axes)
+    canonical = values.reshape([group.shape[axis] for axis in order])
+    return np.ascontiguousarray(np.transpose(canonical, np.argsort(order)))

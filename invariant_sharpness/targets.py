@@ -1,0 +1,165 @@
+"""Targets of the command line, ``file.py:name`` or ``package.module:name``: imported, run, and made into an oracle."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Mapping
+from importlib.util import module_from_spec, spec_from_file_location
+from inspect import signature
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from invariant_sharpness.errors import InvariantSharpnessError
+from invariant_sharpness.protocol import CurvatureOracle
+from invariant_sharpness.registry import backends, oracle
+
+_FORMS = (
+    "an oracle, a tuple (model, data) or (model, data, loss), or a function without arguments that returns one of these"
+)
+
+
+class TargetError(InvariantSharpnessError, ValueError):
+    """A target is not written as it should be, is not there, or is not something that can be measured."""
+
+
+def load_oracle(target: str) -> CurvatureOracle:
+    """Import and run ``target``, and return the oracle that it stands for.
+
+    The module is executed, with the rights of whoever calls. The folder of the file (for a module: the
+    current folder) can be imported from, as if the file were run by ``python``.
+
+    Parameters
+    ----------
+    target
+        ``"file.py:name"`` or ``"package.module:name"``. The name is an oracle, a tuple ``(model, data)`` or
+        ``(model, data, loss)``, or a function without arguments that returns one of these.
+
+    Raises
+    ------
+    TargetError
+        If there is no such file, module or name, or what it names cannot be measured.
+    """
+    place, colon, name = target.rpartition(":")
+    if not (colon and place and name):
+        msg = f"{target!r} names no oracle: write file.py:name or package.module:name"
+        raise TargetError(msg)
+    module = _import_file(Path(place)) if place.endswith(".py") else _import_module(place)
+    return _to_oracle(_named(module, name, place), target)
+
+
+def _import_file(path: Path) -> ModuleType:
+    if not path.is_file():
+        msg = f"there is no file {str(path)!r} in {Path.cwd()}"
+        raise TargetError(msg)
+    _import_from(path.resolve().parent)
+    # A file called json.py must not take the place of the module that others have imported already.
+    name = path.stem if path.stem not in sys.modules else f"target_{path.stem}"
+    spec = spec_from_file_location(name, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = sys.modules[name] = module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def _import_module(name: str) -> ModuleType:
+    _import_from(Path.cwd())
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        # A module that the target's own code fails to import is the user's error, and keeps its traceback.
+        if error.name is None or not f"{name}.".startswith(f"{error.name}."):
+            raise
+        msg = f"there is no module {error.name!r}: write package.module:name, or the path of a file, file.py:name"
+        raise TargetError(msg) from error
+
+
+def _import_from(folder: Path) -> None:
+    if str(folder) not in sys.path:
+        sys.path.insert(0, str(folder))
+
+
+def _named(module: ModuleType, name: str, place: str) -> Any:
+    names = vars(module)
+    if name in names:
+        return names[name]
+    candidates = _candidates(names, module.__name__)
+    advice = f"it has {', '.join(candidates)}" if candidates else f"and nothing in it is {_FORMS}"
+    msg = f"there is no {name!r} in {place}; {advice}"
+    raise TargetError(msg)
+
+
+def _candidates(names: Mapping[str, Any], module: str) -> list[str]:
+    """The names that could have been meant: oracles, tuples with a model, and functions without arguments."""
+    return [
+        name
+        for name, value in names.items()
+        if not name.startswith("_") and (_is_oracle(value) or _holds_model(value) or _is_function_of(value, module))
+    ]
+
+
+def _is_oracle(value: Any) -> bool:
+    return isinstance(value, CurvatureOracle) and not isinstance(value, type)
+
+
+def _is_pair(value: Any) -> bool:
+    return isinstance(value, tuple) and len(value) in (2, 3)
+
+
+def _holds_model(value: Any) -> bool:
+    return _is_pair(value) and _is_model(value[0])
+
+
+def _is_model(value: Any) -> bool:
+    return not isinstance(value, type) and any(backend.accepts(value) for backend in backends().values())
+
+
+def _is_function_of(value: Any, module: str) -> bool:
+    return callable(value) and getattr(value, "__module__", None) == module and not _required_arguments(value)
+
+
+def _to_oracle(value: Any, target: str) -> CurvatureOracle:
+    if _is_buildable(value):
+        return _build(value)
+    _refuse_bare_model(value, target)
+    if not callable(value):
+        msg = f"{target} is a {type(value).__name__}, but it should be {_FORMS}"
+        raise TargetError(msg)
+    if required := _required_arguments(value):
+        msg = f"{target} takes the arguments {', '.join(required)}, but it is called without any: give them defaults"
+        raise TargetError(msg)
+    returned = value()
+    if _is_buildable(returned):
+        return _build(returned)
+    _refuse_bare_model(returned, f"what {target} returns")
+    msg = (
+        f"{target} returned a {type(returned).__name__}, but it should return an oracle or a tuple "
+        f"(model, data) or (model, data, loss)"
+    )
+    raise TargetError(msg)
+
+
+def _is_buildable(value: Any) -> bool:
+    return _is_oracle(value) or _is_pair(value)
+
+
+def _build(value: Any) -> CurvatureOracle:
+    found: CurvatureOracle = oracle(*value) if isinstance(value, tuple) else value
+    return found
+
+
+def _refuse_bare_model(value: Any, target: str) -> None:
+    if _is_model(value):
+        msg = f"{target} is a model without data: make it a tuple (model, data), or (model, data, loss)"
+        raise TargetError(msg)
+
+
+def _required_arguments(function: Any) -> list[str]:
+    """Names of the arguments without a default."""
+    try:
+        parameters = signature(function).parameters.values()
+    except (TypeError, ValueError):  # some builtins have none
+        return []
+    return [p.name for p in parameters if p.default is p.empty and p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]

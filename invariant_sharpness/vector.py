@@ -1,0 +1,77 @@
+"""A vector of parameters: one array per group, never flattened into one.
+
+A sharded or device-resident array stays where it is; only reductions leave it, as Python floats.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from math import fsum, sqrt
+from typing import Any
+
+Array = Any
+"""An array of the oracle's own library."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ParameterVector:
+    """Arrays by group name, in the order of the oracle's groups, with elementwise arithmetic.
+
+    Parameters
+    ----------
+    xp
+        Array API namespace of the arrays.
+    arrays
+        One array per group, in the parameter's own shape.
+    """
+
+    xp: Any
+    arrays: Mapping[str, Array]
+
+    def __getitem__(self, name: str) -> Array:
+        return self.arrays[name]
+
+    def __add__(self, other: ParameterVector) -> ParameterVector:
+        return self._with({name: a + other[name] for name, a in self.arrays.items()})
+
+    def __sub__(self, other: ParameterVector) -> ParameterVector:
+        return self._with({name: a - other[name] for name, a in self.arrays.items()})
+
+    def __mul__(self, other: ParameterVector | float) -> ParameterVector:
+        if isinstance(other, ParameterVector):
+            return self._with({name: a * other[name] for name, a in self.arrays.items()})
+        return self._with({name: a * other for name, a in self.arrays.items()})
+
+    __rmul__ = __mul__
+
+    def __truediv__(self, other: ParameterVector | float) -> ParameterVector:
+        if isinstance(other, ParameterVector):
+            return self._with({name: a / other[name] for name, a in self.arrays.items()})
+        return self._with({name: a / other for name, a in self.arrays.items()})
+
+    def __neg__(self) -> ParameterVector:
+        return self._with({name: -a for name, a in self.arrays.items()})
+
+    def __abs__(self) -> ParameterVector:
+        return self.map(self.xp.abs)
+
+    def map(self, function: Callable[[Array], Array]) -> ParameterVector:
+        """Apply ``function`` to the array of every group."""
+        return self._with({name: function(a) for name, a in self.arrays.items()})
+
+    def only(self, names: Iterable[str]) -> ParameterVector:
+        """Keep the named groups and put zeros in all others."""
+        kept = set(names)
+        return self._with({k: a if k in kept else self.xp.zeros_like(a) for k, a in self.arrays.items()})
+
+    def dot(self, other: ParameterVector) -> float:
+        """Inner product. Sums of products: ``vecdot`` and ``vector_norm`` lose digits in float32."""
+        return fsum(float(self.xp.sum(a * other[name])) for name, a in self.arrays.items())
+
+    def norm(self) -> float:
+        """Euclidean norm."""
+        return sqrt(self.dot(self))
+
+    def _with(self, arrays: Mapping[str, Array]) -> ParameterVector:
+        return ParameterVector(self.xp, arrays)
