@@ -94,7 +94,7 @@ class NetworkResult:
     @property
     def factors(self) -> dict[str, float]:
         """The value after the rescaling over the value before, of each metric; NaN if that was zero."""
-        return {name: _ratio(self.after[name].value, self.before[name].value) for name in self.before}
+        return {name: ratio(self.after[name].value, self.before[name].value) for name in self.before}
 
     def to_dict(self) -> dict[str, Any]:
         """Plain numbers, strings and dictionaries."""
@@ -128,7 +128,7 @@ class Demonstration:
     def sharpness_ratio(self) -> float:
         """Normalized sharpness (17) of the network on random labels, over that of the one on true labels."""
         memorized, learned = (n.before["normalized_sharpness"].value for n in (self.memorized, self.learned))
-        return _ratio(memorized, learned)
+        return ratio(memorized, learned)
 
     def __str__(self) -> str:
         from invariant_sharpness.demonstration_text import print_demonstration
@@ -164,7 +164,7 @@ class Demonstration:
         figure.suptitle("Hidden units rescaled: the same function, other parameters", fontsize="x-large")
         plot_rescaling({n.name: n.factors for n in self.networks}, survivors(DEMONSTRATED), upper)
         plot_groups_together({n.name: n.before["normalized_sharpness"] for n in self.networks}, lower)
-        lower.set_title("normalized_sharpness of each layer, before and after", fontsize="medium", loc="left")
+        lower.set_title("normalized_sharpness of each layer, before the rescaling", fontsize="medium", loc="left")
         return figure
 
 
@@ -208,8 +208,9 @@ def load_digits(seed: int) -> Digits:
     """
     try:
         from sklearn import datasets
-    except ImportError as error:
-        raise missing_dependency("scikit-learn", "demo", "the demonstration") from error
+    except ImportError as cause:
+        error = missing_dependency("scikit-learn", "demo", "the demonstration")
+        raise error from cause
     pixels, labels = datasets.load_digits(return_X_y=True)
     order = np.argsort(random_bits(seed, _SPLIT, 0, len(labels)), kind="stable")
     inputs, labels = pixels[order] / 16.0, labels[order].astype(np.int64)
@@ -222,7 +223,7 @@ def rescaled(oracle: CurvatureOracle, seed: int) -> ParameterVector:
     for layer, rescaling in enumerate(chain_rescalings(oracle.groups)):
         bits = random_bits(seed, _FACTORS, layer, unit_count(oracle.groups, rescaling))
         exponents = DECADES * ((bits >> np.uint64(11)) * 2.0**-52 - 1.0)
-        parameters = rescaling.apply(oracle, parameters, 10.0**exponents)
+        parameters = rescaling.apply(oracle, parameters, np.float64(10) ** exponents)
     return parameters
 
 
@@ -249,5 +250,6 @@ def _examine(backend: DemonstrationBackend, digits: Digits, name: str, labels: L
     )
 
 
-def _ratio(above: float, below: float) -> float:
+def ratio(above: float, below: float) -> float:
+    """The quotient; NaN if ``below`` is zero."""
     return above / below if below != 0 else float("nan")

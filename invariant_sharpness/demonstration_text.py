@@ -11,12 +11,15 @@ from invariant_sharpness.demonstration import (
     SIZES,
     Demonstration,
     NetworkResult,
+    ratio,
     survivors,
     unconverged,
 )
 from invariant_sharpness.estimate import Estimate
+from invariant_sharpness.plotting import factor_text
 
 _SAME_FUNCTION = 1e-9
+_STAYED = 1e-6
 
 
 def print_demonstration(demonstration: Demonstration, console: Console) -> None:
@@ -51,8 +54,8 @@ def _table(demonstration: Demonstration) -> Table:
     table.add_column("claims to survive", overflow="fold")
     for metric in DEMONSTRATED:
         numbers = [cell for network in demonstration.networks for cell in _cells(network, metric)]
-        style = "blue" if metric in survivors([metric]) else "red"
-        table.add_row(metric, *numbers, demonstration.learned.before.claim(metric), style=style)
+        stayed = all(abs(network.factors[metric] - 1) < _STAYED for network in demonstration.networks)
+        table.add_row(metric, *numbers, demonstration.learned.before.claim(metric), style="green" if stayed else "red")
     return table
 
 
@@ -60,7 +63,7 @@ def _cells(network: NetworkResult, metric: str) -> tuple[str, str, str]:
     return (
         _value_text(network.before[metric]),
         _value_text(network.after[metric]),
-        _factor_text(network.factors[metric]),
+        factor_text(network.factors[metric]),
     )
 
 
@@ -68,45 +71,47 @@ def _value_text(estimate: Estimate) -> str:
     return f"{estimate.value:.4g}" if estimate.converged else f"{estimate.value:.4g} (!)"
 
 
-def _factor_text(factor: float) -> str:
-    return f"{factor:.6f}" if 0.01 <= abs(factor) < 100 else f"{factor:.2e}"
-
-
 def _findings(demonstration: Demonstration) -> str:
     lines = [
         "",
         *map(_function_text, demonstration.networks),
         _factors_text(demonstration),
-        f"By normalized sharpness (17), the network that learned random labels is {demonstration.sharpness_ratio:.3g} "
-        f"times as sharp as the one that learned true labels, before the rescaling.",
+        _order_text(demonstration, "hessian_trace"),
+        _order_text(demonstration, "normalized_sharpness"),
         *(warning for network in demonstration.networks for warning in _warnings(network)),
     ]
     return "\n".join(lines)
 
 
 def _function_text(network: NetworkResult) -> str:
-    change = (
-        f"{network.name}: loss {network.before.loss:.9g} before and {network.after.loss:.9g} after the rescaling, a "
-    )
+    losses = f"loss {network.before.loss:.9g} before and {network.after.loss:.9g} after the rescaling"
+    if network.loss_change == 0:
+        return f"{network.name}: {losses}, equal to the last bit."
     verdict = "rounding" if network.loss_change <= _SAME_FUNCTION else "MORE THAN ROUNDING IN DOUBLE PRECISION"
-    return f"{change}relative change of {network.loss_change:.1e}: {verdict}."
+    return f"{network.name}: {losses}, a relative change of {network.loss_change:.1e}: {verdict}."
 
 
 def _factors_text(demonstration: Demonstration) -> str:
     """What was seen of the claims, whichever way it came out."""
-    claimed = survivors(DEMONSTRATED)
-    moved = [abs(n.factors[m] - 1) for n in demonstration.networks for m in claimed]
-    raw = [
-        max(abs(n.factors[m]), 1 / abs(n.factors[m])) for n in demonstration.networks for m in _raw() if n.factors[m]
-    ]
+    claiming = survivors(DEMONSTRATED)
+    factors = [(name, factor) for network in demonstration.networks for name, factor in network.factors.items()]
+    moved = max(abs(factor - 1) for name, factor in factors if name in claiming)
+    others = [abs(factor) for name, factor in factors if name not in claiming]
     return (
-        f"The metrics that claim to survive this moved by at most {max(moved):.1e} (relative); "
-        f"the others by factors from {min(raw):.3g} to {max(raw):.3g}."
+        f"The metrics that claim to survive this moved by at most {moved:.1e} (relative), "
+        f"the others by factors between {min(others):.3g} and {max(others):.3g}."
     )
 
 
-def _raw() -> list[str]:
-    return [metric for metric in DEMONSTRATED if metric not in survivors(DEMONSTRATED)]
+def _order_text(demonstration: Demonstration, metric: str) -> str:
+    """The two networks compared, with and without the rescaling of one of them."""
+    learned, memorized = demonstration.networks
+    value = memorized.before[metric].value
+    before, after = (ratio(value, report[metric].value) for report in (learned.before, learned.after))
+    return (
+        f"By {metric}, the network that learned random labels is {before:.3g} times as sharp as the one that learned "
+        f"true labels; {after:.3g} times, if only the latter is rescaled."
+    )
 
 
 def _warnings(network: NetworkResult) -> list[str]:

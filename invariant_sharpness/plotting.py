@@ -16,9 +16,10 @@ if TYPE_CHECKING:
 MOST_BARS = 30
 """More groups than this are not drawn: the picture shows the largest."""
 
-_LONGEST_NAME = 36
+_LONGEST_NAME = 48
+_AT_ONE = 0.9  # marks above it have their figure on the right, and need no room on the left
 _INVARIANT, _RAW = "#0072B2", "#D55E00"
-_SERIES = ("#0072B2", "#E69F00", "#009E73", "#CC79A7")
+_SERIES = ("#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 
 
 def new_figure(width: float, height: float) -> Figure:
@@ -31,8 +32,9 @@ def new_figure(width: float, height: float) -> Figure:
     """
     try:
         from matplotlib.figure import Figure
-    except ImportError as error:
-        raise missing_dependency("matplotlib", "plot", "a picture") from error
+    except ImportError as cause:
+        error = missing_dependency("matplotlib", "plot", "a picture")
+        raise error from cause
     return Figure(figsize=(width, height), dpi=150, layout="constrained")
 
 
@@ -132,6 +134,11 @@ def plot_rescaling(
     return axes
 
 
+def factor_text(factor: float) -> str:
+    """A factor in few characters, with all digits where it is close to 1."""
+    return f"{factor:.6f}" if 0.9 < factor < 1.1 else f"{factor:.3g}"
+
+
 def _common_groups(estimates: Mapping[str, Estimate]) -> list[str]:
     for estimate in estimates.values():
         if not estimate.per_group:
@@ -168,7 +175,7 @@ def _title(estimates: Mapping[str, Estimate], shown: int, groups: int) -> str:
 
 def _name_rows(axes: Axes, names: Sequence[str]) -> None:
     """One row per name, the first on top. Names are the user's text: no formulas, not too long, on one line."""
-    axes.set_yticks(range(len(names)), labels=[_shortened(name) for name in names], parse_math=False)
+    axes.set_yticks(range(len(names)), labels=[_shortened(name) for name in names], parse_math=False, fontsize="small")
     axes.set_ylim(len(names) - 0.4, -0.6)
     axes.tick_params(axis="y", length=0)
     axes.spines[["top", "right", "left"]].set_visible(False)
@@ -179,41 +186,46 @@ def _shortened(name: str) -> str:
     line = "".join(character if character.isprintable() else " " for character in name)
     if len(line) <= _LONGEST_NAME:
         return line
-    half = _LONGEST_NAME // 2
-    return f"{line[: half - 1]}…{line[-half:]}"
+    end = _LONGEST_NAME // 2
+    return f"{line[: _LONGEST_NAME - end - 1]}…{line[-end:]}"
 
 
 def _draw_factor(axes: Axes, height: float, factor: float, color: str, *, filled: bool) -> None:
-    magnitude = abs(factor)
-    if not (isfinite(magnitude) and magnitude > 0):
+    if not _has_mark(factor):
         axes.text(1, height, f"  {factor}", va="center", fontsize="small", color=color)
         return
+    magnitude = _position(factor)
     axes.plot([1, magnitude], [height, height], color=color, linewidth=2.2, zorder=2, solid_capstyle="butt")
     face = color if filled else "white"
+    rightwards = magnitude > _AT_ONE
     axes.plot(magnitude, height, "o", color=color, markerfacecolor=face, markersize=6, markeredgewidth=1.6, zorder=3)
-    right = factor >= 0 and magnitude >= 1
     axes.annotate(
-        _factor_text(factor),
-        (max(magnitude, 1) if right else magnitude, height),
-        xytext=(7 if magnitude >= 1 else -7, 0),
+        factor_text(factor),
+        (magnitude, height),
+        xytext=(7 if rightwards else -7, 0),
         textcoords="offset points",
-        ha="left" if magnitude >= 1 else "right",
+        ha="left" if rightwards else "right",
         va="center",
         fontsize="small",
         color="0.2",
     )
 
 
-def _factor_text(factor: float) -> str:
-    return f"{factor:.6f}" if 0.01 <= abs(factor) < 100 else f"{factor:.1e}"
+def _has_mark(factor: float) -> bool:
+    return isfinite(factor) and factor != 0
+
+
+def _position(factor: float) -> float:
+    """Where a factor stands on the axis, which matplotlib cannot draw near the ends of the number range."""
+    return min(max(abs(factor), 1e-100), 1e100)
 
 
 def _widen(axes: Axes, factors: Mapping[str, Mapping[str, float]]) -> None:
     """Room for the figures beside the marks: they do not count in matplotlib's own limits."""
-    values = [abs(f) for by_metric in factors.values() for f in by_metric.values() if isfinite(f) and f != 0]
+    values = [_position(f) for by_metric in factors.values() for f in by_metric.values() if _has_mark(f)]
     low, high = min([1.0, *values]), max([1.0, *values])
     decades = max((high / low) ** 0.25, 2.0)
-    axes.set_xlim(low / (decades if low < 1 else decades**0.2), high * decades)
+    axes.set_xlim(low / (decades if low < _AT_ONE else decades**0.2), high * decades)
 
 
 def _explain_marks(axes: Axes, networks: Sequence[str]) -> None:

@@ -72,8 +72,7 @@ def oracle(model: Any, data: Any, loss: Any = "cross_entropy", **options: Any) -
     ModelError
         If no installed backend knows the type of ``model``, or one of them cannot be loaded.
     """
-    for entry in _entries().values():
-        found = _load(entry)
+    for found in backends().values():
         if found.accepts(model):
             return found.oracle(model, data, loss=loss, **options)
     kind = f"{type(model).__module__}.{type(model).__qualname__}"
@@ -83,6 +82,11 @@ def oracle(model: Any, data: Any, loss: Any = "cross_entropy", **options: Any) -
         f"Hessian-vector product."
     )
     raise ModelError(msg)
+
+
+def backends() -> dict[str, Backend]:
+    """Load all installed backends, by the name of their entry point; none of them imports its framework yet."""
+    return {name: _load(entry) for name, entry in _entries().items()}
 
 
 def backend(name: str) -> Backend:

@@ -147,8 +147,9 @@ class Report(Mapping[str, Estimate]):
         """
         try:
             import pandas as pd
-        except ImportError as error:
-            raise missing_dependency("pandas", "frame", "Report.to_frame") from error
+        except ImportError as cause:
+            error = missing_dependency("pandas", "frame", "Report.to_frame")
+            raise error from cause
         return pd.DataFrame(self.rows(), columns=list(_COLUMNS))
 
     def plot(self, axes: Axes | None = None, *, metric: str = "normalized_sharpness") -> Axes:

@@ -5,15 +5,16 @@ from __future__ import annotations
 import importlib
 import sys
 from collections.abc import Mapping
+from functools import partial
 from importlib.util import module_from_spec, spec_from_file_location
-from inspect import signature
+from inspect import isfunction, isroutine, signature
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 from invariant_sharpness.errors import InvariantSharpnessError
 from invariant_sharpness.protocol import CurvatureOracle
-from invariant_sharpness.registry import backends, oracle
+from invariant_sharpness.registry import oracle
 
 _FORMS = (
     "an oracle, a tuple (model, data) or (model, data, loss), or a function without arguments that returns one of these"
@@ -86,17 +87,18 @@ def _named(module: ModuleType, name: str, place: str) -> Any:
     if name in names:
         return names[name]
     candidates = _candidates(names, module.__name__)
-    advice = f"it has {', '.join(candidates)}" if candidates else f"and nothing in it is {_FORMS}"
-    msg = f"there is no {name!r} in {place}; {advice}"
+    advice = f"; it has {', '.join(candidates)}" if candidates else f", and nothing else in it is {_FORMS}"
+    msg = f"there is no {name!r} in {place}{advice}"
     raise TargetError(msg)
 
 
 def _candidates(names: Mapping[str, Any], module: str) -> list[str]:
-    """The names that could have been meant: oracles, tuples with a model, and functions without arguments."""
+    """The names that could have been meant: oracles, tuples with a model, and functions without arguments of the module itself."""
     return [
         name
         for name, value in names.items()
-        if not name.startswith("_") and (_is_oracle(value) or _holds_model(value) or _is_function_of(value, module))
+        if not name.startswith("_")
+        and (_is_oracle(value) or _starts_with_model(value) or _is_function_of(value, module))
     ]
 
 
@@ -104,56 +106,47 @@ def _is_oracle(value: Any) -> bool:
     return isinstance(value, CurvatureOracle) and not isinstance(value, type)
 
 
-def _is_pair(value: Any) -> bool:
-    return isinstance(value, tuple) and len(value) in (2, 3)
+def _is_buildable(value: Any) -> bool:
+    """Whether it is an oracle, or a tuple of what makes one."""
+    return len(value) in (2, 3) if isinstance(value, tuple) else _is_oracle(value)
 
 
-def _holds_model(value: Any) -> bool:
-    return _is_pair(value) and _is_model(value[0])
+def _starts_with_model(value: Any) -> bool:
+    """Whether it is a tuple for an oracle rather than one of numbers or arrays."""
+    return isinstance(value, tuple) and _is_buildable(value) and not _is_plain(value[0])
 
 
-def _is_model(value: Any) -> bool:
-    return not isinstance(value, type) and any(backend.accepts(value) for backend in backends().values())
+def _is_plain(value: Any) -> bool:
+    return isinstance(value, (int, float, str)) or hasattr(value, "shape")
 
 
 def _is_function_of(value: Any, module: str) -> bool:
-    return callable(value) and getattr(value, "__module__", None) == module and not _required_arguments(value)
+    return isfunction(value) and value.__module__ == module and not _required_arguments(value)
 
 
 def _to_oracle(value: Any, target: str) -> CurvatureOracle:
     if _is_buildable(value):
         return _build(value)
-    _refuse_bare_model(value, target)
-    if not callable(value):
-        msg = f"{target} is a {type(value).__name__}, but it should be {_FORMS}"
+    # A model may be callable too, but calling it would not make an oracle.
+    if not (isroutine(value) or isinstance(value, (type, partial))):
+        msg = f"{target} is of type {type(value).__name__}, but it should be {_FORMS}"
         raise TargetError(msg)
     if required := _required_arguments(value):
         msg = f"{target} takes the arguments {', '.join(required)}, but it is called without any: give them defaults"
         raise TargetError(msg)
     returned = value()
-    if _is_buildable(returned):
-        return _build(returned)
-    _refuse_bare_model(returned, f"what {target} returns")
-    msg = (
-        f"{target} returned a {type(returned).__name__}, but it should return an oracle or a tuple "
-        f"(model, data) or (model, data, loss)"
-    )
-    raise TargetError(msg)
-
-
-def _is_buildable(value: Any) -> bool:
-    return _is_oracle(value) or _is_pair(value)
+    if not _is_buildable(returned):
+        msg = (
+            f"{target} returned something of type {type(returned).__name__}, but it should return an oracle or a tuple "
+            f"(model, data) or (model, data, loss)"
+        )
+        raise TargetError(msg)
+    return _build(returned)
 
 
 def _build(value: Any) -> CurvatureOracle:
     found: CurvatureOracle = oracle(*value) if isinstance(value, tuple) else value
     return found
-
-
-def _refuse_bare_model(value: Any, target: str) -> None:
-    if _is_model(value):
-        msg = f"{target} is a model without data: make it a tuple (model, data), or (model, data, loss)"
-        raise TargetError(msg)
 
 
 def _required_arguments(function: Any) -> list[str]:

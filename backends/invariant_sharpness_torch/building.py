@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from invariant_sharpness.data import as_batches, leaves
-from invariant_sharpness.errors import DataError, ModelError, NonFiniteError
+from invariant_sharpness.errors import DataError, InvariantSharpnessError, ModelError, NonFiniteError
 from invariant_sharpness_torch.dataset import Dataset, checked_dataset, loader_generators
 from invariant_sharpness_torch.forward import Forward, batch_size, default_forward
 from invariant_sharpness_torch.groups import trainable_parameters
@@ -72,12 +72,12 @@ def _check_pass(
     with evaluating(model, parameters, values, loader_generators(dataset.batches.source)), torch.no_grad():
         for index, batch in enumerate(dataset):
             _check_inputs(batch, index)
-            outputs, targets = _located(index, forward, model, batch)
-            _located(index, loss.check, outputs, targets)
+            outputs, targets = _located(index, _first_pass, forward, model, batch)
             _check_outputs(outputs, batch, index)
+            _located(index, loss.check, outputs, targets)
             if index == 0:
                 _check_determinism(model, batch, forward, outputs)
-            outputs_per_example = outputs.numel() // len(outputs)
+            outputs_per_example = max(outputs_per_example, outputs.numel() // len(outputs))
     if outputs_per_example == 0:
         msg = "the data are empty: there is no batch to measure on"
         raise DataError(msg)
@@ -88,9 +88,24 @@ def _located(index: int, function: Any, *arguments: Any) -> Any:
     """Say in which batch an error of the library happened."""
     try:
         return function(*arguments)
-    except (DataError, ModelError, NonFiniteError) as error:
+    except InvariantSharpnessError as error:
         msg = f"batch {index}: {error}"
         raise type(error)(msg) from error
+
+
+def _first_pass(forward: Forward, model: nn.Module, batch: Any) -> tuple[torch.Tensor, torch.Tensor]:
+    """Where model and data do not fit together, the model itself raises: say on what."""
+    try:
+        return forward(model, batch)
+    except InvariantSharpnessError:
+        raise
+    except Exception as error:
+        shapes = ", ".join(str(tuple(leaf.shape)) for leaf in leaves(batch) if isinstance(leaf, torch.Tensor))
+        msg = (
+            f"the model raised {type(error).__name__} on tensors of shapes {shapes}: {error}. Check what the model takes, "
+            f"or pass forward=(model, batch) -> (outputs, targets)"
+        )
+        raise ModelError(msg) from error
 
 
 def _check_inputs(batch: Any, index: int) -> None:
@@ -99,7 +114,8 @@ def _check_inputs(batch: Any, index: int) -> None:
         raise DataError(msg)
     for position, leaf in enumerate(leaves(batch)):
         if isinstance(leaf, torch.Tensor) and leaf.is_floating_point() and not torch.isfinite(leaf).all():
-            wrong = ~torch.isfinite(leaf).reshape(len(leaf), -1).all(dim=1)
+            rows = torch.atleast_1d(leaf)
+            wrong = ~torch.isfinite(rows).reshape(len(rows), -1).all(dim=1)
             example = int(wrong.to(torch.int8).argmax())
             msg = (
                 f"tensor {position} of batch {index} (shape {tuple(leaf.shape)}) has NaN or infinite entries, "

@@ -66,7 +66,8 @@ def checked_dataset(batches: Batches, like: torch.Tensor) -> Dataset:
 
 def loader_generators(source: Any) -> Sequence[torch.Generator]:
     """The random generators that belong to a data loader."""
-    owners = (source, getattr(source, "sampler", None))
+    batch_sampler = getattr(source, "batch_sampler", None)
+    owners = (source, getattr(source, "sampler", None), batch_sampler, getattr(batch_sampler, "sampler", None))
     found = [getattr(owner, "generator", None) for owner in owners]
     return list({id(g): g for g in found if isinstance(g, torch.Generator)}.values())
 

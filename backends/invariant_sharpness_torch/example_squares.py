@@ -24,7 +24,7 @@ from invariant_sharpness_torch.losses import Term, TorchLoss
 _TEST_EXAMPLES = 8
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class _Layer:
     """A module with a rule, and what it owns: attribute to name in the model."""
 
@@ -39,6 +39,14 @@ class _Record:
 
     inputs: list[torch.Tensor] = field(default_factory=list)
     outputs: list[torch.Tensor] = field(default_factory=list)
+
+    def is_plain(self, examples: int) -> bool:
+        """Whether the layer ran once, on one tensor with a row per example, and its output is differentiated."""
+        return (
+            len(self.inputs) == len(self.outputs) == 1
+            and len(self.inputs[0]) == len(self.outputs[0]) == examples
+            and self.outputs[0].requires_grad
+        )
 
 
 class ExampleSquares:
@@ -81,8 +89,10 @@ class ExampleSquares:
         layers = [layer for layer in self._layers(batch) if names & set(layer.owned.values())]
         with _recording(layers) as records:
             outputs, targets = self._forward(self._model, batch)
-        self._add_layers(sums, layers, records, outputs, terms(outputs.detach(), targets), names)
-        covered = {name for layer in layers for name in layer.owned.values()}
+        size = batch_size(batch)
+        plain = {layer: record for layer, record in zip(layers, records, strict=True) if record.is_plain(size)}
+        self._add_layers(sums, plain, outputs, terms(outputs.detach(), targets), names)
+        covered = {name for layer in plain for name in layer.owned.values()}
         if names - covered:
             self._add_one_by_one(sums, batch, terms, frozenset(names - covered))
         _, weights = loss.values(outputs.detach(), targets)
@@ -91,20 +101,19 @@ class ExampleSquares:
     def _add_layers(
         self,
         sums: dict[str, torch.Tensor],
-        layers: list[_Layer],
-        records: list[_Record],
+        layers: Mapping[_Layer, _Record],
         outputs: torch.Tensor,
         terms: Iterator[Term],
         names: frozenset[str],
     ) -> None:
-        if not layers:
+        if not (layers and outputs.requires_grad):
             return
         accumulators = [
             layer.rule(layer.module, record.inputs[0].detach(), _wanted(layer, names))
-            for layer, record in zip(layers, records, strict=True)
+            for layer, record in layers.items()
         ]
         for signs, cotangent in terms:
-            deltas = _cotangents(outputs, records, cotangent)
+            deltas = _cotangents(outputs, list(layers.values()), cotangent)
             for accumulator, delta in zip(accumulators, deltas, strict=True):
                 accumulator.add(signs, delta)
         for layer, accumulator in zip(layers, accumulators, strict=True):
@@ -123,8 +132,7 @@ class ExampleSquares:
     def _layers(self, batch: Any) -> list[_Layer]:
         """The layers whose rules hold for this model; tested once, on a few examples."""
         if self._trusted is None:
-            head = take(batch, 0, _TEST_EXAMPLES)
-            self._trusted = [layer for layer in self._candidates() if self._holds(layer, head)]
+            self._trusted = self._tested(list(self._candidates()), take(batch, 0, _TEST_EXAMPLES))
         return self._trusted
 
     def _candidates(self) -> Iterator[_Layer]:
@@ -139,30 +147,52 @@ class ExampleSquares:
                 if owned:
                     yield _Layer(module, rule, owned)
 
-    def _holds(self, layer: _Layer, head: Any) -> bool:
+    def _tested(self, candidates: list[_Layer], head: Any) -> list[_Layer]:
+        """Those whose rule gives, for each example alone, the square of autograd's gradient."""
         size = batch_size(head)
-        with _recording([layer]) as (record,):
+        with _recording(candidates) as records:
             outputs, _ = self._forward(self._model, head)
-        if len(record.outputs) != 1 or len(record.outputs[0]) != size or len(record.inputs[0]) != size:
-            return False
-        cotangent = (
-            torch.cos(torch.arange(outputs.numel(), device=outputs.device) + 1.0).to(outputs).reshape(outputs.shape)
-        )
-        first_alone = torch.zeros_like(cotangent)
-        first_alone[0] = cotangent[0]
-        (spread,) = _cotangents(outputs, [record], first_alone)
-        if bool((spread[1:] != 0).any()):
-            return False
-        return self._adds_up(layer, record, outputs, first_alone)
+        plain = [(layer, record) for layer, record in zip(candidates, records, strict=True) if record.is_plain(size)]
+        tests = [_Test(layer, record) for layer, record in plain]
+        if not (tests and outputs.requires_grad):
+            return []
+        cotangent = torch.cos(torch.arange(outputs.numel(), device=outputs.device) + 1.0).to(outputs)
+        for example in range(size):
+            alone = torch.zeros_like(outputs)
+            alone[example] = cotangent.reshape(outputs.shape)[example]
+            gradients = dict(zip(self._parameters, _gradients(outputs, self._parameters, alone), strict=True))
+            for test, delta in zip(tests, _cotangents(outputs, [test.record for test in tests], alone), strict=True):
+                test.add(example, delta, gradients)
+        return [test.layer for test in tests if test.passed()]
 
-    def _adds_up(self, layer: _Layer, record: _Record, outputs: torch.Tensor, cotangent: torch.Tensor) -> bool:
-        """With one example alone, the squared sum is the square of autograd's gradient."""
-        parameters = {name: self._parameters[name] for name in layer.owned.values()}
-        expected = dict(zip(parameters, _gradients(outputs, parameters, cotangent), strict=True))
-        accumulator = layer.rule(layer.module, record.inputs[0].detach(), frozenset(layer.owned))
-        (delta,) = _cotangents(outputs, [record], cotangent)
-        accumulator.add(torch.ones(len(outputs)).to(outputs), delta)
-        return all(_close(total, expected[layer.owned[a]] ** 2) for a, total in accumulator.totals().items())
+
+class _Test:
+    """Whether a layer keeps the examples apart, and its rule gives the square of each example's gradient."""
+
+    def __init__(self, layer: _Layer, record: _Record) -> None:
+        self.layer = layer
+        self.record = record
+        self._accumulator = layer.rule(layer.module, record.inputs[0].detach(), frozenset(layer.owned))
+        self._apart = True
+        self._expected: dict[str, torch.Tensor] = {}
+
+    def add(self, example: int, delta: torch.Tensor, gradients: Mapping[str, torch.Tensor]) -> None:
+        """Take the cotangents and gradients of one example."""
+        others = torch.arange(len(delta), device=delta.device) != example
+        self._apart = self._apart and not bool((delta[others] != 0).any())
+        self._accumulator.add(torch.ones_like(delta[:, *[0] * (delta.ndim - 1)]), delta)
+        for attribute, name in self.layer.owned.items():
+            square = gradients[name].square()
+            self._expected[attribute] = self._expected[attribute] + square if attribute in self._expected else square
+
+    def passed(self) -> bool:
+        """Whether all parameters of the layer came out right."""
+        totals = self._accumulator.totals()
+        return (
+            self._apart
+            and totals.keys() == self._expected.keys()
+            and all(_close(totals[attribute], expected) for attribute, expected in self._expected.items())
+        )
 
 
 @contextmanager
@@ -175,7 +205,7 @@ def _recording(layers: list[_Layer]) -> Generator[list[_Record]]:
     handles = []
     try:
         for layer, record in zip(layers, records, strict=True):
-            handles.append(layer.module.register_forward_hook(_recorder(record)))
+            handles.append(layer.module.register_forward_hook(_recorder(record), with_kwargs=True))
         yield records
     finally:
         for handle in handles:
@@ -183,8 +213,8 @@ def _recording(layers: list[_Layer]) -> Generator[list[_Record]]:
 
 
 def _recorder(record: _Record) -> Any:
-    def hook(_module: nn.Module, inputs: tuple[Any, ...], output: Any) -> Any:
-        record.inputs.append(inputs[0])
+    def hook(_module: nn.Module, inputs: tuple[Any, ...], keywords: dict[str, Any], output: Any) -> Any:
+        record.inputs.extend([*inputs, *keywords.values()])
         record.outputs.append(output)
         return output.clone()
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm, _NormBase
 from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
+from torch.nn.parameter import is_lazy
 
 from invariant_sharpness.errors import ModelError
 from invariant_sharpness.protocol import ParameterGroup
@@ -63,7 +64,7 @@ def _describe(module: nn.Module, attribute: str, name: str, owner: str, shape: t
         return ParameterGroup(name, shape, "convolution", (1,), (0,), module.groups, "output")
     if isinstance(module, _ConvNd):
         return ParameterGroup(name, shape, "convolution", (0,), (1,), module.groups)
-    if isinstance(module, nn.Embedding):
+    if isinstance(module, (nn.Embedding, nn.EmbeddingBag)):
         return ParameterGroup(name, shape, "embedding", output_axes=(1,), input_axes=(0,))
     if isinstance(module, nn.Bilinear) and attribute == "weight":
         return ParameterGroup(name, shape, "other")
@@ -73,6 +74,9 @@ def _describe(module: nn.Module, attribute: str, name: str, owner: str, shape: t
 
 
 def _check_parameter(name: str, parameter: nn.Parameter) -> None:
+    if is_lazy(parameter):
+        msg = f"parameter {name!r} of a lazy module has no shape yet: call model(inputs) on one batch before measuring"
+        raise ModelError(msg)
     if not parameter.dtype.is_floating_point:
         msg = (
             f"parameter {name!r} has dtype {parameter.dtype}, but curvature needs real floating-point parameters: "

@@ -86,7 +86,7 @@ class _PositionSquares:
     def _add(self, attribute: str, signs: torch.Tensor, gradients: torch.Tensor) -> None:
         """Gradients of shape (n, ...)."""
         flat = gradients.reshape(len(signs), -1)
-        total = (signs @ flat.square()).reshape(gradients.shape[1:])
+        total = (signs.to(flat) @ flat.square()).reshape(gradients.shape[1:])
         held = self._totals.get(attribute)
         self._totals[attribute] = total if held is None else held.add_(total)
 

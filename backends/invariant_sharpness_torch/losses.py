@@ -54,6 +54,9 @@ def resolve_loss(loss: Any) -> TorchLoss:
         return RowLoss(named_loss(loss))
     if isinstance(loss, OutputLoss):
         return RowLoss(loss)
+    if getattr(loss, "reduction", None) == "sum":
+        msg = f'{type(loss).__name__}(reduction="sum") is not supported: what is measured is the mean; use reduction="mean"'
+        raise LossError(msg)
     if isinstance(loss, nn.CrossEntropyLoss):
         return _cross_entropy(loss)
     if isinstance(loss, nn.MSELoss):
@@ -86,7 +89,9 @@ class RowLoss:
         return self.loss.name
 
     def check(self, outputs: torch.Tensor, targets: torch.Tensor, /) -> None:
-        self.loss.check(xp, *self._rows(outputs, targets))
+        rows, labels = self._rows(outputs, targets)
+        self.loss.check(xp, rows, labels)
+        self.loss.weights(xp, rows, labels)
 
     def values(self, outputs: torch.Tensor, targets: torch.Tensor, /) -> Term:
         rows, labels = self._rows(outputs, targets)
@@ -103,12 +108,15 @@ class RowLoss:
         yield from self._terms(outputs, signs * self.loss.weights(xp, rows, labels)[:, None], vectors)
 
     def _rows(self, outputs: torch.Tensor, targets: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        if isinstance(self.loss, SquaredError) and targets.ndim > 0:
+            return outputs.reshape(len(outputs), -1), targets.reshape(len(targets), -1)
         if outputs.ndim < 2:
-            msg = f"outputs have shape {tuple(outputs.shape)}: {self.name} needs one row of outputs per example, (n, K)"
+            msg = (
+                f"outputs have shape {tuple(outputs.shape)}, but {self.name} needs one row of outputs per example, "
+                f"(n, K): remove the squeeze() or the mean over examples from the model"
+            )
             raise LossError(msg)
         rows = outputs.movedim(self.class_axis, -1)
-        if isinstance(self.loss, SquaredError):
-            return rows.reshape(len(rows), -1), targets.reshape(len(targets), -1)
         return rows.reshape(-1, rows.shape[-1]), targets.reshape(-1)
 
     def _terms(self, outputs: torch.Tensor, signs: torch.Tensor, vectors: torch.Tensor) -> Iterator[Term]:

@@ -66,6 +66,13 @@ def check_modules(model: nn.Module) -> None:
             f"(track_running_stats=False): the loss of an example is not defined by itself"
         )
         raise ModelError(msg)
+    sparse = [repr(name) for name, m in model.named_modules() if _has_improper_gradient(m)]
+    if sparse:
+        msg = (
+            f"{_listed(sparse)} have sparse=True or scale_grad_by_freq=True, whose gradients have no derivatives or are "
+            f"no derivatives: set both attributes to False before measuring; the function stays the same"
+        )
+        raise ModelError(msg)
     wrong = [repr(name) for name, m in model.named_modules() if _has_weight_norm(m)]
     if wrong:
         msg = (
@@ -93,6 +100,10 @@ def _is_moody(module: nn.Module) -> bool:
     if isinstance(module, (nn.RNNBase, nn.MultiheadAttention)):
         return module.dropout > 0
     return isinstance(module, (_BatchNorm, nn.RReLU))
+
+
+def _has_improper_gradient(module: nn.Module) -> bool:
+    return isinstance(module, (nn.Embedding, nn.EmbeddingBag)) and (module.sparse or module.scale_grad_by_freq)
 
 
 def _has_weight_norm(module: nn.Module) -> bool:

@@ -11,6 +11,8 @@ import torch
 from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from invariant_sharpness.errors import ModelError
+
 _PASS_SEED = 0x5EED
 
 
@@ -23,10 +25,19 @@ def evaluating(
 ) -> Generator[None]:
     """Put ``values`` in the place of the parameters, and afterwards everything back to what it was.
 
-    The parameters get other storage for the time being; their own is never written to. Buffers, training
-    flags and all random states are restored. Attention runs under the math kernel, the only one with second
-    derivatives.
+    The parameters get a copy for the time being; neither their own storage nor ``values`` is written to, not
+    even by a forward pass that changes weights. Buffers, tensors kept as attributes, training flags and all
+    random states are restored. Hooks on the gradients of parameters are switched off, compiled parts run
+    uncompiled, and attention runs under the math kernel, the only one with second derivatives.
+
+    Raises
+    ------
+    ModelError
+        In inference mode, where nothing can be differentiated.
     """
+    if torch.is_inference_mode_enabled():
+        msg = "nothing can be differentiated under torch.inference_mode(): leave that block before measuring"
+        raise ModelError(msg)
     storage = {name: parameter.data for name, parameter in parameters.items()}
     with ExitStack() as stack:
         stack.callback(_swap, parameters, storage)
@@ -34,8 +45,10 @@ def evaluating(
         stack.enter_context(random_state(_PASS_SEED, generators))
         stack.enter_context(sdpa_kernel(SDPBackend.MATH))
         stack.enter_context(_without_fast_path())
+        stack.enter_context(_without_gradient_hooks(parameters))
+        stack.enter_context(_uncompiled(model))
         stack.enter_context(torch.enable_grad())
-        _swap(parameters, values)
+        _swap(parameters, {name: values[name].detach().clone() for name in parameters})
         yield
 
 
@@ -67,21 +80,23 @@ def random_state(seed: int, generators: Sequence[torch.Generator]) -> Generator[
 @contextmanager
 def _module_state(model: nn.Module) -> Generator[None]:
     flags = [(module, module.training) for module in model.modules()]
-    buffers = [
-        (module, name, buffer, buffer.clone())
-        for module in model.modules()
-        for name, buffer in module.named_buffers(recurse=False)
-    ]
+    registers = [(module, dict(module._buffers)) for module in model.modules()]
+    copies = [(b, b.clone()) for _, buffers in registers for b in buffers.values() if b is not None]
+    attributes = [(m, name, a) for m in model.modules() for name, a in vars(m).items() if isinstance(a, torch.Tensor)]
     try:
         yield
     finally:
         for module, training in flags:
             module.training = training
+        for module, name, attribute in attributes:
+            object.__setattr__(module, name, attribute)
+        for module, buffers in registers:
+            module._buffers.clear()
+            module._buffers.update(buffers)
         with torch.no_grad():
-            for module, name, buffer, copy in buffers:
+            for buffer, copy in copies:
                 if not torch.equal(buffer, copy):
                     buffer.copy_(copy)
-                module._buffers[name] = buffer
 
 
 @contextmanager
@@ -93,6 +108,29 @@ def _without_fast_path() -> Generator[None]:
         yield
     finally:
         torch.backends.mha.set_fastpath_enabled(enabled)
+
+
+@contextmanager
+def _without_gradient_hooks(parameters: Mapping[str, nn.Parameter]) -> Generator[None]:
+    """Hooks that clip or log gradients in training would change second derivatives, or be called in vain."""
+    hooks = [(parameter, parameter._backward_hooks) for parameter in parameters.values()]
+    try:
+        for parameter, _ in hooks:
+            parameter._backward_hooks = None
+        yield
+    finally:
+        for parameter, hook in hooks:
+            parameter._backward_hooks = hook
+
+
+@contextmanager
+def _uncompiled(model: nn.Module) -> Generator[None]:
+    """Compiled graphs have no second derivative."""
+    if not any(hasattr(m, "_orig_mod") or m._compiled_call_impl is not None for m in model.modules()):
+        yield
+        return
+    with torch.compiler.set_stance("force_eager"):
+        yield
 
 
 def _swap(parameters: Mapping[str, nn.Parameter], values: Mapping[str, torch.Tensor]) -> None:

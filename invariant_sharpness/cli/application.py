@@ -9,16 +9,16 @@ from typing import Annotated
 import typer
 
 from invariant_sharpness.cli.demonstrating import demo
+from invariant_sharpness.cli.failures import INTERRUPTED
 from invariant_sharpness.cli.listing import metrics
 from invariant_sharpness.cli.measuring import measure
-
-INTERRUPTED = 130
 
 app = typer.Typer(
     name="invariant-sharpness",
     help="Sharpness of neural networks, measured independently of reparametrization.",
     epilog="Exit codes: 0 all is well, 1 the measurement failed, 2 wrong usage, 130 interrupted.",
     no_args_is_help=True,
+    rich_markup_mode="markdown",
     add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -44,8 +44,9 @@ def _print_version(wanted: bool) -> None:  # noqa: FBT001 - typer calls it by po
 
 @app.callback()
 def _common(
-    _: Annotated[
+    *,
+    _version: Annotated[
         bool, typer.Option("--version", help="Print the version and exit.", callback=_print_version, is_eager=True)
-    ] = False,  # noqa: FBT002
+    ] = False,
 ) -> None:
     """Options that stand in front of every command."""

@@ -16,9 +16,9 @@ def progress_bars() -> Generator[None]:
     """Show one bar per loop of the library while the block runs, if stderr is a terminal."""
     console = Console(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as display:
-        with listening(_Bars(display)):
-            yield
+    display = Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
+    with display, listening(_Bars(display)):
+        yield
 
 
 class _Bars:

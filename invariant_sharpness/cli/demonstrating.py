@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from invariant_sharpness.cli.failures import explained
+from invariant_sharpness.cli.failures import explained, writing_files
 from invariant_sharpness.cli.options import AsJson, Seed
 from invariant_sharpness.cli.output import console, working
 from invariant_sharpness.errors import ModelError
@@ -40,11 +40,13 @@ def demo(
     with explained(), working():
         new_figure(1, 1)  # if matplotlib is missing, this shall be known before the training
         chosen = _demonstration_backend(backend_name)
-        output.mkdir(parents=True, exist_ok=True)
+        with writing_files():
+            output.mkdir(parents=True, exist_ok=True)
         demonstration = demonstrate(chosen, seed=seed)
         text = strict_json(demonstration.to_dict())
-        demonstration.plot().savefig(picture)
-        numbers.write_text(text + "\n", encoding="utf-8")
+        with writing_files():
+            demonstration.plot().savefig(picture)
+            numbers.write_text(text + "\n", encoding="utf-8")
     if as_json:
         typer.echo(text)
     else:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Generator
 from contextlib import contextmanager
+from typing import NoReturn
 
 import typer
 from rich.console import Console
@@ -23,13 +24,22 @@ def explained() -> Generator[None]:
     try:
         yield
     except TargetError as error:
-        raise _exit(error, WRONG_USAGE) from None
+        _stop(error, WRONG_USAGE)
     except InvariantSharpnessError as error:
-        raise _exit(error, FAILED) from None
+        _stop(error, FAILED)
     except KeyboardInterrupt:
-        raise _exit("interrupted", INTERRUPTED) from None
+        _stop("interrupted", INTERRUPTED)
 
 
-def _exit(message: object, code: int) -> typer.Exit:
+@contextmanager
+def writing_files() -> Generator[None]:
+    """Explain why a file cannot be written."""
+    try:
+        yield
+    except OSError as error:
+        _stop(f"cannot write {error.filename}: {error.strerror}", FAILED)
+
+
+def _stop(message: object, code: int) -> NoReturn:
     Console(stderr=True, highlight=False, soft_wrap=True).print(f"error: {message}", style="bold red", markup=False)
-    return typer.Exit(code)
+    raise typer.Exit(code) from None

@@ -26,7 +26,10 @@ def _known_name(name: str | None) -> str | None:
 
 def metrics(
     name: Annotated[
-        str | None, typer.Argument(help="Show everything about this metric.", callback=_known_name, show_default=False)
+        str | None,
+        typer.Argument(
+            help="Show everything about this metric.", metavar="[NAME]", callback=_known_name, show_default=False
+        ),
     ] = None,
     *,
     as_json: AsJson = False,
@@ -57,12 +60,13 @@ def _declaration(metric: Metric) -> dict[str, Any]:
 
 def _table() -> Table:
     table = Table(show_lines=True)
-    table.add_column("metric", overflow="fold", min_width=16)
-    for heading in ("claims to survive", "what it measures", "cost", "reference"):
-        table.add_column(heading)
+    table.add_column("metric", no_wrap=True)
+    table.add_column("claims to\nsurvive", no_wrap=True)
+    table.add_column("what it measures, what it costs, where it was defined")
     for metric in METRICS.values():
-        cells = (metric.name, strongest_claim(metric.invariances), metric.summary, metric.cost, metric.reference)
-        table.add_row(*map(escape, cells))
+        claim = strongest_claim(metric.invariances).replace(" ", "\n")
+        words = f"{metric.summary}\nCost: {metric.cost}.\n{metric.reference}"
+        table.add_row(metric.name, claim, escape(words))
     return table
 
 

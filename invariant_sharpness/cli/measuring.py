@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from invariant_sharpness.cli.failures import explained
+from invariant_sharpness.cli.failures import explained, writing_files
 from invariant_sharpness.cli.options import AsJson, Seed
 from invariant_sharpness.cli.output import console, in_existing_folder, working
 from invariant_sharpness.measuring import measure as measure_oracle
@@ -42,6 +42,7 @@ def measure(
             help="file.py:name or package.module:name. It is IMPORTED AND RUN with your rights, so only measure code "
             "that you trust. The name is an oracle, a tuple (model, data) or (model, data, loss), or a function "
             "without arguments that returns one of these.",
+            metavar="TARGET",
             show_default=False,
         ),
     ],
@@ -49,14 +50,15 @@ def measure(
     metrics: Annotated[
         str | None,
         typer.Option(
-            help="Names of metrics with commas between them.  [default: all that are not costly]",
+            help="Names of metrics with commas between them.",
+            show_default="all that are not costly",
             callback=_metric_names,
             metavar="A,B,...",
         ),
     ] = None,
     seed: Seed = 0,
     probes: Annotated[
-        int, typer.Option(help="Hessian-vector products for each quantity that has to be sampled.", min=4)
+        int, typer.Option(help="Hessian-vector products for each quantity that has to be sampled.", min=4, metavar="N")
     ] = 64,
     as_json: AsJson = False,
     csv: Annotated[
@@ -81,14 +83,15 @@ def measure(
         if plot is not None:
             _require_matplotlib()
         report = measure_oracle(load_oracle(target), _split(metrics), seed=seed, probes=probes)
-        if csv is not None:
-            csv.write_text(report.to_csv(), encoding="utf-8", newline="")
-        if plot is not None:
-            _draw(report, plot)
     if as_json:
         typer.echo(report.to_json())
     else:
         console().print(report.table())
+    with writing_files():
+        if csv is not None:
+            csv.write_text(report.to_csv(), encoding="utf-8", newline="")
+        if plot is not None:
+            _draw(report, plot)
 
 
 def _split(text: str | None) -> list[str] | None:
@@ -108,4 +111,4 @@ def _draw(report: Report, path: Path) -> None:
     if not preferred:
         msg = f"no bars to draw: {', '.join(report)} has no value per parameter group. Add one, such as hessian_trace."
         raise typer.BadParameter(msg, param_hint="--plot")
-    report.plot(metric=preferred[0]).figure.savefig(path)
+    report.plot(metric=preferred[0]).figure.canvas.print_figure(path)

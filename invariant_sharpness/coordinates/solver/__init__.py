@@ -29,14 +29,14 @@ __all__ = ["RowColumnSolution", "solve"]
 
 @dataclass(frozen=True, slots=True)
 class RowColumnSolution:
-    """The infimum of (17) for one matrix, between a value and a lower bound.
+    r"""The infimum of (17) for one matrix, between a value and a lower bound.
 
     Parameters
     ----------
     value, lower_bound
         The objective at the solution, and a bound below the infimum that duality proves.
     rows, columns
-        :math:`x_i = \\ln \\sigma_i^2` and :math:`y_j = \\ln \\sigma_j'^2`. Only their sum within a block
+        :math:`x_i = \ln \sigma_i^2` and :math:`y_j = \ln \sigma_j'^2`. Only their sum within a block
         has a meaning. Zero in rows and columns that cost nothing.
     within_blocks
         The cells in which ``rows + columns`` is the minimizer. The others can be brought to zero.

@@ -70,7 +70,7 @@ def _single_block(rises: Mask, falls: Mask) -> tuple[Indices, Indices] | None:
     rows[np.argmax(tied.any(axis=1))] = True
     while True:
         columns = tied[rows].any(axis=0)
-        reached = tied[:, columns].any(axis=1)
+        reached = np.asarray(tied[:, columns].any(axis=1))
         if (reached == rows).all():
             break
         rows = reached

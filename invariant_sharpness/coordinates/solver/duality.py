@@ -7,7 +7,8 @@ cell f(t) = A e^t + B e^{-t} has f'' >= gamma e^{-|t|}, hence f(t) >= f(0) + mu 
 
 If delta is chosen such that all row and column sums of mu - delta vanish, the linear terms add up to
 nothing for every x and y, and the sum over the cells bounds the infimum from below. The bound
-holds for one-sided cells (A = 0 or B = 0) too, and it has no cancellation: it can certify 1e-15.
+holds for one-sided cells (A = 0 or B = 0) too, and it has no cancellation: it can certify 1e-15. Cells
+far from their minimum, with rho near 1 or above, take the minimum itself, which has a closed form.
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ import numpy as np
 import numpy.typing as npt
 
 Matrix = npt.NDArray[np.float64]
+
+_NO_FLOW = 1e-12  # relative to gamma: rounding in the flow of a cell that carries none
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,23 +42,28 @@ class Iterate:
         return Iterate(self.y, self.x, self.value, self.lower_bound)
 
 
-def flow_loss(gamma: Matrix, delta: Matrix) -> float:
-    """How far below the value the bound lies: the sum of ``delta^2 / (2 gamma (1 - rho))``.
+def quadratic_losses(gamma: Matrix, delta: Matrix) -> Matrix:
+    """How far below the value each cell brings the bound: ``delta^2 / (2 gamma (1 - rho))``.
 
     Infinite where ``delta`` moves a cell further than its curvature allows.
     """
-    moved = delta != 0
-    if (gamma[moved] <= 0).any():
-        return np.inf
-    share = np.abs(delta[moved]) / gamma[moved]
-    if share.max(initial=0.0) >= 1:
-        return np.inf
-    return float(np.sum(np.abs(delta[moved]) * share / (2 * (1 - share))))
+    share = np.divide(np.abs(delta), gamma, out=np.where(delta == 0, 0.0, np.inf), where=gamma > 0)
+    return np.divide(np.abs(delta) * share, 2 * (1 - share), out=np.full_like(gamma, np.inf), where=share < 1)
 
 
-def loss_without_flow(rising: Matrix, falling: Matrix) -> float:
-    """The same for cells in which ``delta = mu``: each is bounded by its own minimum, ``2 sqrt(A B)``."""
-    return float(np.sum((np.sqrt(rising) - np.sqrt(falling)) ** 2))
+def exact_losses(rising: Matrix, falling: Matrix, flow: Matrix) -> Matrix:
+    """The same without an approximation, for cells far from their minimum; loses digits near it.
+
+    With ``nu = mu - delta`` the minimum of ``f(t) - nu t`` is ``r - |nu| ln((|nu| + r) / 2 C)``, where
+    ``r^2 = nu^2 + 4 A B``, and C is A for positive and B for negative ``nu``. It is minus infinity if C = 0.
+    """
+    gamma = rising + falling
+    flow = np.where(np.abs(flow) <= _NO_FLOW * gamma, 0.0, flow)
+    root = np.hypot(flow, 2 * np.sqrt(rising) * np.sqrt(falling))
+    pushed = np.where(flow > 0, rising, falling)
+    with np.errstate(divide="ignore", over="ignore"):
+        ratio = np.divide(np.abs(flow) + root, 2 * pushed, out=np.ones_like(root), where=flow != 0)
+    return gamma - root + np.abs(flow) * np.log(ratio)
 
 
 def rank_one_flow(gamma: Matrix, row_sums: Matrix) -> Matrix:
@@ -64,7 +72,7 @@ def rank_one_flow(gamma: Matrix, row_sums: Matrix) -> Matrix:
     Every column carries the same pattern, with a share ``w_j`` such that the loss is least:
     ``w_j`` is inversely proportional to ``sum_i r_i^2 / gamma_ij``.
     """
-    with np.errstate(divide="ignore", invalid="ignore"):
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         cost = np.where(row_sums[:, None] == 0, 0.0, row_sums[:, None] ** 2 / gamma).sum(axis=0)
         conductance = np.where(np.isfinite(cost), 1.0 / cost, 0.0)
     if not np.isfinite(conductance).all():

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from scipy.special import logsumexp
 
 from invariant_sharpness.coordinates.solver.cells import Cells
-from invariant_sharpness.coordinates.solver.duality import Iterate, flow_loss, rank_one_flow
+from invariant_sharpness.coordinates.solver.duality import Iterate, quadratic_losses, rank_one_flow
 
 Matrix = npt.NDArray[np.float64]
 
@@ -55,7 +55,7 @@ def _certify(a: Matrix, b: Matrix, u: Matrix, v: Matrix, value: float, row_sums:
     """After a column update all column sums of mu vanish; a rank-one flow removes the row sums."""
     scale = u[:, None] * v[None, :]
     gamma = a * scale + b / scale
-    loss = flow_loss(gamma, rank_one_flow(gamma, row_sums))
+    loss = float(quadratic_losses(gamma, rank_one_flow(gamma, row_sums)).sum())
     return Iterate(np.log(u), np.log(v), value, value - loss)
 
 
@@ -69,7 +69,8 @@ def _alternate_in_logarithms(log_a: Matrix, log_b: Matrix, tolerance: float) -> 
         z = x[:, None] + y
         rising, falling = np.exp(log_a + z), np.exp(log_b - z)
         value = float(rising.sum() + falling.sum())
-        loss = flow_loss(rising + falling, rank_one_flow(rising + falling, (rising - falling).sum(axis=1)))
+        gamma = rising + falling
+        loss = float(quadratic_losses(gamma, rank_one_flow(gamma, (rising - falling).sum(axis=1))).sum())
         if loss <= tolerance * value:
             return Iterate(x, y, value, value - loss), sweep
     return Iterate(x, y, value, -np.inf), sweep

@@ -1,0 +1,49 @@
+# make demo      the main job: two networks measured before and after a rescaling
+# make test      the whole test suite
+# make lint      style and types
+# make docs      the documentation, warnings as errors
+# make bench     costs, as ratios to one gradient
+#
+# Each sets up .venv by itself, from Python 3.11 or newer and pip.
+
+PYTHON ?= python3
+ENVIRONMENT := .venv
+RUN := $(ENVIRONMENT)/bin
+INSTALL := $(RUN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+TOOLS := mypy pandas-stubs pyright ruff scipy-stubs
+DOCUMENTATION := furo latex2mathml myst-nb sphinx
+TESTING := array-api-strict sybil transformers
+
+.PHONY: demo test lint docs bench clean
+
+demo: $(ENVIRONMENT)/demo
+	$(RUN)/invariant-sharpness demo
+
+test: $(ENVIRONMENT)/develop
+	$(RUN)/python -m pytest $(PYTEST_OPTIONS)
+
+lint: $(ENVIRONMENT)/develop
+	$(RUN)/ruff check .
+	$(RUN)/ruff format --check .
+	$(RUN)/mypy
+	$(RUN)/pyright
+
+docs: $(ENVIRONMENT)/develop
+	$(RUN)/sphinx-build -W --keep-going -q -b html docs docs/_build/html
+
+bench: $(ENVIRONMENT)/develop
+	$(RUN)/python docs/experiments/cost.py
+
+clean:
+	rm -rf $(ENVIRONMENT) docs/_build
+
+$(ENVIRONMENT)/bin/python:
+	$(PYTHON) -m venv $(ENVIRONMENT)
+
+$(ENVIRONMENT)/demo: pyproject.toml constraints.txt | $(ENVIRONMENT)/bin/python
+	$(INSTALL) -e '.[demo]'
+	touch $@
+
+$(ENVIRONMENT)/develop: pyproject.toml constraints.txt | $(ENVIRONMENT)/bin/python
+	$(INSTALL) -e '.[torch,plot,frame,demo,testing]' $(TOOLS) $(DOCUMENTATION) $(TESTING)
+	touch $@ $(ENVIRONMENT)/demo

@@ -1,0 +1,52 @@
+"""The entry point of the NumPy backend."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from invariant_sharpness.data import is_pair
+from invariant_sharpness.errors import DataError
+from invariant_sharpness_numpy.layers import Array
+from invariant_sharpness_numpy.network import ReluNetwork
+from invariant_sharpness_numpy.network_oracle import NetworkOracle
+from invariant_sharpness_numpy.training import Labels, accuracy, train_network
+
+
+class NumpyBackend:
+    """The backend for :class:`ReluNetwork`."""
+
+    name = "NumPy"
+
+    def accepts(self, model: object, /) -> bool:
+        """Whether ``model`` is a :class:`ReluNetwork`."""
+        return isinstance(model, ReluNetwork)
+
+    def oracle(self, model: ReluNetwork, data: Any, /, *, loss: Any, **options: Any) -> NetworkOracle:
+        """The oracle of ``model`` on ``data = (x, y)``; the only option is ``batch_size``.
+
+        Raises
+        ------
+        DataError
+            If ``data`` is not a pair of arrays.
+        TypeError
+            If an option is not known; names it.
+        """
+        if unknown := options.keys() - {"batch_size"}:
+            msg = f"the NumPy backend has no option {', '.join(sorted(unknown))}: its only option is batch_size"
+            raise TypeError(msg)
+        if not is_pair(data):
+            msg = f"data is a {type(data).__name__}, but the NumPy backend needs a pair of arrays: data=(x, y)"
+            raise DataError(msg)
+        x, y = data
+        return NetworkOracle(model, x, y, loss, **options)
+
+    def train_network(self, x: Array, labels: Labels, /, *, sizes: tuple[int, ...], seed: int) -> ReluNetwork:
+        """Train the ReLU network of the demonstration."""
+        return train_network(x, labels, sizes=sizes, seed=seed)
+
+    def accuracy(self, model: ReluNetwork, x: Array, labels: Labels, /) -> float:
+        """Share of the examples that ``model`` classifies as labelled."""
+        return accuracy(model, x, labels)
+
+
+backend = NumpyBackend()

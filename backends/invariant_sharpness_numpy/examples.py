@@ -1,0 +1,118 @@
+"""The data of the reference backend: checked, copied, and cut into batches."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from invariant_sharpness.errors import DataError, NonFiniteError
+
+Array = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Examples as rows.
+
+    Parameters
+    ----------
+    inputs
+        Of shape (n, features).
+    targets
+        One per row, in the form that the loss asks for.
+    """
+
+    inputs: Array
+    targets: npt.NDArray[Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Examples:
+    """All examples, read batch by batch.
+
+    Parameters
+    ----------
+    inputs, targets
+        As in :class:`Batch`.
+    batch_size
+        Number of rows of every batch but the last.
+    """
+
+    inputs: Array
+    targets: npt.NDArray[Any]
+    batch_size: int
+
+    def __iter__(self) -> Iterator[Batch]:
+        for start in range(0, len(self.inputs), self.batch_size):
+            rows = slice(start, start + self.batch_size)
+            yield Batch(self.inputs[rows], self.targets[rows])
+
+
+def checked_examples(x: Any, y: Any, features: int, batch_size: int) -> Examples:
+    """Copies of ``x`` and ``y`` that can be measured on.
+
+    Raises
+    ------
+    DataError
+        If there are no examples, shapes do not fit, numbers are complex, or ``batch_size`` is less than 1.
+    NonFiniteError
+        If an entry is NaN or infinite; names the row.
+    """
+    if batch_size < 1:
+        msg = f"batch_size={batch_size}, but a batch has at least one example"
+        raise DataError(msg)
+    inputs, targets = checked_inputs(x, features), _checked_targets(y)
+    if targets.ndim == 0 or len(inputs) != len(targets):
+        msg = f"x has {len(inputs)} rows, but y has shape {targets.shape}: give one target per row of x"
+        raise DataError(msg)
+    if len(inputs) == 0:
+        msg = "the data are empty: there is no example to measure on"
+        raise DataError(msg)
+    return Examples(inputs, targets, batch_size)
+
+
+def checked_inputs(x: Any, features: int) -> Array:
+    """A float64 copy of ``x``.
+
+    Raises
+    ------
+    DataError
+        If ``x`` is not a real array of shape (n, features).
+    NonFiniteError
+        If an entry is NaN or infinite; names the row.
+    """
+    given = _real(x, "x")
+    if given.ndim != 2 or given.shape[1] != features:
+        msg = f"x has shape {given.shape}, but the network takes {features} inputs: give x of shape (n, {features})"
+        raise DataError(msg)
+    inputs = given.astype(np.float64)
+    _check_finite(inputs, "x")
+    return inputs
+
+
+def _checked_targets(y: Any) -> npt.NDArray[Any]:
+    given = _real(y, "y")
+    if not np.issubdtype(given.dtype, np.floating):
+        return given.copy()
+    targets = given.astype(np.float64)
+    _check_finite(targets, "y")
+    return targets
+
+
+def _real(values: Any, name: str) -> npt.NDArray[Any]:
+    array = np.asarray(values)
+    if array.dtype.kind in "biuf":
+        return array
+    msg = f"{name} has dtype {array.dtype}, but it has to hold real numbers: convert it to floats or integers first"
+    raise DataError(msg)
+
+
+def _check_finite(values: Array, name: str) -> None:
+    wrong = ~np.isfinite(values).all(axis=tuple(range(1, values.ndim)))
+    if wrong.any():
+        msg = f"{name} has NaN or infinite entries, first in row {int(wrong.argmax())}: clean the data"
+        raise NonFiniteError(msg)

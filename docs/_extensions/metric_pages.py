@@ -1,0 +1,80 @@
+"""Directives that write pages from the declarations of the metrics, so that page and code cannot disagree.
+
+``{metric-table}`` is a table of all metrics; ``{metric} NAME`` is the declaration and the docstring of one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, ClassVar
+
+from docutils import nodes
+from sphinx.application import Sphinx
+from sphinx.util.docutils import SphinxDirective
+
+from invariant_sharpness.metrics import METRICS, Metric
+
+SURVIVES = {"layer": "layers", "row_column": "rows and columns", "diagonal": "any diagonal"}
+
+
+class MetricTable(SphinxDirective):
+    """A table of all metrics with what each declares to survive."""
+
+    def run(self) -> list[nodes.Node]:
+        """Make the table."""
+        return _parse(self, _list_table(_table_rows(), (26, 14, 30, 10, 10, 10)))
+
+
+class MetricDeclaration(SphinxDirective):
+    """The declaration of one metric, and the docstring of its function."""
+
+    required_arguments: ClassVar[int] = 1
+
+    def run(self) -> list[nodes.Node]:
+        """Make the part of the page."""
+        metric = METRICS[self.arguments[0]]
+        equation = f".. math:: {metric.symbol} = {metric.equation}\n\n"
+        table = _list_table(_declaration_rows(metric), (18, 82), header=False)
+        function = f".. autofunction:: invariant_sharpness.{metric.name}\n"
+        return _parse(self, equation + table + function)
+
+
+def _table_rows() -> Iterable[Iterable[str]]:
+    yield ["metric", "symbol", "what it measures", *SURVIVES.values()]
+    for metric in METRICS.values():
+        survives = ["yes" if word in metric.invariances else "no" for word in SURVIVES]
+        yield [f":func:`~invariant_sharpness.{metric.name}`", f":math:`{metric.symbol}`", metric.summary, *survives]
+
+
+def _declaration_rows(metric: Metric) -> Iterable[Iterable[str]]:
+    survived = [words for word, words in SURVIVES.items() if word in metric.invariances]
+    yield ["meaning", metric.summary]
+    yield ["survives rescaling of", ", ".join(survived) or "nothing"]
+    yield ["needs", metric.needs]
+    yield ["cost", metric.cost]
+    yield ["reference", metric.reference]
+    yield ["measured by default", "yes" if metric.default else "no"]
+
+
+def _list_table(rows: Iterable[Iterable[str]], widths: tuple[int, ...], *, header: bool = True) -> str:
+    lines = [".. list-table::", f"   :widths: {' '.join(map(str, widths))}"]
+    lines += ["   :header-rows: 1", ""] if header else ["   :stub-columns: 1", ""]
+    for row in rows:
+        lines += [f"   {'* -' if first else '  -'} {cell}" for first, cell in _marked(row)]
+    return "\n".join([*lines, "", ""])
+
+
+def _marked(row: Iterable[str]) -> Iterable[tuple[bool, str]]:
+    return ((index == 0, cell) for index, cell in enumerate(row))
+
+
+def _parse(directive: SphinxDirective, text: str) -> list[nodes.Node]:
+    """Parse reStructuredText, the language of the docstrings, within a Markdown page."""
+    return directive.parse_text_to_nodes(f"````{{eval-rst}}\n{text}\n````\n")
+
+
+def setup(app: Sphinx) -> dict[str, Any]:
+    """Register the directives."""
+    app.add_directive("metric-table", MetricTable)
+    app.add_directive("metric", MetricDeclaration)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}

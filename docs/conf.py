@@ -1,0 +1,51 @@
+"""Configuration of the documentation: offline, executed at build time, without scripts of others."""
+
+from __future__ import annotations
+
+import os
+import sys
+from importlib.metadata import version as installed_version
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent / "_extensions"))
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("COLUMNS", "118")
+
+project = "invariant_sharpness"
+author = "The invariant_sharpness authors"
+copyright = author
+version = release = installed_version("invariant-sharpness")
+
+extensions = [
+    "myst_nb",
+    "sphinx.ext.autodoc",
+    "sphinx.ext.napoleon",
+    "sphinx.ext.viewcode",
+    "mathml",
+    "metric_pages",
+]
+exclude_patterns = ["_build", "_extensions", "experiments", "jupyter_execute"]
+
+html_theme = "furo"
+html_title = f"invariant_sharpness {release}"
+html_static_path = ["_static"]
+html_css_files = ["mathematics.css"]
+html_math_renderer = "mathml"
+html_show_sphinx = False
+
+myst_enable_extensions = ["amsmath", "colon_fence", "deflist", "dollarmath"]
+myst_heading_anchors = 3
+myst_dmath_double_inline = True
+
+nb_execution_mode = "force"
+nb_execution_raise_on_error = True
+nb_execution_timeout = 120
+nb_merge_streams = True
+nb_ipywidgets_js: dict[str, dict[str, str]] = {}
+
+napoleon_google_docstring = False
+napoleon_use_rtype = False
+autodoc_member_order = "bysource"
+autodoc_typehints_format = "short"
+add_module_names = False
+python_maximum_signature_line_length = 100

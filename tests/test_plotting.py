@@ -1,0 +1,136 @@
+"""Pictures show the numbers they are given, bear any name, and leave pyplot alone."""
+
+from __future__ import annotations
+
+import io
+import subprocess
+import sys
+from math import inf, nan
+
+import pytest
+from matplotlib.axes import Axes
+from matplotlib.container import BarContainer
+from matplotlib.figure import Figure
+
+from invariant_sharpness import Estimate, GroupEstimate
+from invariant_sharpness.errors import MissingDependencyError
+from invariant_sharpness.plotting import MOST_BARS, plot_groups, plot_groups_together, plot_rescaling
+
+
+def estimate_of(shares: dict[str, float], standard_error: float | None = None) -> Estimate:
+    groups = {name: GroupEstimate(value, "probes", standard_error) for name, value in shares.items()}
+    return Estimate("hessian_trace", sum(shares.values()), "64 probes", standard_error, per_group=groups)
+
+
+def bars(axes: Axes) -> list[float]:
+    return [bar.get_width() for c in axes.containers if isinstance(c, BarContainer) for bar in c.patches]
+
+
+def row_names(axes: Axes) -> list[str]:
+    return [label.get_text() for label in axes.get_yticklabels()]
+
+
+def png_of(axes: Axes) -> bytes:
+    target = io.BytesIO()
+    axes.figure.canvas.print_figure(target)
+    return target.getvalue()
+
+
+def test_bars_are_the_shares_in_the_order_of_the_model() -> None:
+    axes = plot_groups(estimate_of({"a": 2.0, "b": -1.0, "c": 0.5}))
+    assert row_names(axes) == ["a", "b", "c"]
+    assert bars(axes) == [2.0, -1.0, 0.5]
+
+
+def test_first_group_is_on_top() -> None:
+    bottom, top = plot_groups(estimate_of({"a": 2.0, "b": 1.0})).get_ylim()
+    assert bottom > 1 > 0 > top, (bottom, top)
+
+
+def test_sampled_shares_have_their_error_bars() -> None:
+    axes = plot_groups(estimate_of({"a": 2.0, "b": 1.0}, standard_error=0.25))
+    container = next(c for c in axes.containers if isinstance(c, BarContainer))
+    assert container.errorbar is not None
+    segments = container.errorbar.lines[2][0].get_segments()
+    assert [tuple(segment[:, 0]) for segment in segments] == [(1.75, 2.25), (0.75, 1.25)], segments
+
+
+def test_exact_shares_have_no_error_bars() -> None:
+    axes = plot_groups(estimate_of({"a": 2.0}))
+    assert all(c.errorbar is None for c in axes.containers if isinstance(c, BarContainer))
+
+
+def test_given_axes_are_drawn_on_and_returned() -> None:
+    axes = Figure().add_subplot()
+    assert plot_groups(estimate_of({"a": 2.0}), axes) is axes
+    assert bars(axes) == [2.0]
+
+
+def test_metric_without_groups_is_refused_by_name() -> None:
+    with pytest.raises(ValueError, match="hessian_spectral_norm has no value per parameter group"):
+        plot_groups(Estimate("hessian_spectral_norm", 1.0, "Lanczos, 9 steps"))
+
+
+def test_estimates_with_different_groups_are_refused() -> None:
+    with pytest.raises(ValueError, match="first, second have different parameter groups"):
+        plot_groups_together({"first": estimate_of({"a": 1.0}), "second": estimate_of({"b": 1.0})})
+
+
+@pytest.mark.parametrize(
+    "name", ["x" * 500, "$\\frac{", "a\nb\tc\x00", "<script>", "%s {0}", "", " ", "encoder.layers.11.dense.weight"]
+)
+def test_any_name_can_be_drawn(name: str) -> None:
+    axes = plot_groups(estimate_of({name: 1.0, "other": 2.0}))
+    assert png_of(axes).startswith(b"\x89PNG")
+    assert all(len(text) <= 48 and text.isprintable() for text in row_names(axes)), row_names(axes)
+
+
+def test_long_name_leaves_room_for_the_bars() -> None:
+    axes = plot_groups(estimate_of({"encoder." * 60 + "weight": 1.0}))
+    png_of(axes)
+    assert axes.get_position().width > 0.5, axes.get_position()
+
+
+def test_many_groups_show_the_largest_and_say_so() -> None:
+    shares = {f"layer{i}": float(i % 7) + i / 1000 for i in range(200)}
+    axes = plot_groups(estimate_of(shares))
+    largest = sorted(shares.values())[-MOST_BARS:]
+    assert sorted(bars(axes)) == largest
+    assert f"the {MOST_BARS} largest of 200 groups" in axes.get_title(loc="left")
+
+
+def test_rescaling_marks_are_the_factors() -> None:
+    factors = {"true labels": {"raw": 1e7, "normalized": 1.0}, "random labels": {"raw": 1e-3, "normalized": 1.0}}
+    axes = plot_rescaling(factors, ["normalized"])
+    marks = [float(line.get_xdata()[0]) for line in axes.lines if line.get_marker() == "o"]
+    assert marks == [1e7, 1e-3, 1.0, 1.0]
+    assert axes.get_xscale() == "log"
+
+
+def test_rescaling_tells_claims_apart_by_color() -> None:
+    axes = plot_rescaling({"true labels": {"raw": 1e7, "normalized": 1.0}}, ["normalized"])
+    raw, normalized = [line.get_color() for line in axes.lines if line.get_marker() == "o"]
+    assert raw != normalized
+
+
+@pytest.mark.parametrize("factor", [0.0, nan, inf, -2.0, 1.0, 1e-300, 1e300])
+def test_any_factor_can_be_drawn(factor: float) -> None:
+    assert png_of(plot_rescaling({"true labels": {"raw": factor}}, [])).startswith(b"\x89PNG")
+
+
+def test_pyplot_is_not_imported() -> None:
+    code = (
+        "import sys; from invariant_sharpness import Estimate, GroupEstimate; "
+        "from invariant_sharpness.plotting import plot_groups; "
+        "assert 'matplotlib' not in sys.modules; "
+        "plot_groups(Estimate('m', 1.0, 'exact', per_group={'w': GroupEstimate(1.0, 'exact')})); "
+        "assert 'matplotlib.pyplot' not in sys.modules"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_missing_matplotlib_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    with pytest.raises(MissingDependencyError, match=r"needs matplotlib.*invariant-sharpness\[plot\]"):
+        plot_groups(estimate_of({"a": 1.0}))
