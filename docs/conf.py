@@ -29,7 +29,7 @@ exclude_patterns = ["_build", "_extensions", "experiments", "jupyter_execute"]
 html_theme = "furo"
 html_title = f"invariant_sharpness {release}"
 html_static_path = ["_static"]
-html_css_files = ["mathematics.css"]
+html_css_files = ["pages.css"]
 html_math_renderer = "mathml"
 html_show_sphinx = False
 
@@ -47,5 +47,6 @@ napoleon_google_docstring = False
 napoleon_use_rtype = False
 autodoc_member_order = "bysource"
 autodoc_typehints_format = "short"
+add_function_parentheses = False
 add_module_names = False
 python_maximum_signature_line_length = 100

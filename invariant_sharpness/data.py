@@ -74,11 +74,12 @@ def is_pair(data: Any) -> bool:
 
 
 def map_leaves(function: Callable[[Leaf], Any], tree: Any) -> Any:
-    """Apply ``function`` to every leaf of nested dictionaries, tuples and lists."""
+    """Apply ``function`` to every leaf of nested dictionaries, tuples and lists; named tuples keep their names."""
     if isinstance(tree, Mapping):
         return {key: map_leaves(function, value) for key, value in tree.items()}
     if isinstance(tree, (tuple, list)):
-        return tuple(map_leaves(function, value) for value in tree)
+        parts = [map_leaves(function, value) for value in tree]
+        return type(tree)(*parts) if hasattr(tree, "_fields") else tuple(parts)
     return function(tree)
 
 
@@ -105,7 +106,14 @@ def fingerprint(examples: Sequence[npt.NDArray[Any]]) -> int:
 
 
 def _slices(pair: Any, batch_size: int) -> list[Any]:
-    sizes = {len(leaf) for leaf in leaves(pair)}
+    single = next((leaf for leaf in leaves(pair) if not getattr(leaf, "shape", ())), None)
+    if single is not None:
+        msg = (
+            f"inputs and targets contain a single {type(single).__name__} instead of arrays with one row per example: "
+            f"convert lists of numbers into arrays"
+        )
+        raise DataError(msg)
+    sizes = {leaf.shape[0] for leaf in leaves(pair)}
     if len(sizes) != 1:
         msg = f"inputs and targets have different numbers of examples: {', '.join(map(str, sorted(sizes)))}"
         raise DataError(msg)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
@@ -75,11 +76,12 @@ class Estimate:
     def error_text(self) -> str:
         """The error in a few characters, for tables."""
         if self.standard_error is not None:
-            return f"± {self.standard_error:.2g}"
-        if self.certificate is not None:
-            bound = f"rel. ≤ {self.certificate:.0e}"
-            return bound if self.converged else f"NOT CONVERGED, {bound}"
-        return "exact"
+            error = f"± {self.standard_error:.2g}"
+        elif self.certificate is not None:
+            error = f"rel. ≤ {self.certificate:.0e}"
+        else:
+            error = "exact"
+        return error if self.converged else f"{error}, NOT CONVERGED"
 
     def to_dict(self) -> dict[str, Any]:
         """Plain numbers, strings and dictionaries."""
@@ -96,3 +98,14 @@ class Estimate:
                 for name, g in self.per_group.items()
             },
         }
+
+
+def methods_in_words(methods: Sequence[str], probes: int) -> str:
+    """How several groups were obtained: ``"exact"``, ``"64 probes"``, or ``"4 groups exact, 2 groups by 64 probes"``."""
+    counts = Counter(methods)
+    if len(counts) < 2:
+        return f"{probes} probes" if "probes" in counts else "".join(counts)
+    words = [
+        (count, f"by {probes} probes" if method == "probes" else method) for method, count in sorted(counts.items())
+    ]
+    return ", ".join(f"{count} {'group' if count == 1 else 'groups'} {text}" for count, text in words)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 
 from invariant_sharpness.errors import NonFiniteError
 from invariant_sharpness.estimate import Estimate
-from invariant_sharpness.estimators.diagonal import HessianDiagonal, hessian_diagonal
+from invariant_sharpness.estimators.diagonal import HessianDiagonal, exact_diagonal, hessian_diagonal
 from invariant_sharpness.metrics import METRICS, Metric
 from invariant_sharpness.protocol import CurvatureOracle
 from invariant_sharpness.report import Report
@@ -18,22 +18,23 @@ OwnMetric = Callable[[CurvatureOracle], Estimate]
 
 def measure(
     oracle: CurvatureOracle,
-    metrics: Iterable[str | OwnMetric] | None = None,
+    metrics: str | Iterable[str | OwnMetric] | None = None,
     *,
     seed: int = 0,
     probes: int = 64,
 ) -> Report:
     """Measure ``oracle`` and return a report that prints as a table.
 
-    Metrics that need the diagonal of the Hessian share one.
+    Metrics that need the diagonal of the Hessian share one: that of the weights, and of all other groups where it is
+    exact. Each value is the one that the metric gives by itself.
 
     Parameters
     ----------
     oracle
         From :func:`invariant_sharpness.oracle`, or any object with its methods.
     metrics
-        Names (see :data:`invariant_sharpness.METRICS`) or callables ``oracle -> Estimate``. Default: all that are not marked as
-        costly.
+        A name (see :data:`invariant_sharpness.METRICS`), or a list of names and callables ``oracle -> Estimate``. Default: all that
+        are not marked as costly.
     seed
         The same seed gives the same numbers, on every framework.
     probes
@@ -42,11 +43,13 @@ def measure(
     Raises
     ------
     ValueError
-        If a name is not known; lists the names there are.
+        If a name is not known (lists the names there are), or two metrics have the same name.
+    TypeError
+        If a callable does not return an :class:`Estimate`.
     NonFiniteError
         If the loss is not finite.
     """
-    chosen = [_resolve(metric) for metric in (_default_names() if metrics is None else metrics)]
+    chosen = [_resolve(metric) for metric in _asked_for(metrics)]
     started = time.perf_counter()
     loss = oracle.loss(oracle.parameters)
     if not abs(loss) < float("inf"):
@@ -55,7 +58,7 @@ def measure(
     shared = _shared_diagonal(oracle, chosen, probes, seed)
     estimates = [_evaluate(metric, oracle, shared, probes, seed) for metric in chosen]
     return Report(
-        estimates={estimate.name: estimate for estimate in estimates},
+        estimates=_by_name(estimates),
         invariances={m.name: m.invariances for m in chosen if isinstance(m, Metric)},
         loss=loss,
         parameters=sum(group.size for group in oracle.groups),
@@ -66,8 +69,10 @@ def measure(
     )
 
 
-def _default_names() -> list[str]:
-    return [name for name, metric in METRICS.items() if metric.default]
+def _asked_for(metrics: str | Iterable[str | OwnMetric] | None) -> Iterable[str | OwnMetric]:
+    if metrics is None:
+        return [name for name, metric in METRICS.items() if metric.default]
+    return [metrics] if isinstance(metrics, str) else metrics
 
 
 def _resolve(metric: str | OwnMetric) -> Metric | OwnMetric:
@@ -84,7 +89,9 @@ def _shared_diagonal(
 ) -> HessianDiagonal | None:
     if not any(isinstance(metric, Metric) and "diagonal" in metric.options for metric in metrics):
         return None
-    return hessian_diagonal(oracle, probes=probes, seed=seed)
+    weights = frozenset(group.name for group in oracle.groups if group.is_weight)
+    known = exact_diagonal(oracle, seed=seed)
+    return hessian_diagonal(oracle, names=weights, probes=probes, seed=seed, known=known)
 
 
 def _evaluate(
@@ -95,6 +102,26 @@ def _evaluate(
     seed: int,
 ) -> Estimate:
     if not isinstance(metric, Metric):
-        return metric(oracle)
+        return _checked(metric, metric(oracle))
     available = {"diagonal": diagonal, "probes": probes, "seed": seed}
     return metric.function(oracle, **{name: value for name, value in available.items() if name in metric.options})
+
+
+def _checked(metric: OwnMetric, returned: object) -> Estimate:
+    if isinstance(returned, Estimate):
+        return returned
+    name = getattr(metric, "__name__", type(metric).__name__)
+    msg = (
+        f"metric {name!r} returned a {type(returned).__name__}, but a metric returns an Estimate, such as "
+        f'Estimate(name={name!r}, value=..., method="exact")'
+    )
+    raise TypeError(msg)
+
+
+def _by_name(estimates: list[Estimate]) -> dict[str, Estimate]:
+    names = [estimate.name for estimate in estimates]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        msg = f"two metrics have the name {', '.join(map(repr, twice))}: give each Estimate a name of its own"
+        raise ValueError(msg)
+    return dict(zip(names, estimates, strict=True))

@@ -34,6 +34,13 @@ def uniform(oracle: CurvatureOracle, seed: int, index: int) -> ParameterVector:
     return _draw(oracle, seed, index, _uniform)
 
 
+def require_probes(probes: int, least: int) -> None:
+    """Raise ``ValueError`` unless there are enough probes for an estimate and its error."""
+    if probes < least:
+        msg = f"probes={probes}, but this estimate and its standard error need at least {least} probes"
+        raise ValueError(msg)
+
+
 def random_bits(seed: int, stream: int, index: int, count: int) -> Bits:
     """``count`` words of 64 random bits: the Philox stream (seed, stream) at position ``index``."""
     if not 0 <= seed < 2**63:

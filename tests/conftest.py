@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from importlib.util import find_spec
+from pathlib import Path
 
 import pytest
 
+IMPORTS_TORCH = re.compile(r"^(import torch|from torch|from networks|from torch_networks)\b", re.MULTILINE)
 FRAMEWORKS = {"numpy": "numpy", "torch": "torch"}
 
 
@@ -25,10 +28,11 @@ def pytest_configure(config: pytest.Config) -> None:
         raise pytest.UsageError(f"backends {missing} were required, but their frameworks are not installed")
 
 
-def pytest_ignore_collect(collection_path) -> bool | None:  # noqa: ANN001
-    """Leave out the tests of a framework that is not installed, instead of failing to import them."""
-    name = collection_path.name
-    return True if name.startswith("test_torch") and find_spec("torch") is None else None
+def pytest_ignore_collect(collection_path: Path) -> bool | None:
+    """Leave out tests that import a framework which is not installed, instead of failing on them."""
+    if find_spec("torch") is None and collection_path.suffix == ".py":
+        return True if IMPORTS_TORCH.search(collection_path.read_text(encoding="utf-8")) else None
+    return None
 
 
 def pytest_report_header() -> list[str]:

@@ -111,3 +111,32 @@ def example_gradients(model: nn.Module, x: torch.Tensor, y: torch.Tensor, loss: 
     """The gradient of the loss of every example."""
     parameters = {name: p.detach() for name, p in model.named_parameters()}
     return jacrev(lambda values: loss(functional_call(model, values, (x,)), y))(parameters)
+
+
+def differenced_hessian(
+    model: nn.Module, x: torch.Tensor, y: torch.Tensor, loss: Loss, step: float = 2.0**-9
+) -> dict[str, dict[str, torch.Tensor]]:
+    """The blocks of the Hessian by differences of the gradient, accurate to the eighth power of ``step``."""
+    parameters = {name: p.detach() for name, p in model.named_parameters()}
+    vector = torch.cat([p.reshape(-1) for p in parameters.values()])
+    sizes = [p.numel() for p in parameters.values()]
+
+    def gradient(point: torch.Tensor) -> torch.Tensor:
+        parts = [part.reshape(p.shape) for part, p in zip(point.split(sizes), parameters.values(), strict=True)]
+        values = {name: part.detach().requires_grad_() for name, part in zip(parameters, parts, strict=True)}
+        mean = loss(functional_call(model, values, (x,)), y).mean()
+        return torch.cat(
+            [g.reshape(-1) for g in torch.autograd.grad(mean, list(values.values()), materialize_grads=True)]
+        )
+
+    weights = {1: 4 / 5, 2: -1 / 5, 3: 4 / 105, 4: -1 / 280}
+    matrix = torch.stack(
+        [
+            sum(w * (gradient(vector + k * e) - gradient(vector - k * e)) for k, w in weights.items()) / step
+            for e in step * torch.eye(len(vector), dtype=vector.dtype)
+        ]
+    )
+    return {
+        a: dict(zip(parameters, row.split(sizes, dim=1), strict=True))
+        for a, row in zip(parameters, matrix.split(sizes), strict=True)
+    }

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from importlib.util import find_spec
 from itertools import pairwise
 
 import numpy as np
-import torch
 from hypothesis import strategies as st
 from invariant_sharpness_numpy import NetworkOracle, ReluNetwork
-from torch import nn
 
 import invariant_sharpness as ish
 from invariant_sharpness.symmetries import chain_rescalings, unit_count
 
-KINDS = ("numpy mlp", "torch mlp", "torch cnn")
+TORCH_KINDS = ("torch mlp", "torch cnn")
+KINDS = ("numpy mlp", *(TORCH_KINDS if find_spec("torch") else ()))
 
 
 @dataclass(frozen=True)
@@ -73,21 +73,7 @@ def _oracle(kind: str, widths: tuple[int, ...], biases: bool, seed: int, dtype: 
             [rng.normal(size=n) for n in sizes[1:]] if biases else None,
         )
         return NetworkOracle(network, rng.normal(size=(6, 4)), labels, loss=loss)
-    torch.manual_seed(seed)
-    model = _perceptron(widths, biases) if kind == "torch mlp" else _convolutions(widths, biases)
-    x = torch.randn(6, 4) if kind == "torch mlp" else torch.randn(6, 2, 4, 4)
-    precision = getattr(torch, dtype)
-    return ish.oracle(model.to(precision), (x.to(precision), torch.as_tensor(labels)), loss=loss)
+    from torch_networks import model_and_inputs
 
-
-def _perceptron(widths: tuple[int, ...], biases: bool) -> nn.Module:
-    sizes = (4, *widths)
-    layers = [[nn.Linear(m, n, bias=biases), nn.ReLU()] for m, n in pairwise(sizes)]
-    return nn.Sequential(*(part for layer in layers for part in layer), nn.Linear(widths[-1], 3, bias=biases))
-
-
-def _convolutions(widths: tuple[int, ...], biases: bool) -> nn.Module:
-    channels = (2, *widths)
-    layers = [[nn.Conv2d(m, n, 3, padding=1, bias=biases), nn.ReLU()] for m, n in pairwise(channels)]
-    pooled = [nn.MaxPool2d(2), nn.Flatten(), nn.Linear(4 * widths[-1], 3, bias=biases)]
-    return nn.Sequential(*(part for layer in layers for part in layer), *pooled)
+    model, x = model_and_inputs(kind, widths, biases=biases, seed=seed, dtype=dtype)
+    return ish.oracle(model, (x, labels), loss=loss)

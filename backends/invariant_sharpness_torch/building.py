@@ -79,7 +79,7 @@ def _check_pass(
                 _check_determinism(model, batch, forward, outputs)
             outputs_per_example = max(outputs_per_example, outputs.numel() // len(outputs))
     if outputs_per_example == 0:
-        msg = "the data are empty: there is no batch to measure on"
+        msg = "the data are empty: there is no batch to measure on; pass at least one example"
         raise DataError(msg)
     return outputs_per_example
 
@@ -109,7 +109,7 @@ def _first_pass(forward: Forward, model: nn.Module, batch: Any) -> tuple[torch.T
 
 
 def _check_inputs(batch: Any, index: int) -> None:
-    if batch_size(batch) == 0:
+    if _located(index, batch_size, batch) == 0:
         msg = f"batch {index} is empty: leave it out (drop_last does not help; look at the sampler)"
         raise DataError(msg)
     for position, leaf in enumerate(leaves(batch)):
@@ -132,7 +132,10 @@ def _check_outputs(outputs: torch.Tensor, batch: Any, index: int) -> None:
         )
         raise ModelError(msg)
     if not torch.isfinite(outputs).all():
-        msg = f"the outputs of batch {index} are NaN or infinite, although inputs and parameters are finite: overflow"
+        msg = (
+            f"the outputs of batch {index} are NaN or infinite, although inputs and parameters are finite: "
+            f'look for an overflow (does dtype="float64" help?) or a division by zero'
+        )
         raise NonFiniteError(msg)
 
 

@@ -180,7 +180,7 @@ class _Test:
         """Take the cotangents and gradients of one example."""
         others = torch.arange(len(delta), device=delta.device) != example
         self._apart = self._apart and not bool((delta[others] != 0).any())
-        self._accumulator.add(torch.ones_like(delta[:, *[0] * (delta.ndim - 1)]), delta)
+        self._accumulator.add(torch.ones(len(delta)).to(delta), delta)
         for attribute, name in self.layer.owned.items():
             square = gradients[name].square()
             self._expected[attribute] = self._expected[attribute] + square if attribute in self._expected else square

@@ -89,5 +89,8 @@ def _check_parameter(name: str, parameter: nn.Parameter) -> None:
         )
         raise ModelError(msg)
     if parameter.is_meta or parameter.is_inference():
-        msg = f"parameter {name!r} was made on the meta device or in inference mode: load real values outside of it"
+        msg = (
+            f"parameter {name!r} is on the meta device, or was made in inference mode: make the model outside of both, "
+            f"and load its weights with load_state_dict"
+        )
         raise ModelError(msg)

@@ -10,7 +10,7 @@ import array_api_compat.torch as xp
 import torch
 from torch import nn
 
-from invariant_sharpness.errors import LossError
+from invariant_sharpness.errors import DataError, LossError
 from invariant_sharpness.losses import CrossEntropy, OutputLoss, SquaredError, named_loss
 
 Term = tuple[torch.Tensor, torch.Tensor]
@@ -117,6 +117,13 @@ class RowLoss:
             )
             raise LossError(msg)
         rows = outputs.movedim(self.class_axis, -1)
+        if targets.numel() != rows[..., 0].numel():
+            msg = (
+                f"outputs have shape {tuple(outputs.shape)} and targets {tuple(targets.shape)}, but {self.name} needs one class "
+                f"label for each row of K outputs: take argmax(-1) of one-hot targets, and torch.nn.CrossEntropyLoss() "
+                f"as the loss if the classes stand on axis 1"
+            )
+            raise DataError(msg)
         return rows.reshape(-1, rows.shape[-1]), targets.reshape(-1)
 
     def _terms(self, outputs: torch.Tensor, signs: torch.Tensor, vectors: torch.Tensor) -> Iterator[Term]:

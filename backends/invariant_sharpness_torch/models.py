@@ -63,21 +63,23 @@ def check_modules(model: nn.Module) -> None:
     if batch:
         msg = (
             f"{_listed(batch)} normalize with the statistics of the batch even in eval mode "
-            f"(track_running_stats=False): the loss of an example is not defined by itself"
+            f"(track_running_stats=False), so the loss of an example is not defined by itself: train with running "
+            f"statistics, or with GroupNorm or LayerNorm instead"
         )
         raise ModelError(msg)
-    sparse = [repr(name) for name, m in model.named_modules() if _has_improper_gradient(m)]
-    if sparse:
+    improper = [repr(name) for name, m in model.named_modules() if _has_improper_gradient(m)]
+    if improper:
         msg = (
-            f"{_listed(sparse)} have sparse=True or scale_grad_by_freq=True, whose gradients have no derivatives or are "
-            f"no derivatives: set both attributes to False before measuring; the function stays the same"
+            f"torch's gradients of {_listed(improper)} cannot be differentiated (sparse=True), or are none "
+            f"(scale_grad_by_freq=True): set both attributes to False before measuring; the function stays the same"
         )
         raise ModelError(msg)
     wrong = [repr(name) for name, m in model.named_modules() if _has_weight_norm(m)]
     if wrong:
         msg = (
             f"{_listed(wrong)} use weight_norm, whose second derivative is wrong in torch. After training, fold it into "
-            f'the weight: torch.nn.utils.parametrize.remove_parametrizations(module, "weight")'
+            f'the weight: torch.nn.utils.parametrize.remove_parametrizations(module, "weight"), or '
+            f"torch.nn.utils.remove_weight_norm(module) for the older kind"
         )
         raise ModelError(msg)
 

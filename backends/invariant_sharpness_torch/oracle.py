@@ -12,7 +12,7 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
-from invariant_sharpness.errors import DataError, NonFiniteError
+from invariant_sharpness.errors import DataError, ModelError, NonFiniteError
 from invariant_sharpness.probes import random_bits
 from invariant_sharpness.protocol import HostArrays, ParameterGroup
 from invariant_sharpness.vector import ParameterVector
@@ -161,7 +161,8 @@ class TorchOracle:
         total, weight = self._sums(batch, index)
         slopes = self._gradients(total, create_graph=True)
         inner = sum((g * vector[n]).sum() for n, g in zip(self._parameters, slopes, strict=True) if g.requires_grad)
-        return self._gradients(inner), weight
+        with _second_derivative():
+            return self._gradients(inner), weight
 
     def _directional_derivatives(self, losses: torch.Tensor, direction: ParameterVector) -> torch.Tensor:
         """``J u`` for the losses of all examples, as the derivative of ``(J^T c) . u`` in c: two backward passes."""
@@ -170,7 +171,8 @@ class TorchOracle:
         inner = sum((g * direction[n]).sum() for n, g in zip(self._parameters, slopes, strict=True))
         if not isinstance(inner, torch.Tensor) or not inner.requires_grad:
             return torch.zeros_like(losses)
-        (derivatives,) = torch.autograd.grad(inner, cotangent, materialize_grads=True, allow_unused=True)
+        with _second_derivative():
+            (derivatives,) = torch.autograd.grad(inner, cotangent, materialize_grads=True, allow_unused=True)
         return derivatives
 
     def _gradients(self, value: Any, *, create_graph: bool = False) -> Gradients:
@@ -185,9 +187,10 @@ class TorchOracle:
     def _block_product(self, slope: torch.Tensor, direction: torch.Tensor, parameter: nn.Parameter) -> torch.Tensor:
         if not slope.requires_grad:
             return torch.zeros_like(slope)
-        (product,) = torch.autograd.grad(
-            (slope * direction).sum(), parameter, retain_graph=True, allow_unused=True, materialize_grads=True
-        )
+        with _second_derivative():
+            (product,) = torch.autograd.grad(
+                (slope * direction).sum(), parameter, retain_graph=True, allow_unused=True, materialize_grads=True
+            )
         return product
 
     def _mean(self, terms: Iterator[tuple[Gradients, float]]) -> ParameterVector:
@@ -215,6 +218,21 @@ class TorchOracle:
 
     def _vector(self, arrays: Gradients) -> ParameterVector:
         return ParameterVector(self.xp, dict(zip(self._parameters, arrays, strict=True)))
+
+
+@contextmanager
+def _second_derivative() -> Generator[None]:
+    """Say what to do where the backward pass of an operation cannot itself be differentiated."""
+    try:
+        yield
+    except torch.OutOfMemoryError:
+        raise
+    except RuntimeError as error:
+        msg = (
+            f"torch cannot differentiate this model twice: {error} Replace that operation by one with a second "
+            f"derivative; fused and custom kernels often have a plain version"
+        )
+        raise ModelError(msg) from error
 
 
 def _cotangents(outputs: torch.Tensor, seed: int) -> torch.Tensor:

@@ -27,8 +27,9 @@ def evaluating(
 
     The parameters get a copy for the time being; neither their own storage nor ``values`` is written to, not
     even by a forward pass that changes weights. Buffers, tensors kept as attributes, training flags and all
-    random states are restored. Hooks on the gradients of parameters are switched off, compiled parts run
-    uncompiled, and attention runs under the math kernel, the only one with second derivatives.
+    random states are restored. Hooks on the gradients of parameters and a surrounding autocast are switched
+    off, compiled parts run uncompiled, and attention runs under the math kernel, the only one with second
+    derivatives.
 
     Raises
     ------
@@ -47,6 +48,7 @@ def evaluating(
         stack.enter_context(_without_fast_path())
         stack.enter_context(_without_gradient_hooks(parameters))
         stack.enter_context(_uncompiled(model))
+        stack.enter_context(torch.autocast(next(iter(storage.values())).device.type, enabled=False))
         stack.enter_context(torch.enable_grad())
         _swap(parameters, {name: values[name].detach().clone() for name in parameters})
         yield
@@ -64,7 +66,9 @@ def random_state(seed: int, generators: Sequence[torch.Generator]) -> Generator[
     states = [generator.get_state() for generator in generators]
     try:
         with torch.random.fork_rng(devices=devices):
-            torch.manual_seed(seed)
+            torch.default_generator.manual_seed(seed)  # torch.manual_seed looks at every device each time
+            for device in devices:
+                torch.cuda.default_generators[device].manual_seed(seed)
             random.seed(seed)
             np.random.seed(seed)  # noqa: NPY002
             for generator in generators:

@@ -8,7 +8,7 @@ The others get the columns of the Hessian if there are few, and otherwise Radema
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from invariant_sharpness import probes as random
 from invariant_sharpness.coordinates.scales import balanced, optimal
+from invariant_sharpness.estimate import methods_in_words
 from invariant_sharpness.estimators.exactness import curvature_defects, exact_groups
 from invariant_sharpness.progress import track
 from invariant_sharpness.protocol import CurvatureOracle, GaussNewtonDiagonalOracle, HostArrays, require, supports
@@ -41,25 +42,33 @@ class GroupDiagonal:
         In the parameter's shape, on the host.
     method
         ``"exact"``, ``"exact (columns)"`` or ``"probes"``.
-    defect
-        What the certificate measured: zero up to rounding where the Gauss-Newton diagonal is exact. None
-        if the oracle cannot be asked.
     parts
         For probes: independent means of equal numbers of probes, shape ``(parts, *shape)``.
     """
 
     values: HostArray
     method: Method
-    defect: float | None = None
     parts: HostArray | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class HessianDiagonal:
-    """The diagonal of the Hessian, group by group, with its provenance."""
+    """The diagonal of the Hessian, group by group, with its provenance.
+
+    Parameters
+    ----------
+    groups
+        The groups whose diagonal is known.
+    probes
+        Number of probes, for those that were sampled.
+    defects
+        What the certificate measured, for these and other groups: zero up to rounding where the
+        Gauss-Newton diagonal is exact. Empty if the oracle cannot be asked.
+    """
 
     groups: Mapping[str, GroupDiagonal]
     probes: int = 0
+    defects: Mapping[str, float] = field(default_factory=dict)
 
     def __getitem__(self, name: str) -> GroupDiagonal:
         return self.groups[name]
@@ -86,12 +95,13 @@ class HessianDiagonal:
 
     def method(self, names: frozenset[str]) -> str:
         """How the named groups were obtained, in words."""
-        methods = [self[name].method for name in self.groups if name in names]
-        counts = {method: methods.count(method) for method in dict.fromkeys(methods)}
-        words = [f"{method}: {count} of {len(methods)} groups" for method, count in counts.items()]
-        if len(counts) == 1:
-            words = list(counts)
-        return ", ".join(word.replace("probes", f"{self.probes} probes") for word in words)
+        return methods_in_words([group.method for name, group in self.groups.items() if name in names], self.probes)
+
+    def note(self, name: str) -> str:
+        """Why a group is not exact; empty if it is, or nothing is known."""
+        if name not in self.defects or (name in self.groups and self[name].method == "exact"):
+            return ""
+        return f"the outputs are not affine in it: defect {self.defects[name]:.2g}"
 
 
 def hessian_diagonal(
@@ -100,36 +110,57 @@ def hessian_diagonal(
     names: frozenset[str] | None = None,
     probes: int = 64,
     seed: int = 0,
+    known: HessianDiagonal | None = None,
 ) -> HessianDiagonal:
     r"""The diagonal :math:`h_i = \partial^2 L / \partial\theta_i^2` on the named groups (default: all).
 
     Exact groups cost at most one backward pass per output with per-example squaring, whatever the number
-    of groups. For the rest, a quarter of the probes is drawn in the coordinates of ``balanced``; they give the
-    scale ``optimal``, in which the others are drawn: :math:`\hat h = \varepsilon \circ H(s \circ \varepsilon) / s`. Both scales are
-    equivariant, so every single draw transforms as h does. Cost: ``probes`` Hessian-vector products; memory
-    for ten copies of the sampled groups.
+    of groups. If the others have no more entries than ``probes``, their columns are computed. If they have more, a
+    quarter of the probes is drawn in the coordinates of ``balanced``; they give the scale ``optimal``, in which the
+    others are drawn: :math:`\hat h = \varepsilon \circ H(s \circ \varepsilon) / s`. Both scales are equivariant, so every
+    single draw transforms as h does. Cost: ``probes`` Hessian-vector products; memory for ten copies of the
+    sampled groups.
+
+    Parameters
+    ----------
+    known
+        Groups that are known already, from :func:`exact_diagonal`; they are part of the result.
 
     Raises
     ------
     ValueError
         If ``probes`` is less than 4, or a group is not known.
     """
-    chosen = _checked(oracle, names, probes)
-    defects: dict[str, float | None] = dict.fromkeys(chosen)
-    groups: dict[str, GroupDiagonal] = {}
-    if supports(oracle, GaussNewtonDiagonalOracle):
-        differentiable = require(oracle, GaussNewtonDiagonalOracle, metric="hessian_diagonal")
-        measured = curvature_defects(differentiable, seed)
-        defects |= measured
-        exact = exact_groups(differentiable, measured) & chosen
-        if exact and differentiable.outputs_per_example <= MOST_OUTPUTS:
-            diagonal = oracle.to_numpy(differentiable.gauss_newton_diagonal(oracle.parameters, exact))
-            groups = {name: GroupDiagonal(diagonal[name], "exact", defects[name]) for name in exact}
-    rest = frozenset(chosen - groups.keys())
-    if rest:
-        few = _size(oracle, rest) <= probes
-        groups |= _columns(oracle, rest, defects) if few else _two_stages(oracle, rest, probes, seed, defects)
-    return HessianDiagonal({g.name: groups[g.name] for g in oracle.groups if g.name in chosen}, probes)
+    random.require_probes(probes, 4)
+    chosen = _checked(oracle, names)
+    if known is None:
+        known = exact_diagonal(oracle, names=chosen, seed=seed)
+    rest = chosen - known.groups.keys()
+    few = _size(oracle, rest) <= probes
+    found = _columns(oracle, rest) if few else _two_stages(oracle, rest, probes, seed)
+    groups = {**known.groups, **found}
+    return HessianDiagonal({g.name: groups[g.name] for g in oracle.groups if g.name in groups}, probes, known.defects)
+
+
+def exact_diagonal(oracle: CurvatureOracle, *, names: frozenset[str] | None = None, seed: int = 0) -> HessianDiagonal:
+    """The diagonal of those named groups (default: all) of which the certificate says that it is exact.
+
+    Cost: one backward pass per output with per-example squaring, and the certificate. Empty if the oracle
+    does not know the Gauss-Newton diagonal, or has more than ``MOST_OUTPUTS`` outputs per example.
+    """
+    chosen = _checked(oracle, names)
+    if not supports(oracle, GaussNewtonDiagonalOracle):
+        return HessianDiagonal({})
+    differentiable = require(oracle, GaussNewtonDiagonalOracle, metric="exact_diagonal")
+    if differentiable.outputs_per_example > MOST_OUTPUTS:
+        return HessianDiagonal({})
+    defects = curvature_defects(differentiable, seed)
+    exact = exact_groups(differentiable, defects) & chosen
+    if not exact:
+        return HessianDiagonal({}, defects=defects)
+    diagonal = oracle.to_numpy(differentiable.gauss_newton_diagonal(oracle.parameters, exact))
+    groups = {name: GroupDiagonal(diagonal[name], "exact") for name in diagonal if name in exact}
+    return HessianDiagonal(groups, defects=defects)
 
 
 def probe_means(
@@ -149,21 +180,17 @@ def probe_means(
     return {name: np.stack([mean[name] for mean in means]) for name in names}
 
 
-def _two_stages(
-    oracle: CurvatureOracle, names: frozenset[str], probes: int, seed: int, defects: Mapping[str, float | None]
-) -> dict[str, GroupDiagonal]:
+def _two_stages(oracle: CurvatureOracle, names: frozenset[str], probes: int, seed: int) -> dict[str, GroupDiagonal]:
     pilot = range(probes // 4)
     remaining = probes - len(pilot)
     equal_parts = remaining - remaining % min(_PARTS, remaining)
     first = probe_means(oracle, names, balanced(oracle), pilot, seed)
     scale = optimal(oracle, {name: parts.mean(axis=0) for name, parts in first.items()})
     parts = probe_means(oracle, names, scale, range(len(pilot), len(pilot) + equal_parts), seed)
-    return {n: GroupDiagonal(parts[n].mean(axis=0), "probes", defects[n], parts[n]) for n in names}
+    return {n: GroupDiagonal(parts[n].mean(axis=0), "probes", parts[n]) for n in names}
 
 
-def _columns(
-    oracle: CurvatureOracle, names: frozenset[str], defects: Mapping[str, float | None]
-) -> dict[str, GroupDiagonal]:
+def _columns(oracle: CurvatureOracle, names: frozenset[str]) -> dict[str, GroupDiagonal]:
     """No more columns than probes: each diagonal entry from its own column, exactly."""
     shapes = {g.name: g.shape for g in oracle.groups}
     result = {name: np.zeros(shapes[name]) for name in names}
@@ -173,20 +200,17 @@ def _columns(
         unit[name][index] = 1.0
         column = oracle.hessian_vector_product(oracle.parameters, oracle.from_numpy(unit))
         result[name][index] = oracle.to_numpy(column)[name][index]
-    return {name: GroupDiagonal(result[name], "exact (columns)", defects[name]) for name in names}
+    return {name: GroupDiagonal(result[name], "exact (columns)") for name in names}
 
 
 def _size(oracle: CurvatureOracle, names: frozenset[str]) -> int:
     return sum(group.size for group in oracle.groups if group.name in names)
 
 
-def _checked(oracle: CurvatureOracle, names: frozenset[str] | None, probes: int) -> frozenset[str]:
-    if probes < 4:
-        msg = f"probes={probes}, but a sampled diagonal needs at least 4 probes: 1 for the scale, 3 for the error"
-        raise ValueError(msg)
-    known = frozenset(group.name for group in oracle.groups)
-    unknown = (names or frozenset()) - known
+def _checked(oracle: CurvatureOracle, names: frozenset[str] | None) -> frozenset[str]:
+    existing = frozenset(group.name for group in oracle.groups)
+    unknown = (names or frozenset()) - existing
     if unknown:
-        msg = f"there is no parameter group {', '.join(sorted(unknown))}; the groups are {', '.join(sorted(known))}"
+        msg = f"there is no parameter group {', '.join(sorted(unknown))}; the groups are {', '.join(sorted(existing))}"
         raise ValueError(msg)
-    return known if names is None else names
+    return existing if names is None else names

@@ -23,7 +23,7 @@ class CrossEntropy:
     class_weights
         One weight per class: the mean over the data is weighted by that of the label.
     ignore_index
-        Rows with this label do not count.
+        Rows with this label do not count, whether it is a class or not.
     """
 
     class_weights: tuple[float, ...] | None = None
@@ -34,7 +34,7 @@ class CrossEntropy:
         check_labels(xp, outputs, targets, self.ignore_index)
 
     def weights(self, xp: Any, outputs: Array, targets: Array, /) -> Array:
-        return label_weights(xp, outputs, targets, self.class_weights)
+        return label_weights(xp, outputs, targets, self.class_weights, self.ignore_index)
 
     def values(self, xp: Any, outputs: Array, targets: Array, /) -> Array:
         shifted = outputs - xp.max(outputs, axis=1, keepdims=True)

@@ -20,6 +20,7 @@ def check_labels(xp: Any, outputs: Array, labels: Array, ignore_index: int) -> N
     if not xp.isdtype(labels.dtype, "integral"):
         msg = f"targets have dtype {labels.dtype}, but class labels are integers: convert them first"
         raise DataError(msg)
+    labels = _widened(xp, labels)
     classes = outputs.shape[1]
     wrong = ((labels < 0) | (labels >= classes)) & (labels != ignore_index)
     if bool(xp.any(wrong)):
@@ -33,16 +34,28 @@ def check_labels(xp: Any, outputs: Array, labels: Array, ignore_index: int) -> N
 
 def one_hot(xp: Any, outputs: Array, labels: Array) -> Array:
     """Rows of zeros with a one at the label, in the dtype of ``outputs``; all zeros if ignored."""
+    labels = _widened(xp, labels)
     classes = xp.arange(outputs.shape[1], device=outputs.device, dtype=labels.dtype)
     return xp.astype(classes[None, :] == labels[:, None], outputs.dtype)
 
 
-def label_weights(xp: Any, outputs: Array, labels: Array, class_weights: tuple[float, ...] | None) -> Array:
-    """The weight of each row: that of its class, and zero if the label is ignored."""
-    hot = one_hot(xp, outputs, labels)
+def label_weights(
+    xp: Any, outputs: Array, labels: Array, class_weights: tuple[float, ...] | None, ignore_index: int
+) -> Array:
+    """The weight of each row: that of its class, and zero if the label is ignored, be it a class or not."""
+    counts = xp.astype(_widened(xp, labels) != ignore_index, outputs.dtype)
+    hot = one_hot(xp, outputs, labels) * counts[:, None]
     if class_weights is None:
         return xp.sum(hot, axis=1)
     if len(class_weights) != outputs.shape[1]:
         msg = f"{len(class_weights)} class weights were given for {outputs.shape[1]} outputs: give one for each"
         raise DataError(msg)
+    if not all(0 <= weight < float("inf") for weight in class_weights):
+        msg = f"class weights are {class_weights}, but a weight is finite and not negative"
+        raise DataError(msg)
     return xp.sum(hot * xp.asarray(class_weights, dtype=outputs.dtype, device=outputs.device), axis=1)
+
+
+def _widened(xp: Any, labels: Array) -> Array:
+    """Labels of a type that holds every class and ``ignore_index``: bytes, the labels of many data sets, do not."""
+    return xp.astype(labels, xp.int32) if xp.iinfo(labels.dtype).bits < 32 else labels

@@ -46,8 +46,9 @@ class NormalizedCrossEntropy:
             )
             raise LossError(msg)
         spread = xp.max(outputs, axis=1) - xp.min(outputs, axis=1)
-        if bool(xp.any(spread == 0)):
-            row = int(xp.argmax(xp.astype(spread == 0, xp.int32)))
+        equal = (spread == 0) | (_center(xp, outputs)[1][:, 0] == 0)
+        if bool(xp.any(equal)):
+            row = int(xp.argmax(xp.astype(equal, xp.int32)))
             msg = (
                 f"normalized_cross_entropy divides by the standard deviation of the outputs, and all outputs "
                 f'of example {row} in the batch are equal: use "cross_entropy", or leave this example out'
@@ -90,9 +91,14 @@ class NormalizedCrossEntropy:
 
 def _standardize(xp: Any, outputs: Array) -> tuple[Array, Array]:
     """Outputs with mean 0 and population variance 1, and the standard deviation."""
-    centered = outputs - xp.mean(outputs, axis=1, keepdims=True)
-    s = xp.sqrt(xp.mean(centered * centered, axis=1, keepdims=True))
+    centered, s = _center(xp, outputs)
     return centered / s, s
+
+
+def _center(xp: Any, outputs: Array) -> tuple[Array, Array]:
+    """Outputs with mean 0, and their standard deviation."""
+    centered = outputs - xp.mean(outputs, axis=1, keepdims=True)
+    return centered, xp.sqrt(xp.mean(centered * centered, axis=1, keepdims=True))
 
 
 def _project(xp: Any, u: Array, q: Array) -> Array:

@@ -6,13 +6,16 @@ They obey a law under a rescaling of the parameters by D: the Hessian becomes
 
 from __future__ import annotations
 
+from math import fsum
+
 import numpy as np
 
-from invariant_sharpness.estimate import Estimate, GroupEstimate
-from invariant_sharpness.estimators.diagonal import HessianDiagonal, hessian_diagonal
+from invariant_sharpness.estimate import Estimate, GroupEstimate, methods_in_words
+from invariant_sharpness.estimators.diagonal import HessianDiagonal, exact_diagonal, hessian_diagonal
 from invariant_sharpness.estimators.lanczos import largest_magnitude_eigenvalue
 from invariant_sharpness.estimators.moments import column_squared_norms, squared_norm_samples, trace_samples
 from invariant_sharpness.metrics.declaration import Metric
+from invariant_sharpness.probes import require_probes
 from invariant_sharpness.protocol import CurvatureOracle
 
 
@@ -27,22 +30,29 @@ def hessian_trace(
     Transformation law: :math:`\operatorname{tr}' = \sum_k \alpha_k^{-2} \operatorname{tr} H_{kk}` if block k is
     multiplied by :math:`\alpha_k`. Invariant to nothing but permutations.
 
-    Cost: at most one backward pass per output, and ``probes`` products if a group is not exact.
+    Cost: at most one backward pass per output, and ``probes`` products if a group is not exact. Groups that are
+    exact in ``diagonal`` are taken from there.
     Source: Tsuzuku et al. (2019), (5), which drops a factor: the expected rise of the loss under
     unit Gaussian noise is half the trace. Hutchinson (1989).
+
+    Raises
+    ------
+    ValueError
+        If ``probes`` is less than 2.
     """
-    if diagonal is None:
-        diagonal = hessian_diagonal(oracle, probes=probes, seed=seed)
-    sampled = frozenset(name for name, group in diagonal.groups.items() if group.method == "probes")
+    require_probes(probes, 2)
+    everything = frozenset(group.name for group in oracle.groups)
+    exact = _exact_part(oracle, diagonal, probes, seed)
+    sampled = everything - exact.groups.keys()
     draws = trace_samples(oracle, sampled, probes, seed) if sampled else {}
-    shares = {name: _share(float(g.values.sum()), g.method, draws.get(name)) for name, g in diagonal.groups.items()}
-    total = np.sum(list(draws.values()), axis=0) if draws else None
+    shares = {name: GroupEstimate(float(group.values.sum()), group.method) for name, group in exact.groups.items()}
+    shares |= {n: GroupEstimate(float(d.mean()), "probes", _standard_error(d), exact.note(n)) for n, d in draws.items()}
     return Estimate(
         name="hessian_trace",
-        value=float(np.sum([share.value for share in shares.values()])),
-        method=diagonal.method(frozenset(diagonal.groups)),
-        standard_error=None if total is None else _standard_error(total),
-        per_group=shares,
+        value=fsum(share.value for share in shares.values()),
+        method=methods_in_words([share.method for share in shares.values()], probes),
+        standard_error=_standard_error(np.sum(list(draws.values()), axis=0)) if draws else None,
+        per_group={g.name: shares[g.name] for g in oracle.groups},
     )
 
 
@@ -87,9 +97,7 @@ def hessian_frobenius_norm(oracle: CurvatureOracle, *, probes: int = 64, seed: i
     ValueError
         If ``probes`` is less than 2.
     """
-    if probes < 2:
-        msg = f"probes={probes}, but a sampled norm needs at least 2 probes to know its error"
-        raise ValueError(msg)
+    require_probes(probes, 2)
     size = sum(group.size for group in oracle.groups)
     if size <= probes:
         exact = float(np.sqrt(column_squared_norms(oracle).sum()))
@@ -100,10 +108,14 @@ def hessian_frobenius_norm(oracle: CurvatureOracle, *, probes: int = 64, seed: i
     return Estimate("hessian_frobenius_norm", value, f"{probes} probes", standard_error=error)
 
 
-def _share(exact: float, method: str, draws: np.ndarray | None) -> GroupEstimate:
-    if draws is None:
-        return GroupEstimate(exact, method)
-    return GroupEstimate(float(draws.mean()), method, _standard_error(draws))
+def _exact_part(oracle: CurvatureOracle, diagonal: HessianDiagonal | None, probes: int, seed: int) -> HessianDiagonal:
+    """The groups whose diagonal is known exactly; all of them, if the rest has few enough columns."""
+    if diagonal is None:
+        diagonal = exact_diagonal(oracle, seed=seed)
+    groups = {name: group for name, group in diagonal.groups.items() if group.method != "probes"}
+    exact = HessianDiagonal(groups, defects=diagonal.defects)
+    rest = sum(group.size for group in oracle.groups if group.name not in exact.groups)
+    return hessian_diagonal(oracle, probes=max(probes, 4), seed=seed, known=exact) if rest <= probes else exact
 
 
 def _standard_error(draws: np.ndarray) -> float:

@@ -57,6 +57,7 @@ def matrix_normalized_sharpness(
                 values[g.name],
                 diagonal[g.name].method,
                 diagonal.standard_error({k: v for k, v in derivatives.items() if k == g.name}),
+                diagonal.note(g.name),
             )
             for g in oracle.groups
             if g.name in counted

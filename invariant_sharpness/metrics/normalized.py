@@ -79,6 +79,7 @@ def normalized_sharpness(
         certificate=gap,
         converged=gap <= tolerance,
         per_group={x.name: _group_estimate(x, diagonal) for x in layers},
+        notes=_notes(layers),
     )
 
 
@@ -143,10 +144,20 @@ def _parameterwise(group: ParameterGroup, weights: HostArrays, curvature: HostAr
     return _Layer(group.name, value, value, attained=True, derivatives={group.name: derivative})
 
 
+def _notes(layers: list[_Layer]) -> tuple[str, ...]:
+    loose = [layer.name for layer in layers if not layer.attained]
+    if not loose:
+        return ()
+    where = f"{len(loose)} of {len(layers)} layers"
+    return (f"in {where} the infimum is not attained: dead units or unused inputs, which cost nothing",)
+
+
 def _group_estimate(layer: _Layer, diagonal: HessianDiagonal) -> GroupEstimate:
     methods = dict.fromkeys(diagonal[name].method for name in layer.derivatives)
-    note = "" if layer.attained else "infimum not attained: a unit is dead, or a scale runs off to zero or infinity"
-    return GroupEstimate(layer.value, " and ".join(methods), diagonal.standard_error(layer.derivatives), note)
+    notes = [*map(diagonal.note, layer.derivatives), "" if layer.attained else "the infimum is not attained"]
+    return GroupEstimate(
+        layer.value, " and ".join(methods), diagonal.standard_error(layer.derivatives), "; ".join(filter(None, notes))
+    )
 
 
 NORMALIZED = Metric(

@@ -55,7 +55,10 @@ def parameter_normalized_sharpness(
         standard_error=diagonal.standard_error(derivatives),
         per_group={
             g.name: GroupEstimate(
-                shares[g.name][0], diagonal[g.name].method, diagonal.standard_error({g.name: derivatives[g.name]})
+                shares[g.name][0],
+                diagonal[g.name].method,
+                diagonal.standard_error({g.name: derivatives[g.name]}),
+                diagonal.note(g.name),
             )
             for g in oracle.groups
             if g.name in counted
