@@ -167,7 +167,7 @@ def test_a_gain_and_its_shift_are_two_columns() -> None:
 
 def sharpness(parameter: ParameterGroup, weight: Array, curvature: Array) -> ish.Estimate:
     """Normalized sharpness of one parameter of known curvatures."""
-    oracle = FunctionOracle({parameter.name: weight}, lambda p: 0.0, dict, lambda p, v: v, [parameter])
+    oracle = FunctionOracle({parameter.name: weight}, lambda _: 0.0, dict, lambda _, v: v, [parameter])
     diagonal = ish.HessianDiagonal({parameter.name: GroupDiagonal(curvature, "exact")})
     return ish.normalized_sharpness(oracle, diagonal=diagonal)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -9,13 +10,15 @@ from torch import nn
 
 from invariant_sharpness.data import as_batches, leaves
 from invariant_sharpness.errors import DataError, InvariantSharpnessError, ModelError, NonFiniteError
+from invariant_sharpness.protocol import ParameterGroup
 from invariant_sharpness_torch.dataset import Dataset, checked_dataset, loader_generators
 from invariant_sharpness_torch.forward import Forward, batch_size, default_forward
-from invariant_sharpness_torch.groups import trainable_parameters
+from invariant_sharpness_torch.groups import parameter_groups
 from invariant_sharpness_torch.losses import TorchLoss, resolve_loss
 from invariant_sharpness_torch.models import check_finite_parameters, check_modules, in_precision, unwrapped
 from invariant_sharpness_torch.oracle import TorchOracle
 from invariant_sharpness_torch.safeguard import evaluating, random_state
+from invariant_sharpness_torch.trainable import trainable_parameters
 
 
 def build_oracle(
@@ -26,6 +29,7 @@ def build_oracle(
     batch_size: int = 256,
     dtype: str | None = None,
     forward: Forward = default_forward,
+    groups: Sequence[ParameterGroup] = (),
 ) -> TorchOracle:
     """The oracle of a module; reads the data once (a loader three times) and checks everything.
 
@@ -47,6 +51,9 @@ def build_oracle(
         ``"float32"`` or ``"float64"``: measure a copy of the model in this precision.
     forward
         ``(model, batch) -> (outputs, targets)``, for batches or models of another form.
+    groups
+        Descriptions that replace those of the library, for parameters of own modules: which axes count outputs
+        and inputs.
 
     Raises
     ------
@@ -57,10 +64,11 @@ def build_oracle(
     check_modules(model)
     parameters = trainable_parameters(model)
     check_finite_parameters(parameters)
+    described = parameter_groups(model, frozenset(parameters), groups)
     resolved = resolve_loss(loss)
     dataset = checked_dataset(as_batches(data, batch_size), next(iter(parameters.values())).detach())
     outputs = _check_pass(model, dataset, resolved, forward, parameters)
-    return TorchOracle(model, dataset, resolved, forward, parameters, outputs)
+    return TorchOracle(model, dataset, resolved, forward, parameters, outputs, described)
 
 
 def _check_pass(

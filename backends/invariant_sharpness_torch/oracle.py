@@ -19,7 +19,6 @@ from invariant_sharpness.vector import ParameterVector
 from invariant_sharpness_torch.dataset import Dataset, loader_generators
 from invariant_sharpness_torch.example_squares import ExampleSquares
 from invariant_sharpness_torch.forward import Forward, take
-from invariant_sharpness_torch.groups import parameter_groups
 from invariant_sharpness_torch.losses import TorchLoss
 from invariant_sharpness_torch.models import check_modules
 from invariant_sharpness_torch.safeguard import evaluating
@@ -50,6 +49,8 @@ class TorchOracle:
         Those that are measured, by name.
     outputs_per_example
         Number of outputs of one example.
+    groups
+        Roles and axes of the parameters, in the same order.
     """
 
     xp = array_api_compat.torch
@@ -62,14 +63,15 @@ class TorchOracle:
         forward: Forward,
         parameters: dict[str, nn.Parameter],
         outputs_per_example: int,
+        groups: tuple[ParameterGroup, ...],
     ) -> None:
         self.model = model
         self.outputs_per_example = outputs_per_example
-        self.groups: tuple[ParameterGroup, ...] = parameter_groups(model, frozenset(parameters))
+        self.groups = groups
         self._dataset = dataset
         self._loss = loss
         self._forward = forward
-        self._parameters = {group.name: parameters[group.name] for group in self.groups}
+        self._parameters = {group.name: parameters[group.name] for group in groups}
         self._squares = ExampleSquares(model, forward, self._parameters)
 
     @property

@@ -21,7 +21,6 @@ from invariant_sharpness.coordinates.blocks import HostArray
 from invariant_sharpness.coordinates.families import (
     Family,
     root_mean_square,
-    weights_alone,
     weights_with_biases,
 )
 from invariant_sharpness.coordinates.solver import solve
@@ -43,16 +42,19 @@ def matrix_norms(oracle: CurvatureOracle) -> ParameterVector:
 
 
 def filter_norms(oracle: CurvatureOracle) -> ParameterVector:
-    """Root mean square of each row of a weight (of each filter); of the whole group elsewhere.
+    """Root mean square of each row of a weight (of each filter), which is also the scale of its bias.
+
+    Groups without rows have one scale, their own root mean square.
 
     The scale of Li et al. (2018). It does not follow the columns, so it is not equivariant under the
     rescaling of hidden units.
     """
     arrays = oracle.to_numpy(oracle.parameters)
     scale = {k: np.full(v.shape, root_mean_square(v)) for k, v in arrays.items()}
-    for family in weights_alone(oracle.groups):
+    for family in weights_with_biases(oracle.groups):
         values = arrays[family.weight.name]
-        squares = family.blocks({family.weight.name: values**2})
+        weight_alone = {name: np.zeros_like(arrays[name]) for name in family.names} | {family.weight.name: values**2}
+        squares = family.blocks(weight_alone)
         entries_per_row = values.size / (squares.shape[0] * squares.shape[1])
         rows = np.sqrt(squares.sum(axis=2, keepdims=True) / entries_per_row)
         rows = np.where(rows > 0, rows, root_mean_square(values))
@@ -126,4 +128,6 @@ def _fit_product(sizes: HostArray) -> HostArray:
     right = (logarithms - logarithms.sum(axis=0) / column_counts * known).sum(axis=1)
     rows = np.linalg.lstsq(laplacian, right)[0] if (known == 0).any() else logarithms.sum(axis=1) / row_counts
     columns = (logarithms - rows[:, None] * known).sum(axis=0) / column_counts
+    empty = ~known.any(axis=0)  # such as a bias that is still zero: as large as the other columns are
+    columns[empty] = columns.sum() / max(np.count_nonzero(~empty), 1)
     return np.exp(rows[:, None] + columns)

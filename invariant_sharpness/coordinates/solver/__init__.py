@@ -87,7 +87,7 @@ def solve(a: Matrix, b: Matrix, *, tolerance: float = 1e-12) -> RowColumnSolutio
         iterate, block_sweeps, block_steps = _solve_block(a[cells], b[cells], tolerance)
         within_blocks[cells] = True
         rows[block.rows], columns[block.columns] = iterate.x, iterate.y
-        value, lower = value + iterate.value, lower + iterate.lower_bound
+        value, lower = value + iterate.value, lower + iterate.value - iterate.loss
         sweeps, steps = sweeps + block_sweeps, steps + block_steps
     attained = bool((within_blocks | ((a == 0) & (b == 0))).all())
     return RowColumnSolution(value, lower, rows, columns, within_blocks, attained, sweeps, steps)

@@ -49,8 +49,8 @@ class Cells:
         """The point, its value and its bound for the matrices as they were given."""
         exponent = (self.a_exponent + self.b_exponent) // 2
         shift = 0.5 * (self.b_exponent - self.a_exponent) * np.log(2)
-        value, lower_bound = (float(np.ldexp(v, exponent)) for v in (iterate.value, iterate.lower_bound))
-        return Iterate(iterate.x + shift, iterate.y, value, lower_bound)
+        value, loss = (float(np.ldexp(v, exponent)) for v in (iterate.value, iterate.loss))
+        return Iterate(iterate.x + shift, iterate.y, value, loss)
 
 
 def _even_exponent(matrix: Matrix) -> int:

@@ -25,21 +25,21 @@ _NO_FLOW = 1e-12  # relative to gamma: rounding in the flow of a cell that carri
 
 @dataclass(frozen=True, slots=True)
 class Iterate:
-    """A point (x, y) of one block, its objective and a lower bound of the infimum."""
+    """A point (x, y) of one block, its objective, and how far below it the infimum can lie."""
 
     x: Matrix
     y: Matrix
     value: float
-    lower_bound: float
+    loss: float
 
     @property
     def gap(self) -> float:
-        """Relative gap between value and bound."""
-        return (self.value - self.lower_bound) / self.value
+        """Relative gap between value and bound. It can be smaller than rounding: its root is the error of x and y."""
+        return self.loss / self.value
 
     def transposed(self) -> Iterate:
         """The point for the transposed matrices."""
-        return Iterate(self.y, self.x, self.value, self.lower_bound)
+        return Iterate(self.y, self.x, self.value, self.loss)
 
 
 def quadratic_losses(gamma: Matrix, delta: Matrix) -> Matrix:

@@ -47,7 +47,7 @@ def _descend(log_a: Matrix, log_b: Matrix, start: Iterate, tolerance: float) -> 
         rising, falling = np.exp(log_a + z), np.exp(log_b - z)
         dx, dy, loss = _step_and_loss(rising, falling)
         value = float(rising.sum() + falling.sum())
-        iterate = Iterate(x, y, value, value - loss)
+        iterate = Iterate(x, y, value, loss)
         dz = dx[:, None] + dy
         slope = float(np.sum((rising - falling) * dz))
         at_rounding = -slope <= _ROUNDING * value and -slope > 0.5 * previous

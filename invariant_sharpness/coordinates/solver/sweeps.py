@@ -48,7 +48,7 @@ def _alternate(a: Matrix, b: Matrix, tolerance: float) -> tuple[Iterate, int]:
         if expected > 0.5 * previous and sweep > 4:
             break  # a linear rate this slow is left to Newton
         previous = expected
-    return Iterate(np.log(u), np.log(v), value, -np.inf), sweep
+    return Iterate(np.log(u), np.log(v), value, np.inf), sweep
 
 
 def _certify(a: Matrix, b: Matrix, u: Matrix, v: Matrix, value: float, row_sums: Matrix) -> Iterate:
@@ -56,7 +56,7 @@ def _certify(a: Matrix, b: Matrix, u: Matrix, v: Matrix, value: float, row_sums:
     scale = u[:, None] * v[None, :]
     gamma = a * scale + b / scale
     loss = float(quadratic_losses(gamma, rank_one_flow(gamma, row_sums)).sum())
-    return Iterate(np.log(u), np.log(v), value, value - loss)
+    return Iterate(np.log(u), np.log(v), value, loss)
 
 
 def _alternate_in_logarithms(log_a: Matrix, log_b: Matrix, tolerance: float) -> tuple[Iterate, int]:
@@ -72,5 +72,5 @@ def _alternate_in_logarithms(log_a: Matrix, log_b: Matrix, tolerance: float) -> 
         gamma = rising + falling
         loss = float(quadratic_losses(gamma, rank_one_flow(gamma, (rising - falling).sum(axis=1))).sum())
         if loss <= tolerance * value:
-            return Iterate(x, y, value, value - loss), sweep
-    return Iterate(x, y, value, -np.inf), sweep
+            return Iterate(x, y, value, loss), sweep
+    return Iterate(x, y, value, np.inf), sweep
