@@ -10,10 +10,6 @@ PYTHON ?= python3
 ENVIRONMENT := .venv
 RUN := $(ENVIRONMENT)/bin
 INSTALL := $(RUN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
-TOOLS := mypy pandas-stubs pyright ruff scipy-stubs
-DOCUMENTATION := furo latex2mathml myst-nb sphinx
-TESTING := array-api-strict sybil transformers
-
 .PHONY: demo test lint docs bench clean
 
 demo: $(ENVIRONMENT)/demo
@@ -39,11 +35,12 @@ clean:
 
 $(ENVIRONMENT)/bin/python:
 	$(PYTHON) -m venv $(ENVIRONMENT)
+	$@ -m pip install --quiet --disable-pip-version-check --upgrade 'pip>=25.1'
 
 $(ENVIRONMENT)/demo: pyproject.toml constraints.txt | $(ENVIRONMENT)/bin/python
 	$(INSTALL) -e '.[demo]'
 	touch $@
 
 $(ENVIRONMENT)/develop: pyproject.toml constraints.txt | $(ENVIRONMENT)/bin/python
-	$(INSTALL) -e '.[torch,plot,frame,demo,testing]' $(TOOLS) $(DOCUMENTATION) $(TESTING)
+	$(INSTALL) -e '.[all]' --group dev
 	touch $@ $(ENVIRONMENT)/demo

@@ -134,7 +134,7 @@ class Demonstration:
         from invariant_sharpness.demonstration_text import print_demonstration
 
         text = io.StringIO()
-        print_demonstration(self, Console(file=text, width=118))
+        print_demonstration(self, Console(file=text, width=118, force_jupyter=False))
         return "\n".join(line.rstrip() for line in text.getvalue().rstrip().splitlines())
 
     def to_dict(self) -> dict[str, Any]:

@@ -68,7 +68,7 @@ class Report(Mapping[str, Estimate]):
         return len(self.estimates)
 
     def __str__(self) -> str:
-        console = Console(file=io.StringIO(), width=118, highlight=False)
+        console = Console(file=io.StringIO(), width=118, highlight=False, force_jupyter=False)
         console.print(self.table())
         assert isinstance(console.file, io.StringIO)
         return console.file.getvalue().rstrip()

@@ -160,10 +160,9 @@ def test_layers_with_zeros_move_the_scale_of_every_entry(scale: Any, seed: int) 
     arrays, factors = with_zeros(seed), one_per_group(powers_of_two(seed))
     empty = [name for name, values in arrays.items() if not values.any()]
     seen = {name: np.full(values.shape, name not in empty) for name, values in arrays.items()}
-    if scale is optimal_here:  # [W | b] is one matrix, whose rows have one factor
-        factors["dense.bias"] = np.full(3, factors["dense"][0, 0])
-        factors["convolution.bias"] = np.full(4, factors["convolution"][0, 0, 0, 0])
-        factors["gain.bias"] = factors["gain"]
+    if scale not in (magnitudes, matrix_norms):  # a weight and its bias are one matrix, of one factor
+        owners = {g.name: g.owner for g in GROUPS if g.owner is not None}
+        factors |= {name: np.full(arrays[name].shape, factors[owner].flat[0]) for name, owner in owners.items()}
     error = defect(scale, arrays, factors, seen)
     assert error <= 1e-12, f"{scale.__name__} is off by {error:.1e} under rescaling of layers with zeros"
 
@@ -186,7 +185,8 @@ def test_scales_are_positive_and_finite(scale: Any, arrays: Any) -> None:
         for name, values in vector.arrays.items():
             good = np.isfinite(values).all() and (values > 0).all()
             assert good, f"{scale.__name__} of {name} is {values}"
-            assert values.shape == vector.arrays[name].shape, f"{scale.__name__} of {name} has another shape"
+            shape = next(g.shape for g in GROUPS if g.name == name)
+            assert values.shape == shape, f"{scale.__name__} of {name} has shape {values.shape}, not {shape}"
 
 
 def test_each_scale_is_what_its_name_says() -> None:
@@ -214,6 +214,15 @@ def test_balanced_leaves_no_trend_along_rows_or_columns() -> None:
     trends = np.concatenate([remainder.sum(axis=0), remainder.sum(axis=1)])
     assert np.abs(trends).max() < 1e-13, f"row and column sums of the logarithms are {trends}"
     assert np.linalg.matrix_rank(fitted, tol=1e-12) == 1, f"{fitted} is not a product of rows and columns"
+
+
+def test_a_bias_of_zeros_is_as_large_as_the_weights_of_its_rows() -> None:
+    arrays = normal(8) | {"dense.bias": np.zeros(3)}
+    small = {name: 1e-6 * values for name, values in arrays.items()}
+    for scale in (balanced, filter_norms):
+        values = scale(oracle_at(small))
+        ratio = values["dense.bias"] / np.exp(np.log(values["dense"]).mean(axis=1))
+        assert np.allclose(ratio, 1, rtol=1e-12), f"{scale.__name__} of a zero bias is {ratio} times that of its row"
 
 
 def test_optimal_is_the_minimizer_of_17() -> None:
