@@ -211,7 +211,7 @@ def load_digits(seed: int) -> Digits:
     except ImportError as cause:
         error = missing_dependency("scikit-learn", "demo", "the demonstration")
         raise error from cause
-    pixels, labels = datasets.load_digits(return_X_y=True)
+    pixels, labels = map(np.asarray, datasets.load_digits(return_X_y=True))
     order = np.argsort(random_bits(seed, _SPLIT, 0, len(labels)), kind="stable")
     inputs, labels = pixels[order] / 16.0, labels[order].astype(np.int64)
     return Digits(inputs[:-TEST_EXAMPLES], labels[:-TEST_EXAMPLES], inputs[-TEST_EXAMPLES:], labels[-TEST_EXAMPLES:])

@@ -176,7 +176,7 @@ class CoordinateOracle(CurvatureOracle, Protocol):
 Capability = TypeVar("Capability", bound=CurvatureOracle)
 
 
-def supports(oracle: CurvatureOracle, capability: type[CurvatureOracle]) -> bool:
+def supports(oracle: CurvatureOracle, capability: type[Any]) -> bool:
     """Whether ``oracle`` has the methods of ``capability``."""
     if isinstance(oracle, CoordinateOracle):
         return supports(oracle.base, capability)
@@ -195,8 +195,12 @@ def require(oracle: CurvatureOracle, capability: type[Capability], *, metric: st
         return cast(Capability, oracle)
     missing = sorted(n for n in dir(capability) if not n.startswith("_") and not hasattr(CurvatureOracle, n))
     msg = (
-        f"{metric} needs {', '.join(missing)}, which {type(oracle).__name__} does not have. "
+        f"{metric} needs {', '.join(missing)}, which {type(_innermost(oracle)).__name__} does not have. "
         f"Give the oracle the methods of {capability.__name__}, or take a metric that needs only "
         f"Hessian-vector products, such as hessian_spectral_norm."
     )
     raise MissingCapabilityError(msg)
+
+
+def _innermost(oracle: CurvatureOracle) -> CurvatureOracle:
+    return _innermost(oracle.base) if isinstance(oracle, CoordinateOracle) else oracle

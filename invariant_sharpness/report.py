@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 SCHEMA = 1
 """Version of the layout of :meth:`Report.to_dict`; it grows when a field changes its meaning."""
 
-_COLUMNS = ("metric", "group", "value", "standard_error", "method", "certificate", "claims")
+_COLUMNS: tuple[str, ...] = ("metric", "group", "value", "standard_error", "method", "certificate", "claims")
 
 
 @dataclass(frozen=True, slots=True)

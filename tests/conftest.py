@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import re
 from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+
+# The networks are tiny: a second thread would only wait for the first.
+for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+    os.environ.setdefault(variable, "1")
 
 IMPORTS_TORCH = re.compile(r"^(import torch|from torch|from networks|from torch_networks)\b", re.MULTILINE)
 FRAMEWORKS = {"numpy": "numpy", "torch": "torch"}

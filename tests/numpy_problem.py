@@ -7,9 +7,9 @@ from functools import cache
 from itertools import pairwise
 from typing import Any
 
-import complex_step
 import numpy as np
 
+import complex_step
 from invariant_sharpness import ParameterVector
 from invariant_sharpness_numpy import NetworkOracle, ReluNetwork
 

@@ -8,10 +8,10 @@ from itertools import pairwise
 
 import numpy as np
 from hypothesis import strategies as st
-from invariant_sharpness_numpy import NetworkOracle, ReluNetwork
 
 import invariant_sharpness as ish
 from invariant_sharpness.symmetries import chain_rescalings, unit_count
+from invariant_sharpness_numpy import NetworkOracle, ReluNetwork
 
 TORCH_KINDS = ("torch mlp", "torch cnn")
 KINDS = ("numpy mlp", *(TORCH_KINDS if find_spec("torch") else ()))

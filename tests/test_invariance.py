@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
-from invariant_sharpness_numpy import NetworkOracle, ReluNetwork
-from invariant_metrics import INVARIANT, relative_change
-from problems import Problem, problems
 
 import invariant_sharpness as ish
+from invariant_metrics import INVARIANT, relative_change
 from invariant_sharpness.symmetries import UnitRescaling, chain_rescalings
+from invariant_sharpness_numpy import NetworkOracle, ReluNetwork
+from problems import Problem, problems
 
 
 @given(problems())

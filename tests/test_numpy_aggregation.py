@@ -6,6 +6,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+
+from invariant_sharpness.losses import CrossEntropy, NormalizedCrossEntropy
+from invariant_sharpness_numpy import NetworkOracle, ReluNetwork
 from numpy_problem import (
     EXAMPLES,
     assert_close,
@@ -14,9 +17,6 @@ from numpy_problem import (
     random_data,
     random_network,
 )
-
-from invariant_sharpness.losses import CrossEntropy, NormalizedCrossEntropy
-from invariant_sharpness_numpy import NetworkOracle, ReluNetwork
 
 CLASS_WEIGHTS = (0.5, 2.0, 1.25)
 

@@ -5,9 +5,15 @@ from __future__ import annotations
 import subprocess
 import sys
 
-import complex_step
 import numpy as np
 import pytest
+
+import complex_step
+import invariant_sharpness as ish
+from invariant_sharpness.progress import listening
+from invariant_sharpness.protocol import ExampleGradientOracle, GaussNewtonDiagonalOracle, supports
+from invariant_sharpness.registry import DemonstrationBackend
+from invariant_sharpness_numpy import ReluNetwork, backend
 from numpy_problem import (
     EXAMPLE_LOSSES,
     assert_close,
@@ -18,12 +24,6 @@ from numpy_problem import (
     random_data,
     random_network,
 )
-
-import invariant_sharpness as ish
-from invariant_sharpness.progress import listening
-from invariant_sharpness.protocol import ExampleGradientOracle, GaussNewtonDiagonalOracle, supports
-from invariant_sharpness.registry import DemonstrationBackend
-from invariant_sharpness_numpy import ReluNetwork, backend
 
 PROBLEMS = [(loss, biases) for loss in EXAMPLE_LOSSES for biases in (True, False)]
 everywhere = pytest.mark.parametrize(("loss", "biases"), PROBLEMS, ids=lambda v: v if isinstance(v, str) else f"b={v}")

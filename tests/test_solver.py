@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.optimize import minimize
+from scipy.optimize import minimize, minimize_scalar
 from scipy.special import logsumexp
 
 from invariant_sharpness.coordinates.solver import RowColumnSolution, solve
+from invariant_sharpness.coordinates.solver.duality import exact_losses, quadratic_losses
 from invariant_sharpness.coordinates.solver.newton import newton_step
 
 Array = Any
@@ -126,7 +127,7 @@ def test_scipy_finds_the_same_minimum(decades: int) -> None:
         assert difference <= 1e-9, f"trial {trial}: {solution.value}, but SciPy finds {best}, off by {difference:.1e}"
 
 
-@pytest.mark.parametrize("spread", [1, 10, 20])
+@pytest.mark.parametrize("spread", [1, 10, 20, 170])
 @pytest.mark.parametrize("weakest", [-3, -9, -15, -25])
 def test_value_and_bound_enclose_a_known_infimum_of_weakly_tied_blocks(weakest: int, spread: int) -> None:
     rng = np.random.default_rng(-weakest + spread)
@@ -251,6 +252,18 @@ def test_sparse_matrices_of_wide_range_are_certified(decades: int, density: floa
         assert_certified(solve(a, b), 1e-12, f"trial {trial}, density {density}, 1e-{decades} to 1e{decades}")
 
 
+def test_cells_below_the_rounding_of_others_do_not_derail_newton() -> None:
+    a, b = random_matrices(np.random.default_rng(2017), 50, largest=60, density=0.05)
+    assert_certified(solve(a, b), 1e-12, "a block with parts of 1e-16 of its value")
+
+
+def test_a_long_cycle_of_wide_range_takes_a_moderate_number_of_steps() -> None:
+    a, b, infimum = cycle(np.random.default_rng(5), 200, 60)
+    solution = solve(a, b)
+    assert_infimum(solution, infimum, "a cycle of 200 rows")
+    assert solution.newton_steps < 100, f"{solution.newton_steps} Newton steps"
+
+
 @pytest.mark.parametrize("density", [0.1, 0.5, 1.0])
 def test_entries_down_to_1e_300_are_certified(density: float) -> None:
     rng = np.random.default_rng(7)
@@ -259,7 +272,7 @@ def test_entries_down_to_1e_300_are_certified(density: float) -> None:
         assert_certified(solve(a, b), 1e-12, f"trial {trial}, entries from 1e-300 to 1")
 
 
-@pytest.mark.parametrize("decades", [100, 300])
+@pytest.mark.parametrize("decades", [100, 160, 300])
 def test_ranges_that_no_common_unit_can_hold_are_solved(decades: int) -> None:
     high, low = 10.0**decades, 10.0**-decades
     assert_infimum(solve(np.diag([high, low]), np.diag([low, high])), 4.0, "two blocks of opposite scale", 1e-12)
@@ -286,6 +299,42 @@ def test_the_newton_step_solves_the_linear_system() -> None:
     remainder = mu + gamma * (dx[:, None] + dy)
     sums = np.concatenate([remainder.sum(axis=1), remainder.sum(axis=0)])
     assert np.abs(sums).max() < 1e-14, f"row and column sums {sums} do not vanish"
+
+
+def test_an_unsolved_linear_system_certifies_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_step(gamma: Array, mu: Array) -> tuple[Array, Array]:
+        return np.zeros(gamma.shape[0]), np.zeros(mu.shape[1])
+
+    monkeypatch.setattr("invariant_sharpness.coordinates.solver.newton.newton_step", no_step)
+    a, b, infimum = known_infimum(np.random.default_rng(0), 3, -9, 10)
+    solution = solve(a, b)
+    assert solution.value > infimum * (1 + 1e-12), "this instance is solved by sweeps alone"
+    assert solution.lower_bound <= infimum, f"a bound {solution.lower_bound} above the infimum {infimum}"
+
+
+def least_excess(rising: float, falling: float, flow: float) -> float:
+    """How far the minimum of ``A e^t + B e^-t - flow * t`` lies below A + B, by search."""
+    best = minimize_scalar(
+        lambda t: rising * np.exp(t) + falling * np.exp(-t) - flow * t,
+        bounds=(-80, 80),
+        method="bounded",
+        options={"xatol": 1e-10},
+    )
+    return rising + falling - float(best.fun)
+
+
+@pytest.mark.parametrize(("rising", "falling"), [(1.0, 1.0), (3.0, 0.2), (1e-6, 2.0), (1.0, 0.0), (0.0, 2.0)])
+@pytest.mark.parametrize("share", [-3.0, -0.9, -0.3, 0.0, 0.3, 0.9, 3.0])
+def test_the_loss_of_a_cell_is_that_of_its_minimum(rising: float, falling: float, share: float) -> None:
+    delta = share * (rising + falling)
+    flow = rising - falling - delta
+    bounded = (rising > 0 or flow <= 0) and (falling > 0 or flow >= 0)
+    searched = least_excess(rising, falling, flow) if bounded else np.inf
+    cells = (np.array([rising]), np.array([falling]))
+    exact = exact_losses(*cells, np.array([flow])).item()
+    assert np.isclose(exact, searched, rtol=1e-8, atol=1e-8), f"the loss is {exact}, but a search finds {searched}"
+    upper = quadratic_losses(sum(cells), np.array([delta])).item()
+    assert upper >= exact - 1e-12, f"the quadratic loss {upper} is less than the exact one {exact}: no bound"
 
 
 @settings(deadline=None, max_examples=150)

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from networks import LOSSES, dense_diagonal, dense_hessian, dense_matrix, example_gradients, random_problem
 from scipy.optimize import minimize
 
 import invariant_sharpness as ish
+from networks import LOSSES, dense_diagonal, dense_hessian, dense_matrix, example_gradients, random_problem
 
 PROBLEMS = [(kind, loss) for kind in ("mlp", "cnn", "resnet") for loss in LOSSES]
 

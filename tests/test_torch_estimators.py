@@ -7,10 +7,10 @@ from functools import cache
 import numpy as np
 import pytest
 import torch
-from networks import cross_entropy, dense_diagonal, dense_hessian, dense_matrix
 from torch import nn
 
 import invariant_sharpness as ish
+from networks import cross_entropy, dense_diagonal, dense_hessian, dense_matrix
 
 
 def smooth_network() -> tuple[nn.Module, torch.Tensor, torch.Tensor]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 from hypothesis import given, settings
+
 from invariant_metrics import INVARIANT, relative_change
 from problems import TORCH_KINDS, Problem, problems
 

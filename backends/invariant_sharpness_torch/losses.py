@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import array_api_compat.torch as xp
 import torch
@@ -62,7 +62,7 @@ def resolve_loss(loss: Any) -> TorchLoss:
     if isinstance(loss, nn.MSELoss):
         return RowLoss(SquaredError())
     if callable(loss):
-        return CallableLoss(loss)
+        return CallableLoss(cast("Callable[[torch.Tensor, torch.Tensor], torch.Tensor]", loss))
     msg = f"loss of type {type(loss).__name__} is not known: pass a name, torch.nn.CrossEntropyLoss, or a callable"
     raise LossError(msg)
 

@@ -118,7 +118,7 @@ def main() -> None:
         print(measure_memory(arguments.measure_memory, arguments.multiple))
         return
     # memory comes first: a process starts with the peak of the one that started it
-    memory = {multiple: [f"{peak_memory(work, multiple):.0f}" for work in WORKS] for multiple in (1, 16)}
+    memory = {multiple: [f"{peak_memory(work, multiple):.0f}" for work in WORKS] for multiple in (1, 4, 16)}
     measured = {work: ratios(work) for work in WORKS}
     table = Table("cost, in gradients", *(f"work {work}" for work in WORKS))
     for name in measured["A"]:

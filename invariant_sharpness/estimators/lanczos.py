@@ -27,7 +27,7 @@ class ExtremeEigenvalue:
 def largest_magnitude_eigenvalue(
     oracle: CurvatureOracle, *, tolerance: float, steps: int, seed: int
 ) -> ExtremeEigenvalue:
-    """Lanczos from random signs, until the residual is at most ``tolerance * abs(value)``.
+    """Lanczos from a random vector, until the residual is at most ``tolerance * abs(value)``.
 
     Cost: one Hessian-vector product and one more vector of memory per step. A residual r means an
     error of the eigenvalue of at most r, and of about ``r**2 / gap`` once it is isolated.
@@ -36,7 +36,7 @@ def largest_magnitude_eigenvalue(
     basis: list[ParameterVector] = []
     diagonal: list[float] = []
     couplings: list[float] = []
-    vector = random.signs(oracle, seed, 0)
+    vector = random.uniform(oracle, seed, 0)  # signs can be orthogonal to an eigenvector exactly
     vector = vector / vector.norm()
     best = ExtremeEigenvalue(0.0, np.inf, 0, converged=False)
     for step in track(range(1, min(steps, size) + 1), "Lanczos", min(steps, size)):

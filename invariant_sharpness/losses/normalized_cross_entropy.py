@@ -46,7 +46,7 @@ class NormalizedCrossEntropy:
             )
             raise LossError(msg)
         spread = xp.max(outputs, axis=1) - xp.min(outputs, axis=1)
-        equal = (spread == 0) | (_center(xp, outputs)[1][:, 0] == 0)
+        equal = ((spread == 0) | (_variance(xp, outputs) == 0)) & (self.weights(xp, outputs, targets) > 0)
         if bool(xp.any(equal)):
             row = int(xp.argmax(xp.astype(equal, xp.int32)))
             msg = (
@@ -90,15 +90,18 @@ class NormalizedCrossEntropy:
 
 
 def _standardize(xp: Any, outputs: Array) -> tuple[Array, Array]:
-    """Outputs with mean 0 and population variance 1, and the standard deviation."""
-    centered, s = _center(xp, outputs)
-    return centered / s, s
+    """Outputs with mean 0 and population variance 1, and the standard deviation; zeros and 1 for equal outputs.
+
+    Rows of equal outputs are refused unless they are ignored, and then they must not become NaN.
+    """
+    variance = _variance(xp, outputs)
+    s = xp.sqrt(xp.where(variance > 0, variance, xp.ones_like(variance)))[:, None]
+    return (outputs - xp.mean(outputs, axis=1, keepdims=True)) / s, s
 
 
-def _center(xp: Any, outputs: Array) -> tuple[Array, Array]:
-    """Outputs with mean 0, and their standard deviation."""
+def _variance(xp: Any, outputs: Array) -> Array:
     centered = outputs - xp.mean(outputs, axis=1, keepdims=True)
-    return centered, xp.sqrt(xp.mean(centered * centered, axis=1, keepdims=True))
+    return xp.mean(centered * centered, axis=1)
 
 
 def _project(xp: Any, u: Array, q: Array) -> Array:

@@ -134,7 +134,7 @@ def _infimum(a: HostArray, b: HostArray, tolerance: float) -> tuple[float, float
 
 def _single_row_or_column(a: HostArray, b: HostArray) -> tuple[float, float, bool, HostArray]:
     """A depthwise kernel: every entry has a scale of its own, and the minimum is ``2 sqrt(a b)``."""
-    value = float(2 * np.sqrt(a * b).sum())
+    value = float(2 * (np.sqrt(a) * np.sqrt(b)).sum())
     variances = np.sqrt(np.divide(b, a, out=np.zeros_like(a), where=a > 0))
     return value, value, bool(((a > 0) == (b > 0)).all()), variances
 

@@ -40,7 +40,7 @@ def minimize_by_newton(cells: Cells, start: Iterate, tolerance: float) -> tuple[
 
 
 def _descend(log_a: Matrix, log_b: Matrix, start: Iterate, tolerance: float) -> tuple[Iterate, int]:
-    x, y = start.x, start.y
+    iterate, x, y = start, start.x, start.y
     previous = np.inf
     for step in range(1, _MOST_STEPS + 1):
         z = x[:, None] + y

@@ -34,7 +34,8 @@ def alternate(cells: Cells, tolerance: float) -> tuple[Iterate, int]:
 def _alternate(a: Matrix, b: Matrix, tolerance: float) -> tuple[Iterate, int]:
     u = np.ones(a.shape[0])
     v = np.sqrt(b.sum(axis=0) / a.sum(axis=0))
-    previous = np.inf
+    value = previous = np.inf
+    sweep = 0
     for sweep in range(1, _MOST_SWEEPS + 1):
         u = np.sqrt((b @ (1 / v)) / (a @ v))
         v = np.sqrt(((1 / u) @ b) / (u @ a))
@@ -63,6 +64,7 @@ def _alternate_in_logarithms(log_a: Matrix, log_b: Matrix, tolerance: float) -> 
     """The same sweeps for entries of a range that products of scales would overflow."""
     x = np.zeros(log_a.shape[0])
     y = 0.5 * (logsumexp(log_b, axis=0) - logsumexp(log_a, axis=0))
+    value, sweep = np.inf, 0
     for sweep in range(1, _MOST_SWEEPS + 1):
         x = 0.5 * (logsumexp(log_b - y, axis=1) - logsumexp(log_a + y, axis=1))
         y = 0.5 * (logsumexp(log_b - x[:, None], axis=0) - logsumexp(log_a + x[:, None], axis=0))

@@ -1,0 +1,47 @@
+"""The core knows no framework: importing it loads none, and no file of it names one."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import invariant_sharpness
+
+CORE = Path(invariant_sharpness.__file__).parent
+FRAMEWORKS = {"torch", "jax", "jaxlib", "flax", "tensorflow", "keras", "transformers"}
+OPTIONAL = FRAMEWORKS | {"matplotlib", "pandas", "sklearn"}
+BACKENDS = {f"invariant_sharpness_{name}" for name in ("numpy", "torch", "jax", "keras")}
+
+
+def imported(path: Path) -> Iterator[tuple[int, str]]:
+    """Line and top-level package of every import in a file, at the top or within a function."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from ((node.lineno, alias.name.split(".")[0]) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield node.lineno, (node.module or "").split(".")[0]
+
+
+def loaded_after(statement: str) -> set[str]:
+    """The top-level modules of a fresh interpreter after a statement."""
+    program = f"{statement}\nimport sys\nprint(*{{name.split('.')[0] for name in sys.modules}})"
+    run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert run.returncode == 0, f"{statement!r} fails:\n{run.stderr}"
+    return set(run.stdout.split())
+
+
+def test_importing_the_library_loads_no_framework_and_no_optional_package() -> None:
+    loaded = loaded_after("import invariant_sharpness")
+    assert "invariant_sharpness" in loaded, f"the library itself is not among {sorted(loaded)}"
+    assert not loaded & (OPTIONAL | BACKENDS), f"the core loads {sorted(loaded & (OPTIONAL | BACKENDS))}"
+
+
+@pytest.mark.parametrize("path", sorted(CORE.rglob("*.py")), ids=lambda p: str(p.relative_to(CORE)))
+def test_no_file_of_the_core_names_a_framework_or_a_backend(path: Path) -> None:
+    forbidden = [(line, name) for line, name in imported(path) if name in FRAMEWORKS | BACKENDS]
+    assert not forbidden, f"{path.relative_to(CORE)} imports {forbidden}"
