@@ -22,7 +22,7 @@ lint: $(ENVIRONMENT)/develop
 	$(RUN)/ruff check .
 	$(RUN)/ruff format --check .
 	$(RUN)/mypy
-	$(RUN)/pyright
+	$(RUN)/pyright --pythonpath $(RUN)/python
 
 docs: $(ENVIRONMENT)/develop
 	$(RUN)/sphinx-build -W --keep-going -q -b html docs docs/_build/html

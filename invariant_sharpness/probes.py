@@ -10,6 +10,7 @@ same layer differently receive the same numbers.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from math import prod
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +20,8 @@ from invariant_sharpness.vector import ParameterVector
 
 Bits = npt.NDArray[np.uint64]
 Values = npt.NDArray[np.float64]
+
+_COTANGENT_STREAM = 2**32
 
 
 def signs(oracle: CurvatureOracle, seed: int, index: int) -> ParameterVector:
@@ -31,7 +34,18 @@ def signs(oracle: CurvatureOracle, seed: int, index: int) -> ParameterVector:
 
 def uniform(oracle: CurvatureOracle, seed: int, index: int) -> ParameterVector:
     """Vector number ``index`` of independent entries, uniform on [-1, 1)."""
-    return _draw(oracle, seed, index, _uniform)
+    return _draw(oracle, seed, index, uniform_values)
+
+
+def cotangents(seed: int, shape: tuple[int, ...]) -> Values:
+    """Numbers uniform on [-1, 1) for the outputs of a few examples, from a stream far from those of the parameters."""
+    return uniform_values(seed, _COTANGENT_STREAM, 0, prod(shape)).reshape(shape)
+
+
+def uniform_values(seed: int, stream: int, index: int, count: int) -> Values:
+    """``count`` independent numbers, uniform on [-1, 1): the upper 53 bits of each word."""
+    words = random_bits(seed, stream, index, count)
+    return (words >> np.uint64(11)).astype(np.float64) * 2.0**-52 - 1
 
 
 def require_probes(probes: int, least: int) -> None:
@@ -67,11 +81,6 @@ def _signs(seed: int, stream: int, index: int, size: int) -> Values:
     words = random_bits(seed, stream, index, -(-size // 64))
     bits = np.unpackbits(words.astype("<u8").view(np.uint8), count=size, bitorder="little")
     return 2 * bits.astype(np.float64) - 1
-
-
-def _uniform(seed: int, stream: int, index: int, size: int) -> Values:
-    words = random_bits(seed, stream, index, size)
-    return (words >> np.uint64(11)).astype(np.float64) * 2.0**-52 - 1
 
 
 def _streams(groups: Sequence[ParameterGroup]) -> list[int]:

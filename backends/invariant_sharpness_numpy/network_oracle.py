@@ -8,9 +8,9 @@ from typing import Any
 import array_api_compat.numpy
 import numpy as np
 
+from invariant_sharpness import probes as random
 from invariant_sharpness.errors import DataError, LossError, NonFiniteError
 from invariant_sharpness.losses import OutputLoss, named_loss
-from invariant_sharpness.probes import random_bits
 from invariant_sharpness.protocol import HostArrays
 from invariant_sharpness.vector import ParameterVector
 from invariant_sharpness_numpy.batch_loss import BatchLoss, finite_forward
@@ -21,7 +21,6 @@ from invariant_sharpness_numpy.network import ReluNetwork
 from invariant_sharpness_numpy.tangents import second_derivative
 
 _CERTIFICATE_EXAMPLES = 32
-_COTANGENT_STREAM = 2**32  # far from the streams of the parameters, which start at 0
 
 
 class NetworkOracle:
@@ -92,7 +91,7 @@ class NetworkOracle:
     ) -> tuple[ParameterVector, ParameterVector]:
         layers = self._layers(parameters)
         passed = finite_forward(layers, self._examples.inputs[:_CERTIFICATE_EXAMPLES])
-        cotangents = _cotangents(passed.outputs, seed)
+        cotangents = random.cotangents(seed, passed.outputs.shape)
         first = gradient(passed.activations, backward(layers, passed.slopes, cotangents))
         second = {}
         for name in parameters.arrays:
@@ -159,10 +158,3 @@ def _resolved(loss: str | OutputLoss) -> OutputLoss:
         f"methods of invariant_sharpness.losses.OutputLoss"
     )
     raise LossError(msg)
-
-
-def _cotangents(outputs: Array, seed: int) -> Array:
-    """Numbers uniform on [-1, 1), fixed by the seed."""
-    bits = random_bits(seed, _COTANGENT_STREAM, 0, outputs.size)
-    values = (bits >> np.uint64(11)).astype(np.float64) * 2.0**-52 - 1.0
-    return values.reshape(outputs.shape)

@@ -12,8 +12,8 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
+from invariant_sharpness import probes as random
 from invariant_sharpness.errors import DataError, ModelError, NonFiniteError
-from invariant_sharpness.probes import random_bits
 from invariant_sharpness.protocol import HostArrays, ParameterGroup
 from invariant_sharpness.vector import ParameterVector
 from invariant_sharpness_torch.dataset import Dataset, loader_generators
@@ -24,7 +24,6 @@ from invariant_sharpness_torch.models import check_modules
 from invariant_sharpness_torch.safeguard import evaluating
 
 _CERTIFICATE_EXAMPLES = 32
-_COTANGENT_STREAM = 2**32
 
 Gradients = list[torch.Tensor]
 
@@ -238,7 +237,5 @@ def _second_derivative() -> Generator[None]:
 
 
 def _cotangents(outputs: torch.Tensor, seed: int) -> torch.Tensor:
-    """Numbers uniform on [-1, 1), fixed by the seed."""
-    bits = random_bits(seed, _COTANGENT_STREAM, 0, outputs.numel())
-    values = (bits >> np.uint64(11)) * 2.0**-52 - 1.0
-    return torch.as_tensor(values, dtype=outputs.dtype, device=outputs.device).reshape(outputs.shape)
+    values = random.cotangents(seed, tuple(outputs.shape))
+    return torch.as_tensor(values, dtype=outputs.dtype, device=outputs.device)

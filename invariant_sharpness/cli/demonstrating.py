@@ -32,8 +32,7 @@ def demo(
     measures how sharp they are. Then rescales their hidden units, which does not change what the networks
     compute, and measures again: raw measures of sharpness explode, normalized ones stay what they were.
     """
-    from invariant_sharpness.demonstration import demonstrate
-    from invariant_sharpness.demonstration_text import print_demonstration
+    from invariant_sharpness.demonstration import demonstrate, print_demonstration
     from invariant_sharpness.plotting import new_figure
 
     picture, numbers = output / "sharpness.png", output / "demo.json"

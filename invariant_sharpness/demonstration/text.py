@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import io
+
 from rich.console import Console
 from rich.table import Table
 
-from invariant_sharpness.demonstration import (
+from invariant_sharpness.demonstration.results import (
     DECADES,
     DEMONSTRATED,
     SIZES,
@@ -26,6 +28,13 @@ def print_demonstration(demonstration: Demonstration, console: Console) -> None:
     """Print what was done, one table, and what was seen."""
     for part in (_setting(demonstration), _table(demonstration), _findings(demonstration)):
         console.print(part, markup=False, highlight=False)
+
+
+def demonstration_text(demonstration: Demonstration) -> str:
+    """The same as plain text."""
+    text = io.StringIO()
+    print_demonstration(demonstration, Console(file=text, width=118, force_jupyter=False))
+    return "\n".join(line.rstrip() for line in text.getvalue().rstrip().splitlines())
 
 
 def _setting(demonstration: Demonstration) -> str:

@@ -1,0 +1,71 @@
+"""Train two networks on digits, measure them, rescale them, measure them again."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from invariant_sharpness.coordinates import Moved
+from invariant_sharpness.demonstration.digits import Digits, Labels, load_digits, random_labels
+from invariant_sharpness.demonstration.results import DECADES, DEMONSTRATED, SIZES, Demonstration, NetworkResult
+from invariant_sharpness.measuring import measure
+from invariant_sharpness.probes import uniform_values
+from invariant_sharpness.progress import track
+from invariant_sharpness.protocol import CurvatureOracle
+from invariant_sharpness.registry import DemonstrationBackend
+from invariant_sharpness.symmetries import chain_rescalings, unit_count
+from invariant_sharpness.vector import ParameterVector
+
+LOSS = "normalized_cross_entropy"
+
+_FACTORS = 2**32 + 3  # a stream that no probe takes
+
+
+def demonstrate(backend: DemonstrationBackend, *, seed: int = 0) -> Demonstration:
+    r"""Train two networks on digits, one of them on random labels; measure both, rescale them, measure again.
+
+    Every hidden unit is multiplied by a factor of its own, log-uniform in :math:`[10^{-4}, 10^4]`, and what goes out of it
+    divided by the same: equations (15) and (16) of Tsuzuku et al. (2019). Both networks are measured on their own
+    training data with the loss (20), which does not see the scale of the outputs. Under plain
+    cross-entropy a network that fits looks flatter and flatter as its last layer grows.
+
+    Parameters
+    ----------
+    backend
+        Trains and differentiates the networks.
+    seed
+        Of the split, the random labels, the training, the factors and all probes.
+
+    Raises
+    ------
+    MissingDependencyError
+        If scikit-learn is not installed.
+    """
+    digits = load_digits(seed)
+    guesses = random_labels(len(digits.training_labels), seed)
+    tasks = {"true labels": digits.training_labels, "random labels": guesses}
+    learned, memorized = [
+        _examine(backend, digits, name, labels, seed)
+        for name, labels in track(tasks.items(), "training and measuring two networks", len(tasks))
+    ]
+    return Demonstration(backend.name, LOSS, seed, learned, memorized)
+
+
+def rescaled(oracle: CurvatureOracle, seed: int) -> ParameterVector:
+    """The parameters of a chain of layers, with every hidden unit multiplied by a random factor."""
+    parameters = oracle.parameters
+    for layer, rescaling in enumerate(chain_rescalings(oracle.groups)):
+        exponents = DECADES * uniform_values(seed, _FACTORS, layer, unit_count(oracle.groups, rescaling))
+        parameters = rescaling.apply(oracle, parameters, np.power(10.0, exponents))
+    return parameters
+
+
+def _examine(backend: DemonstrationBackend, digits: Digits, name: str, labels: Labels, seed: int) -> NetworkResult:
+    model = backend.train_network(digits.training_inputs, labels, sizes=SIZES, seed=seed)
+    oracle = backend.oracle(model, (digits.training_inputs, labels), loss=LOSS)
+    return NetworkResult(
+        name=name,
+        training_accuracy=backend.accuracy(model, digits.training_inputs, labels),
+        test_accuracy=backend.accuracy(model, digits.test_inputs, digits.test_labels),
+        before=measure(oracle, DEMONSTRATED, seed=seed),
+        after=measure(Moved(oracle, rescaled(oracle, seed)), DEMONSTRATED, seed=seed),
+    )
