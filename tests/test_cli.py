@@ -272,7 +272,9 @@ def test_process_that_fails_exits_with_1_and_no_traceback(target: Path) -> None:
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGINT for a child process")
 def test_interrupted_process_exits_with_130_and_no_traceback(target: Path) -> None:
-    process = subprocess.Popen([*COMMAND, "measure", f"{target}:endless"], stderr=subprocess.PIPE, text=True)
+    command = [*COMMAND, "measure", f"{target}:endless"]
+    # A suite that runs in the background ignores Ctrl-C, and its children would inherit that.
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, preexec_fn=_heed_interrupts)
     with process:
         assert process.stderr is not None
         while "started" not in process.stderr.readline():
@@ -282,3 +284,7 @@ def test_interrupted_process_exits_with_130_and_no_traceback(target: Path) -> No
     assert process.returncode == 130, (process.returncode, rest)
     assert "interrupted" in rest, rest
     assert "Traceback" not in rest, rest
+
+
+def _heed_interrupts() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
