@@ -77,7 +77,7 @@ class Estimate:
         """The error in a few characters, for tables."""
         if self.standard_error is not None:
             error = f"± {self.standard_error:.2g}"
-        elif self.certificate is not None:
+        elif self.certificate:
             error = f"rel. ≤ {self.certificate:.0e}"
         else:
             error = "exact"
