@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 import invariant_sharpness as ish
+from invariant_metrics import relative_change
 from invariant_sharpness import probes
 from invariant_sharpness.coordinates import balanced
 from invariant_sharpness.estimators.diagonal import probe_means
@@ -36,7 +37,7 @@ def pair(loss: str) -> tuple[ish.CurvatureOracle, ish.CurvatureOracle]:
 @pytest.mark.parametrize("name", list(ish.METRICS))
 def test_metric_has_the_same_value(name: str, loss: str) -> None:
     reference, other = (ish.METRICS[name].function(oracle) for oracle in pair(loss))
-    change = abs(other.value - reference.value) / abs(reference.value)
+    change = relative_change(reference.value, other.value)
     assert change <= 1e-9, f"{name} with {loss}: NumPy {reference.value!r}, torch {other.value!r} ({change:.1e})"
     assert other.method == reference.method
 
