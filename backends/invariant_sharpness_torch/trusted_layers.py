@@ -1,0 +1,100 @@
+"""Which layers can be squared by a rule: tested on the model itself, never assumed.
+
+A rule holds if the layer runs once, keeps the examples apart, and owns its parameters alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+from invariant_sharpness_torch.forward import Forward, batch_size, take
+from invariant_sharpness_torch.layer_squares import LayerRule, rule_for
+from invariant_sharpness_torch.recording import Record, layer_cotangents, parameter_gradients, recording
+
+_TEST_EXAMPLES = 8
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Layer:
+    """A module with a rule, and what it owns: attribute to name in the model."""
+
+    module: nn.Module
+    rule: LayerRule
+    owned: Mapping[str, str]
+
+
+def trusted_layers(
+    model: nn.Module, forward: Forward, parameters: Mapping[str, nn.Parameter], batch: Any
+) -> list[Layer]:
+    """The layers whose rule gives, for each of a few examples alone, the square of autograd's gradient.
+
+    Cost: one forward pass and two backward passes per example, for at most eight examples.
+    """
+    candidates, head = list(_candidates(model, parameters)), take(batch, 0, _TEST_EXAMPLES)
+    size = batch_size(head)
+    with recording([layer.module for layer in candidates]) as records:
+        outputs, _ = forward(model, head)
+    plain = [(layer, record) for layer, record in zip(candidates, records, strict=True) if record.is_plain(size)]
+    tests = [_Test(layer, record) for layer, record in plain]
+    if not (tests and outputs.requires_grad):
+        return []
+    cotangent = torch.cos(torch.arange(outputs.numel(), device=outputs.device) + 1.0).to(outputs)
+    for example in range(size):
+        alone = torch.zeros_like(outputs)
+        alone[example] = cotangent.reshape(outputs.shape)[example]
+        gradients = dict(zip(parameters, parameter_gradients(outputs, parameters, alone), strict=True))
+        for test, delta in zip(tests, layer_cotangents(outputs, [test.record for test in tests], alone), strict=True):
+            test.add(example, delta, gradients)
+    return [test.layer for test in tests if test.passed()]
+
+
+def _candidates(model: nn.Module, parameters: Mapping[str, nn.Parameter]) -> Iterator[Layer]:
+    """Modules with a rule, whose parameters nobody else owns."""
+    names = {id(parameter): name for name, parameter in parameters.items()}
+    owners = [id(p) for m in model.modules() for p in m.parameters(recurse=False)]
+    for module in model.modules():
+        rule = rule_for(module)
+        own = dict(module.named_parameters(recurse=False))
+        if rule is not None and all(owners.count(id(p)) == 1 for p in own.values()):
+            owned = {attribute: names[id(p)] for attribute, p in own.items() if id(p) in names}
+            if owned:
+                yield Layer(module, rule, owned)
+
+
+class _Test:
+    """Whether a layer keeps the examples apart, and its rule gives the square of each example's gradient."""
+
+    def __init__(self, layer: Layer, record: Record) -> None:
+        self.layer = layer
+        self.record = record
+        self._accumulator = layer.rule(layer.module, record.inputs[0].detach(), frozenset(layer.owned))
+        self._apart = True
+        self._expected: dict[str, torch.Tensor] = {}
+
+    def add(self, example: int, delta: torch.Tensor, gradients: Mapping[str, torch.Tensor]) -> None:
+        """Take the cotangents and gradients of one example."""
+        others = torch.arange(len(delta), device=delta.device) != example
+        self._apart = self._apart and not bool((delta[others] != 0).any())
+        self._accumulator.add(torch.ones(len(delta)).to(delta), delta)
+        for attribute, name in self.layer.owned.items():
+            square = gradients[name].square()
+            self._expected[attribute] = self._expected[attribute] + square if attribute in self._expected else square
+
+    def passed(self) -> bool:
+        """Whether all parameters of the layer came out right."""
+        totals = self._accumulator.totals()
+        return (
+            self._apart
+            and totals.keys() == self._expected.keys()
+            and all(_close(totals[attribute], expected) for attribute, expected in self._expected.items())
+        )
+
+
+def _close(a: torch.Tensor, b: torch.Tensor) -> bool:
+    tolerance = torch.finfo(a.dtype).eps ** 0.5
+    return bool(torch.allclose(a, b, rtol=tolerance, atol=tolerance * float(b.abs().max())))
