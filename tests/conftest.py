@@ -13,7 +13,9 @@ import pytest
 for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(variable, "1")
 
-IMPORTS_TORCH = re.compile(r"^(import torch|from torch|from networks|from torch_networks)\b", re.MULTILINE)
+IMPORTS_TORCH = re.compile(
+    r"^(import torch|from torch|from networks|from torch_networks|from problems import TORCH_KINDS)\b", re.MULTILINE
+)
 FRAMEWORKS = {"numpy": "numpy", "torch": "torch"}
 
 
