@@ -97,4 +97,4 @@ def _to_layout(group: ParameterGroup, values: Values) -> Values:
     """Values drawn as (outputs, inputs, kernel positions), in the layout of the parameter."""
     order = (*group.output_axes, *group.input_axes, *group.kernel_axes)
     canonical = values.reshape([group.shape[axis] for axis in order])
-    return np.ascontiguousarray(np.transpose(canonical, np.argsort(order)))
+    return np.transpose(canonical, np.argsort(order)).copy()

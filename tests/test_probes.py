@@ -182,3 +182,9 @@ def test_the_same_seed_and_index_give_the_same_vector_whatever_was_drawn_before(
     first = draw(oracle, 0, 3)["w"]
     draw(oracle, 0, 4)
     assert_same(draw(oracle, 0, 3)["w"], first, "second draw")
+
+
+@pytest.mark.parametrize("draw", DRAWS.values(), ids=DRAWS)
+def test_a_scalar_parameter_gets_a_scalar(draw: Any) -> None:
+    drawn = draw(oracle_of(ParameterGroup("scale", ())), 0, 0)
+    assert drawn["scale"].shape == (), f"a scalar parameter got a probe of shape {drawn['scale'].shape}"

@@ -67,6 +67,14 @@ def test_a_bias_of_another_length_has_no_owner() -> None:
     assert groups_of(Odd())["bias"].owner is None
 
 
+def test_the_bias_of_a_tied_layer_belongs_to_the_weight_under_its_first_name() -> None:
+    first, second = nn.Linear(3, 3), nn.Linear(3, 3)
+    second.weight = first.weight
+    groups = groups_of(nn.Sequential(first, second))
+    assert list(groups) == ["0.weight", "0.bias", "1.bias"]
+    assert groups["1.bias"].owner == "0.weight"
+
+
 def inputs_first() -> nn.Module:
     """A dense layer that stores (inputs, outputs), as many frameworks do."""
 

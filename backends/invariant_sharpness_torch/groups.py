@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from math import prod
 
 from torch import nn
@@ -39,20 +39,21 @@ def parameter_groups(
 
 
 def _described(model: nn.Module) -> Iterator[ParameterGroup]:
-    seen: set[int] = set()
+    """Every parameter once, under the name of the first module that owns it."""
+    names = {id(parameter): name for name, parameter in model.named_parameters()}
     for prefix, module in model.named_modules():
         for attribute, parameter in module.named_parameters(recurse=False):
-            if id(parameter) not in seen:
-                seen.add(id(parameter))
-                yield _describe(module, f"{prefix}." if prefix else "", attribute, tuple(parameter.shape))
+            if names[id(parameter)] == (f"{prefix}.{attribute}" if prefix else attribute):
+                yield _describe(module, attribute, names)
 
 
-def _describe(module: nn.Module, prefix: str, attribute: str, shape: tuple[int, ...]) -> ParameterGroup:
-    name = prefix + attribute
+def _describe(module: nn.Module, attribute: str, names: Mapping[int, str]) -> ParameterGroup:
+    parameter = module.get_parameter(attribute)
+    name, shape = names[id(parameter)], tuple(parameter.shape)
     if isinstance(module, _NORMS) and attribute == "weight":
         return ParameterGroup(name, shape, "norm", output_axes=tuple(range(len(shape))))
     if attribute.startswith("bias") or attribute.endswith("bias"):
-        owner = _owner(module, prefix, attribute, shape)
+        owner = _owner(module, attribute, names)
         return ParameterGroup(name, shape, "bias", output_axes=tuple(range(len(shape))), owner=owner)
     return _describe_weight(module, name, shape)
 
@@ -71,13 +72,12 @@ def _describe_weight(module: nn.Module, name: str, shape: tuple[int, ...]) -> Pa
     return ParameterGroup(name, shape, "matrix", output_axes=(0,), input_axes=(1,))
 
 
-def _owner(module: nn.Module, prefix: str, attribute: str, shape: tuple[int, ...]) -> str | None:
+def _owner(module: nn.Module, attribute: str, names: Mapping[int, str]) -> str | None:
     """The weight to whose outputs a bias is added: ``weight`` for ``bias``, ``in_proj_weight`` for ``in_proj_bias``."""
     partner = attribute.replace("bias", "weight")
-    weight = dict(module.named_parameters(recurse=False)).get(partner)
-    if weight is None:
+    if partner not in dict(module.named_parameters(recurse=False)):
         return None
-    group = _describe(module, prefix, partner, tuple(weight.shape))
+    group = _describe(module, partner, names)
     outputs = prod(group.shape[axis] for axis in group.output_axes)
     channels = outputs * group.channel_groups if group.divided_axes == "output" else outputs
-    return group.name if group.output_axes and channels == prod(shape) else None
+    return group.name if group.output_axes and channels == module.get_parameter(attribute).numel() else None
