@@ -75,7 +75,8 @@ def test_version_is_that_of_the_distribution() -> None:
 
 
 @pytest.mark.parametrize(
-    "arguments", [["--help"], ["-h"], ["demo", "--help"], ["measure", "-h"], ["metrics", "--help"]]
+    "arguments",
+    [["--help"], ["-h"], ["demo", "--help"], ["measure", "-h"], ["metrics", "--help"], ["doctor", "--help"]],
 )
 def test_help_is_there(arguments: list[str]) -> None:
     result = invoke(*arguments)

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from invariant_sharpness.cli.demonstrating import demo
+from invariant_sharpness.cli.examining import doctor
 from invariant_sharpness.cli.failures import INTERRUPTED
 from invariant_sharpness.cli.listing import metrics
 from invariant_sharpness.cli.measuring import measure
@@ -16,7 +17,7 @@ from invariant_sharpness.cli.measuring import measure
 app = typer.Typer(
     name="invariant-sharpness",
     help="Sharpness of neural networks, measured independently of reparametrization.",
-    epilog="Exit codes: 0 all is well, 1 the measurement failed, 2 wrong usage, 130 interrupted.",
+    epilog="Exit codes: 0 all is well, 1 the measurement or a check failed, 2 wrong usage, 130 interrupted.",
     no_args_is_help=True,
     rich_markup_mode="markdown",
     add_completion=False,
@@ -26,6 +27,7 @@ app = typer.Typer(
 app.command()(demo)
 app.command()(measure)
 app.command()(metrics)
+app.command()(doctor)
 
 
 def main() -> None:

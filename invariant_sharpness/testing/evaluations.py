@@ -1,0 +1,60 @@
+"""Everything that an oracle can be asked, as functions of a point and a direction."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from invariant_sharpness.estimators.diagonal import MOST_OUTPUTS
+from invariant_sharpness.protocol import (
+    CurvatureOracle,
+    ExampleGradientOracle,
+    GaussNewtonDiagonalOracle,
+    require,
+    supports,
+)
+from invariant_sharpness.vector import ParameterVector
+
+Evaluation = Callable[[ParameterVector, ParameterVector], Any]
+
+
+def evaluations(oracle: CurvatureOracle) -> dict[str, Evaluation]:
+    """The methods of the oracle, by name, those of its optional capabilities included."""
+    found: dict[str, Evaluation] = {
+        "loss": lambda p, _: oracle.loss(p),
+        "gradient": lambda p, _: oracle.gradient(p),
+        "hessian_vector_product": oracle.hessian_vector_product,
+    }
+    return found | _gauss_newton(oracle) | _example_gradients(oracle)
+
+
+def on_host(oracle: CurvatureOracle, value: Any) -> list[np.ndarray[Any, Any]]:
+    """A number, a vector or a tuple of them, as arrays that can be compared."""
+    if isinstance(value, ParameterVector):
+        return [np.array(array) for array in oracle.to_numpy(value).values()]
+    if isinstance(value, tuple):
+        return [array for part in value for array in on_host(oracle, part)]
+    return [np.asarray(value)]
+
+
+def _gauss_newton(oracle: CurvatureOracle) -> dict[str, Evaluation]:
+    if not supports(oracle, GaussNewtonDiagonalOracle):
+        return {}
+    able = require(oracle, GaussNewtonDiagonalOracle, metric="check_oracle")
+    names = frozenset(group.name for group in oracle.groups)
+    found: dict[str, Evaluation] = {"output_curvature": lambda p, u: able.output_curvature(p, u, 0)}
+    if able.outputs_per_example <= MOST_OUTPUTS:
+        found["gauss_newton_diagonal"] = lambda p, _: able.gauss_newton_diagonal(p, names)
+    return found
+
+
+def _example_gradients(oracle: CurvatureOracle) -> dict[str, Evaluation]:
+    if not supports(oracle, ExampleGradientOracle):
+        return {}
+    able = require(oracle, ExampleGradientOracle, metric="check_oracle")
+    return {
+        "gradient_second_moment": lambda p, _: able.gradient_second_moment(p),
+        "directional_second_moment": able.directional_second_moment,
+    }
