@@ -57,7 +57,8 @@ def oracle(model: Any, data: Any, loss: Any = "cross_entropy", **options: Any) -
     Parameters
     ----------
     model
-        A ``torch.nn.Module``, an :class:`invariant_sharpness_numpy.ReluNetwork`, or whatever an installed backend accepts.
+        A ``torch.nn.Module``, a Keras model or ``tf.Module``, a JAX function ``apply(parameters, x)`` together with the option
+        ``parameters``, an :class:`invariant_sharpness_numpy.ReluNetwork`, or whatever an installed backend accepts.
     data
         ``(x, y)`` arrays, one batch, a list of batches, a data loader, or any object that can be iterated
         over again and again and yields batches.

@@ -13,10 +13,13 @@ import pytest
 for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(variable, "1")
 
-IMPORTS_TORCH = re.compile(
-    r"^(import torch|from torch|from networks|from torch_networks|from problems import TORCH_KINDS)\b", re.MULTILINE
-)
-FRAMEWORKS = {"numpy": "numpy", "torch": "torch"}
+IMPORTS = {
+    "torch": r"^(import torch|from torch|from networks|from torch_networks|from problems import TORCH_KINDS)\b",
+    "jax": r"^(import jax|from jax|from jax_networks)\b",
+    "flax": r"^(import flax|from flax)\b",
+    "equinox": r"^import equinox\b",
+}
+FRAMEWORKS = {name: name for name in ("numpy", "torch", "jax", "keras", "tensorflow")}
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -37,9 +40,11 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def pytest_ignore_collect(collection_path: Path) -> bool | None:
     """Leave out tests that import a framework which is not installed, instead of failing on them."""
-    if find_spec("torch") is None and collection_path.suffix == ".py":
-        return True if IMPORTS_TORCH.search(collection_path.read_text(encoding="utf-8")) else None
-    return None
+    missing = [pattern for framework, pattern in IMPORTS.items() if find_spec(framework) is None]
+    if collection_path.suffix != ".py" or not missing:
+        return None
+    source = collection_path.read_text(encoding="utf-8")
+    return True if any(re.search(pattern, source, re.MULTILINE) for pattern in missing) else None
 
 
 def pytest_report_header() -> list[str]:

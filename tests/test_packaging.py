@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-PACKAGES = {"invariant_sharpness", "invariant_sharpness_numpy", "invariant_sharpness_torch"}
+BACKENDS = ("numpy", "torch", "jax", "keras")
+PACKAGES = {"invariant_sharpness", *(f"invariant_sharpness_{name}" for name in BACKENDS)}
 
 
 @pytest.fixture(scope="module")
@@ -45,9 +46,6 @@ def test_every_package_is_marked_as_typed(wheel: zipfile.ZipFile, package: str) 
 def test_entry_points_name_the_command_and_the_backends(wheel: zipfile.ZipFile) -> None:
     (name,) = [name for name in wheel.namelist() if name.endswith("entry_points.txt")]
     text = wheel.read(name).decode()
-    for line in (
-        "invariant-sharpness = invariant_sharpness.cli:main",
-        "numpy = invariant_sharpness_numpy:backend",
-        "torch = invariant_sharpness_torch:backend",
-    ):
+    backends = [f"{name} = invariant_sharpness_{name}:backend" for name in BACKENDS]
+    for line in ("invariant-sharpness = invariant_sharpness.cli:main", *backends):
         assert line in text, f"{line!r} is not in\n{text}"

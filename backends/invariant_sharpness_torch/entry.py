@@ -19,8 +19,12 @@ class TorchBackend:
     name = "PyTorch"
 
     def accepts(self, model: object, /) -> bool:
-        """Whether ``model`` is a ``torch.nn.Module``, told by the names of its base classes."""
-        return any(base.__module__ == "torch.nn.modules.module" for base in type(model).__mro__)
+        """Whether ``model`` is a ``torch.nn.Module``, told by the names of its base classes.
+
+        A Keras model on the torch engine is one too, but its parameters include what is not trained.
+        """
+        modules = [base.__module__ for base in type(model).__mro__]
+        return "torch.nn.modules.module" in modules and not any(name.startswith("keras.") for name in modules)
 
     def oracle(self, model: nn.Module, data: Any, /, *, loss: Any, **options: Any) -> TorchOracle:
         """The oracle of ``model``; see :func:`invariant_sharpness_torch.building.build_oracle` for the options."""

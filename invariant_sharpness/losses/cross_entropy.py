@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from array_api_compat import device
+
 from invariant_sharpness.losses.labels import check_labels, label_weights, one_hot
 
 Array = Any
@@ -63,4 +65,4 @@ def softmax(xp: Any, outputs: Array) -> Array:
 
 def _diagonal(xp: Any, rows: Array) -> Array:
     """The diagonal matrix of each row: (n, K) to (n, K, K)."""
-    return rows[:, :, None] * xp.eye(rows.shape[1], dtype=rows.dtype, device=rows.device)
+    return rows[:, :, None] * xp.eye(rows.shape[1], dtype=rows.dtype, device=device(rows))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from array_api_compat import device
+
 from invariant_sharpness.errors import DataError
 
 Array = Any
@@ -35,7 +37,7 @@ def check_labels(xp: Any, outputs: Array, labels: Array, ignore_index: int) -> N
 def one_hot(xp: Any, outputs: Array, labels: Array) -> Array:
     """Rows of zeros with a one at the label, in the dtype of ``outputs``; all zeros if ignored."""
     labels = _widened(xp, labels)
-    classes = xp.arange(outputs.shape[1], device=outputs.device, dtype=labels.dtype)
+    classes = xp.arange(outputs.shape[1], device=device(outputs), dtype=labels.dtype)
     return xp.astype(classes[None, :] == labels[:, None], outputs.dtype)
 
 
@@ -53,7 +55,7 @@ def label_weights(
     if not all(0 <= weight < float("inf") for weight in class_weights):
         msg = f"class weights are {class_weights}, but a weight is finite and not negative"
         raise DataError(msg)
-    return xp.sum(hot * xp.asarray(class_weights, dtype=outputs.dtype, device=outputs.device), axis=1)
+    return xp.sum(hot * xp.asarray(class_weights, dtype=outputs.dtype, device=device(outputs)), axis=1)
 
 
 def _widened(xp: Any, labels: Array) -> Array:

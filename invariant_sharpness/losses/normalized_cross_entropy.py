@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from array_api_compat import device
+
 from invariant_sharpness.errors import LossError
 from invariant_sharpness.losses.cross_entropy import CrossEntropy, softmax
 from invariant_sharpness.losses.labels import one_hot
@@ -77,7 +79,7 @@ class NormalizedCrossEntropy:
         classes = outputs.shape[1]
         q = softmax(xp, u) - one_hot(xp, outputs, targets)
         g = _project(xp, u, q)
-        projector = xp.eye(classes, dtype=u.dtype, device=u.device) - (1 + u[:, :, None] * u[:, None, :]) / classes
+        projector = xp.eye(classes, dtype=u.dtype, device=device(u)) - (1 + u[:, :, None] * u[:, None, :]) / classes
         curvature = projector @ CrossEntropy().hessian(xp, u, targets) @ projector
         along = xp.sum(u * q, axis=1)[:, None, None] * projector
         mixed = u[:, :, None] * g[:, None, :]

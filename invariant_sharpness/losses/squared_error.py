@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from array_api_compat import device
+
 from invariant_sharpness.errors import DataError
 
 Array = Any
@@ -43,5 +45,5 @@ class SquaredError:
 
     def hessian_factors(self, xp: Any, outputs: Array, targets: Array, /) -> tuple[Array, Array]:
         """The unit vectors, each with weight ``2 / K``."""
-        identity = xp.eye(outputs.shape[1], dtype=outputs.dtype, device=outputs.device)
+        identity = xp.eye(outputs.shape[1], dtype=outputs.dtype, device=device(outputs))
         return xp.ones_like(outputs) * (2 / outputs.shape[1]), xp.ones_like(outputs)[:, :, None] * identity

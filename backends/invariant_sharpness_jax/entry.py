@@ -1,0 +1,76 @@
+"""The entry point of the JAX backend: it recognizes functions, and loads JAX only to differentiate one."""
+
+from __future__ import annotations
+
+from functools import partial
+from importlib.util import find_spec
+from types import FunctionType, MethodType
+from typing import TYPE_CHECKING, Any
+
+from invariant_sharpness.errors import ModelError
+from invariant_sharpness.registry import missing_dependency
+from invariant_sharpness_jax.application import Application
+
+if TYPE_CHECKING:
+    from invariant_sharpness_jax.oracle import JaxOracle
+
+_ADAPTERS = {
+    "flax.linen.module": "from_linen(module, variables)",
+    "flax.nnx.module": "from_nnx(module)",
+    "equinox._module": "from_equinox(module)",
+}
+
+
+class JaxBackend:
+    """The backend for functions ``apply(parameters, inputs) -> outputs``."""
+
+    name = "JAX"
+
+    def accepts(self, model: object, /) -> bool:
+        """Whether ``model`` is a function, compiled or not, or a module that an adapter makes into one."""
+        return _is_function(model) or _adapter(model) is not None
+
+    def oracle(self, model: Any, data: Any, /, *, loss: Any, **options: Any) -> JaxOracle:
+        """The oracle of ``model``; see :func:`invariant_sharpness_jax.building.build_oracle` for the options.
+
+        Raises
+        ------
+        ModelError
+            If the option ``parameters`` is missing, or ``model`` is a module instead of a function.
+        MissingDependencyError
+            If JAX is not installed.
+        """
+        adapter = _adapter(model)
+        if adapter is not None and (not callable(model) or "parameters" not in options):
+            msg = (
+                f"a {type(model).__name__} is a module, and not a function of its parameters: make it one by "
+                f"apply, parameters = invariant_sharpness_jax.{adapter}, and pass apply and parameters=parameters"
+            )
+            raise ModelError(msg)
+        if "parameters" not in options:
+            msg = (
+                "the model is a function, and its parameters are missing: pass apply(parameters, inputs) -> outputs, "
+                "written in JAX, together with parameters=..., a tree of arrays. (For functions in NumPy, build an "
+                "invariant_sharpness_numpy.FunctionOracle.)"
+            )
+            raise ModelError(msg)
+        if find_spec("jax") is None:
+            error = missing_dependency("jax", "jax", "a function with parameters")
+            raise error
+        from invariant_sharpness_jax.building import build_oracle
+
+        return build_oracle(model, data, loss, **options)
+
+
+def _is_function(model: object) -> bool:
+    plain = isinstance(model, (FunctionType, MethodType, partial, Application))
+    return plain or type(model).__name__ == "PjitFunction"
+
+
+def _adapter(model: object) -> str | None:
+    """The adapter for a module of Flax or Equinox, told by the names of its base classes."""
+    modules = [base.__module__ for base in type(model).__mro__]
+    return next((call for place, call in _ADAPTERS.items() if any(name.startswith(place) for name in modules)), None)
+
+
+backend = JaxBackend()

@@ -1,0 +1,87 @@
+r"""Sums over examples of squared Jacobian products, :math:`\sum_n s_n (J_n^T v_n)^2`, parameter by parameter."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from invariant_sharpness.data import leaves, map_leaves
+from invariant_sharpness_jax.forward import batch_size, is_per_example
+from invariant_sharpness_jax.losses import Factors
+from invariant_sharpness_jax.trees import Arrays
+
+_MOST_ENTRIES = 2**23
+"""So many entries of gradients of single examples are in memory at once, if one example does not have more."""
+
+Outputs = Callable[[Arrays, Any], jax.Array]
+
+
+def squared_products(outputs: Outputs, arrays: Arrays, batch: Any, factors: Factors) -> Arrays:
+    """The sum of squares over the examples of a batch, in chunks of so many as memory allows.
+
+    Cost: one backward pass per example and factor. The last chunk is filled up with examples of weight zero.
+
+    Parameters
+    ----------
+    outputs
+        ``(arrays, inputs) -> outputs``.
+    arrays
+        The parameters whose squares are wanted.
+    batch
+        Inputs and targets.
+    factors
+        What is squared, and its weight.
+    """
+    size = batch_size(batch)
+    rows = [leaf for leaf in leaves(batch.inputs) if is_per_example(leaf, size)]
+
+    def of_example(row: list[jax.Array], signs: jax.Array, vectors: jax.Array) -> Arrays:
+        inputs = _with_rows(batch.inputs, size, row)
+        return _of_example(lambda a: outputs(a, inputs), arrays, Factors(signs, vectors))
+
+    def add_chunk(total: Arrays, chunk: Any) -> tuple[Arrays, None]:
+        squares = jax.vmap(of_example)(*chunk)
+        return jax.tree.map(lambda sum_, part: sum_ + jnp.sum(part, axis=0), total, squares), None
+
+    count = _chunk_count(size, sum(array.size for array in arrays.values()))
+    signs = _in_chunks(factors.signs, count, "constant")
+    chunks = ([_in_chunks(row, count, "edge") for row in rows], signs, _in_chunks(factors.vectors, count, "edge"))
+    total, _ = jax.lax.scan(add_chunk, jax.tree.map(jnp.zeros_like, arrays), chunks)
+    return total
+
+
+def _of_example(outputs: Callable[[Arrays], jax.Array], arrays: Arrays, factors: Factors) -> Arrays:
+    """One backward pass per position and factor; the outputs of the other positions get no cotangent."""
+    value, pullback = jax.vjp(outputs, arrays)
+    positions, terms = factors.signs.shape
+
+    def add_square(total: Arrays, index: jax.Array) -> tuple[Arrays, None]:
+        t, r = index // terms, index % terms
+        cotangent = jnp.zeros(factors.vectors.shape[:2], value.dtype).at[t].set(factors.vectors[t, :, r])
+        (gradient,) = pullback(cotangent.reshape(value.shape))
+        return jax.tree.map(lambda sum_, g: sum_ + factors.signs[t, r] * g * g, total, gradient), None
+
+    total, _ = jax.lax.scan(add_square, jax.tree.map(jnp.zeros_like, arrays), jnp.arange(positions * terms))
+    return total
+
+
+def _with_rows(inputs: Any, size: int, row: list[jax.Array]) -> Any:
+    """The inputs as a batch of one example; what all examples share stays as it is."""
+    rows = iter(row)
+    return map_leaves(lambda leaf: next(rows)[None] if is_per_example(leaf, size) else leaf, inputs)
+
+
+def _chunk_count(size: int, entries: int) -> int:
+    chunk = max(1, min(size, _MOST_ENTRIES // max(entries, 1)))
+    return -(-size // chunk)
+
+
+def _in_chunks(rows: jax.Array, count: int, mode: str) -> jax.Array:
+    """Rows cut into equal chunks, the last filled up with zeros (constant) or with the last row (edge)."""
+    missing = -len(rows) % count
+    padding = [(0, missing)] + [(0, 0)] * (rows.ndim - 1)
+    filled = jnp.pad(rows, padding, mode=mode)
+    return filled.reshape(count, -1, *rows.shape[1:])

@@ -1,0 +1,218 @@
+"""A JAX function and its data as a curvature oracle."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from math import isfinite
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import numpy.typing as npt
+
+from invariant_sharpness import probes as random
+from invariant_sharpness.errors import DataError, ModelError, NonFiniteError
+from invariant_sharpness.protocol import HostArrays, ParameterGroup
+from invariant_sharpness.vector import ParameterVector
+from invariant_sharpness_jax.dataset import Dataset
+from invariant_sharpness_jax.forward import Batch
+from invariant_sharpness_jax.program import Program, Sums
+from invariant_sharpness_jax.trees import Arrays, Structure, checked_arrays, named_leaves
+
+
+class OutputForm(NamedTuple):
+    """Shape and dtype of outputs that are not there yet."""
+
+    shape: tuple[int, ...]
+    dtype: Any
+
+
+class JaxOracle:
+    """The mean loss of a function of a tree of parameters, with its derivatives, forward over reverse.
+
+    All sums over the data are of unnormalized losses and weights, batch by batch, and are divided once. Every
+    derivative is compiled when it is first asked for, once for each shape of a batch. Arrays keep their sharding.
+
+    Parameters
+    ----------
+    program
+        The derivatives on one batch.
+    arrays
+        Where the parameters are now, by name.
+    structure
+        The form of the user's tree.
+    groups
+        Roles and axes of the parameters, in the same order.
+    dataset
+        Batches of arrays.
+    head
+        The first few examples.
+    head_outputs
+        Shape and dtype of their outputs.
+    outputs_per_example
+        Number of outputs of one example.
+    """
+
+    xp = jnp
+
+    def __init__(
+        self,
+        program: Program,
+        arrays: Arrays,
+        structure: Structure,
+        groups: tuple[ParameterGroup, ...],
+        dataset: Dataset,
+        head: Batch,
+        head_outputs: OutputForm,
+        outputs_per_example: int,
+    ) -> None:
+        self.groups = groups
+        self.outputs_per_example = outputs_per_example
+        self._program = program
+        self._arrays = arrays
+        self._structure = structure
+        self._dataset = dataset
+        self._head = head
+        self._head_outputs = head_outputs
+
+    @property
+    def parameters(self) -> ParameterVector:
+        return self._vector(self._arrays)
+
+    def loss(self, parameters: ParameterVector, /) -> float:
+        arrays, total, weight = dict(parameters.arrays), 0.0, 0.0
+        for index, batch in enumerate(self._dataset):
+            sums = self._program.losses(arrays, batch)
+            total, weight = total + _finite_total(sums, index), weight + float(sums.weight)
+        return total / _positive(weight)
+
+    def gradient(self, parameters: ParameterVector, /) -> ParameterVector:
+        arrays = dict(parameters.arrays)
+        return self._mean_derivative(lambda batch: self._program.gradient(arrays, batch))
+
+    def hessian_vector_product(self, parameters: ParameterVector, vector: ParameterVector, /) -> ParameterVector:
+        arrays, direction = dict(parameters.arrays), dict(vector.arrays)
+        return self._mean_derivative(lambda batch: self._program.product(arrays, direction, batch))
+
+    def gauss_newton_diagonal(self, parameters: ParameterVector, /, names: frozenset[str]) -> ParameterVector:
+        chosen = {name: array for name, array in parameters.arrays.items() if name in names}
+        fixed = {name: array for name, array in parameters.arrays.items() if name not in names}
+        return self._mean(self._program.curvature_squares(chosen, fixed, batch) for batch in self._dataset)
+
+    def gradient_second_moment(self, parameters: ParameterVector, /) -> ParameterVector:
+        arrays = dict(parameters.arrays)
+        return self._mean(self._program.gradient_squares(arrays, {}, batch) for batch in self._dataset)
+
+    def directional_second_moment(self, parameters: ParameterVector, direction: ParameterVector, /) -> float:
+        arrays, along, total, weight = dict(parameters.arrays), dict(direction.arrays), 0.0, 0.0
+        for batch in self._dataset:
+            part, part_weight = self._program.slopes(arrays, along, batch)
+            total, weight = total + float(part), weight + float(part_weight)
+        return total / _positive(weight)
+
+    def output_curvature(
+        self, parameters: ParameterVector, direction: ParameterVector, /, seed: int
+    ) -> tuple[ParameterVector, ParameterVector]:
+        outputs = self._head_outputs
+        cotangents = jnp.asarray(random.cotangents(seed, outputs.shape).astype(outputs.dtype))
+        arrays, along = dict(parameters.arrays), dict(direction.arrays)
+        first, second = self._program.output_curvature(arrays, along, cotangents, self._head.inputs)
+        return self._vector(first), self._vector(second)
+
+    def from_numpy(self, arrays: HostArrays, /) -> ParameterVector:
+        return self._vector(
+            {
+                name: jax.device_put(np.array(arrays[name], dtype=array.dtype), array.sharding)
+                for name, array in self._arrays.items()
+            }
+        )
+
+    def to_numpy(self, vector: ParameterVector, /) -> dict[str, npt.NDArray[np.float64]]:
+        return {name: np.array(array, dtype=np.float64) for name, array in vector.arrays.items()}
+
+    def from_tree(self, tree: Any, /) -> ParameterVector:
+        """The vector of other parameters in the user's own form, such as those of a later epoch.
+
+        ``invariant_sharpness.Moved(oracle, oracle.from_tree(parameters))`` measures there without compiling again.
+
+        Raises
+        ------
+        ModelError
+            If the tree has another form, shapes or dtypes.
+        NonFiniteError
+            If a leaf has NaN or infinite entries; names it.
+        """
+        leaves, structure = named_leaves(tree)
+        if structure != self._structure:
+            msg = f"the tree has the leaves {', '.join(structure.names)}, instead of {', '.join(self._structure.names)}"
+            raise ModelError(msg)
+        arrays = checked_arrays(leaves, None)
+        for name, array in self._arrays.items():
+            if arrays[name].shape != array.shape or arrays[name].dtype != array.dtype:
+                msg = (
+                    f"parameter {name!r} has shape {arrays[name].shape} and dtype {arrays[name].dtype}, instead of "
+                    f"{array.shape} and {array.dtype}"
+                )
+                raise ModelError(msg)
+        return self._vector(arrays)
+
+    def _mean_derivative(self, derivative: Callable[[Batch], tuple[Arrays, Sums]]) -> ParameterVector:
+        """The mean of a derivative of the losses, which have to be finite."""
+
+        def parts() -> Iterator[tuple[Arrays, jax.Array]]:
+            for index, batch in enumerate(self._dataset):
+                part, sums = derivative(batch)
+                _finite_total(sums, index)
+                yield part, sums.weight
+
+        return self._mean(parts())
+
+    def _mean(self, parts: Iterator[tuple[Arrays, jax.Array]]) -> ParameterVector:
+        """Sum over the batches, divided once by the sum of the weights; zero for the groups that are left out."""
+        total: Arrays | None = None
+        weight = 0.0
+        for part, part_weight in parts:
+            total = part if total is None else _add(total, part)
+            weight += float(part_weight)
+        if total is None:
+            msg = "the data yielded no batch on this pass"
+            raise DataError(msg)
+        mean, finite = _divide(total, _positive(weight))
+        for name, is_finite in finite.items():
+            if not is_finite:
+                msg = f"a derivative in parameter {name!r} is NaN or infinite, although the loss is finite"
+                raise NonFiniteError(msg)
+        zeros = {name: jnp.zeros_like(array) for name, array in self._arrays.items() if name not in mean}
+        return self._vector({**mean, **zeros})
+
+    def _vector(self, arrays: Arrays) -> ParameterVector:
+        return ParameterVector(self.xp, {name: arrays[name] for name in self._structure.names})
+
+
+@jax.jit
+def _add(total: Arrays, part: Arrays) -> Arrays:
+    return jax.tree.map(jnp.add, total, part)
+
+
+@jax.jit
+def _divide(total: Arrays, weight: float) -> tuple[Arrays, dict[str, jax.Array]]:
+    mean = jax.tree.map(lambda array: array / weight, total)
+    return mean, jax.tree.map(lambda array: jnp.all(jnp.isfinite(array)), mean)
+
+
+def _finite_total(sums: Sums, index: int) -> float:
+    """The sum of the weighted losses of a batch."""
+    total = float(sums.total)
+    if isfinite(total):
+        return total
+    row = int(jnp.argmax(~jnp.isfinite(sums.losses)))
+    msg = f"the loss of example {row} in batch {index} is {float(sums.losses[row])}: there is no curvature"
+    raise NonFiniteError(msg)
+
+
+def _positive(weight: float) -> float:
+    if weight > 0:
+        return weight
+    msg = "the weights of all examples add up to zero: every label is ignored, or its class has weight zero"
+    raise DataError(msg)

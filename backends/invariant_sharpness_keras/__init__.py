@@ -1,0 +1,7 @@
+"""Keras models and TensorFlow modules as curvature oracles. Importing this package imports neither."""
+
+from __future__ import annotations
+
+from invariant_sharpness_keras.entry import backend
+
+__all__ = ["backend"]

@@ -1,0 +1,214 @@
+"""A Keras model, or a TensorFlow module, and its data as a curvature oracle."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import array_api_compat.numpy
+import numpy as np
+import numpy.typing as npt
+
+from invariant_sharpness import probes as random
+from invariant_sharpness.errors import DataError, NonFiniteError
+from invariant_sharpness.protocol import HostArrays, ParameterGroup
+from invariant_sharpness.vector import ParameterVector
+from invariant_sharpness_keras.batch import Batch
+from invariant_sharpness_keras.dataset import Dataset, random_state
+from invariant_sharpness_keras.engines import Array, Arrays, Engine
+from invariant_sharpness_keras.losses import KerasLoss, Term
+from invariant_sharpness_keras.models import check_layers, host_values
+
+_CERTIFICATE_EXAMPLES = 32
+
+
+class KerasOracle:
+    """The mean loss of a model in inference mode, with its derivatives by an engine.
+
+    Vectors are NumPy arrays in the dtypes of the variables. All sums over the data are of unnormalized losses and
+    weights, batch by batch, and are divided once. The exact diagonal costs one backward pass per example and
+    output, and no more memory than one example's gradient.
+
+    Parameters
+    ----------
+    model
+        Deterministic and example by example; it is never changed.
+    dataset
+        Batches on the host.
+    loss
+        Of outputs and targets.
+    engine
+        Differentiates the model and the loss.
+    variables
+        Those that are measured.
+    output_shape
+        Shape of the outputs of one example.
+    groups
+        Roles and axes of the variables, in the same order.
+    """
+
+    xp = array_api_compat.numpy
+
+    def __init__(
+        self,
+        model: Any,
+        dataset: Dataset,
+        loss: KerasLoss,
+        engine: Engine,
+        variables: list[Any],
+        output_shape: tuple[int, ...],
+        groups: tuple[ParameterGroup, ...],
+    ) -> None:
+        self.model = model
+        self.outputs_per_example = int(np.prod(output_shape))
+        self.groups = groups
+        self._dataset = dataset
+        self._loss = loss
+        self._engine = engine
+        self._variables = variables
+        self._width = output_shape[-1] if output_shape else 1
+        self._dtypes = [value.dtype for value in host_values(variables)]
+
+    @property
+    def parameters(self) -> ParameterVector:
+        return self._vector(host_values(self._variables))
+
+    def loss(self, parameters: ParameterVector, /) -> float:
+        values = self._arrays(parameters)
+
+        def total(batch: Batch, weights: Array, index: int) -> float:
+            losses = self._engine.losses(values, batch.inputs, batch.targets)
+            return _finite_total(losses, weights, batch, index)
+
+        return self._mean_number(total)
+
+    def gradient(self, parameters: ParameterVector, /) -> ParameterVector:
+        values = self._arrays(parameters)
+
+        def total(batch: Batch, weights: Array, index: int) -> Arrays:
+            gradient, losses = self._engine.loss_gradient(values, batch.inputs, batch.targets, weights)
+            _finite_total(losses, weights, batch, index)
+            return gradient
+
+        return self._mean(total)
+
+    def hessian_vector_product(self, parameters: ParameterVector, vector: ParameterVector, /) -> ParameterVector:
+        values, directions = self._arrays(parameters), self._arrays(vector)
+
+        def total(batch: Batch, weights: Array, index: int) -> Arrays:
+            product, losses = self._engine.loss_product(values, directions, batch.inputs, batch.targets, weights)
+            _finite_total(losses, weights, batch, index)
+            return product
+
+        return self._mean(total)
+
+    def gauss_newton_diagonal(self, parameters: ParameterVector, /, names: frozenset[str]) -> ParameterVector:
+        return self._squares(parameters, self._loss.curvature_terms).only(names)
+
+    def gradient_second_moment(self, parameters: ParameterVector, /) -> ParameterVector:
+        return self._squares(parameters, self._loss.gradient_terms)
+
+    def directional_second_moment(self, parameters: ParameterVector, direction: ParameterVector, /) -> float:
+        values, directions = self._arrays(parameters), self._arrays(direction)
+
+        def total(batch: Batch, weights: Array, index: int) -> float:
+            slopes, losses = self._engine.loss_slopes(values, directions, batch.inputs, batch.targets)
+            _finite_total(losses, weights, batch, index)
+            return float(np.sum(weights * slopes.astype(np.float64) ** 2))
+
+        return self._mean_number(total)
+
+    def output_curvature(
+        self, parameters: ParameterVector, direction: ParameterVector, /, seed: int
+    ) -> tuple[ParameterVector, ParameterVector]:
+        values = self._arrays(parameters)
+        with self._pass() as batches:
+            _, head = next(batches)
+        inputs = head.take(0, _CERTIFICATE_EXAMPLES).inputs
+        outputs = self._engine.outputs(values, inputs)
+        cotangents = random.cotangents(seed, outputs.shape).astype(outputs.dtype)
+        first: Arrays = []
+        second: Arrays = []
+        for index, group in enumerate(self.groups):
+            # One group moves and its own block is read.
+            moved = self._arrays(direction.only([group.name]))
+            first, products = self._engine.output_product(values, moved, inputs, cotangents)
+            second.append(products[index])
+        return self._vector(first), self._vector(second)
+
+    def from_numpy(self, arrays: HostArrays, /) -> ParameterVector:
+        values = [np.array(arrays[g.name], dtype=dtype) for g, dtype in zip(self.groups, self._dtypes, strict=True)]
+        return self._vector(values)
+
+    def to_numpy(self, vector: ParameterVector, /) -> dict[str, npt.NDArray[np.float64]]:
+        return {name: np.array(array, dtype=np.float64) for name, array in vector.arrays.items()}
+
+    def _squares(
+        self, parameters: ParameterVector, terms: Callable[[Engine, Array, Array], Iterator[Term]]
+    ) -> ParameterVector:
+        values = self._arrays(parameters)
+
+        def total(batch: Batch, _weights: Array, _index: int) -> Arrays:
+            outputs = self._engine.outputs(values, batch.inputs)
+            sums = [np.zeros_like(value) for value in values]
+            for signs, cotangents in terms(self._engine, outputs, batch.targets):
+                squares = self._engine.output_squares(values, batch.inputs, signs, cotangents.astype(outputs.dtype))
+                sums = [a + b for a, b in zip(sums, squares, strict=True)]
+            return sums
+
+        return self._mean(total)
+
+    @contextmanager
+    def _pass(self) -> Generator[Iterator[tuple[int, Batch]]]:
+        check_layers(self.model)
+        with random_state():
+            yield enumerate(self._dataset)
+
+    def _mean(self, total: Callable[[Batch, Array, int], Arrays]) -> ParameterVector:
+        """Sum over the batches, divided once by the sum of the weights."""
+        sums: Arrays = [np.zeros(g.shape, dtype=dtype) for g, dtype in zip(self.groups, self._dtypes, strict=True)]
+        weight = 0.0
+        with self._pass() as batches:
+            for index, batch in batches:
+                weights = self._loss.weights(batch.targets, self._width)
+                sums = [a + b for a, b in zip(sums, total(batch, weights, index), strict=True)]
+                weight += float(np.sum(weights))
+        mean = self._vector([part / _positive(weight) for part in sums])
+        for name, array in mean.arrays.items():
+            if not np.isfinite(array).all():
+                msg = f"a derivative in variable {name!r} is NaN or infinite, although the loss is finite"
+                raise NonFiniteError(msg)
+        return mean
+
+    def _mean_number(self, total: Callable[[Batch, Array, int], float]) -> float:
+        value = weight = 0.0
+        with self._pass() as batches:
+            for index, batch in batches:
+                weights = self._loss.weights(batch.targets, self._width)
+                value, weight = value + total(batch, weights, index), weight + float(np.sum(weights))
+        return value / _positive(weight)
+
+    def _arrays(self, vector: ParameterVector) -> Arrays:
+        return [vector[g.name].astype(dtype) for g, dtype in zip(self.groups, self._dtypes, strict=True)]
+
+    def _vector(self, arrays: Arrays) -> ParameterVector:
+        return ParameterVector(self.xp, {g.name: a for g, a in zip(self.groups, arrays, strict=True)})
+
+
+def _finite_total(losses: Array, weights: Array, batch: Batch, index: int) -> float:
+    """The weighted sum of the losses, which has to be a number."""
+    total = float(np.sum(losses.astype(np.float64) * weights))
+    if not np.isfinite(total):
+        row = int(np.argmin(np.isfinite(losses)))
+        example = row * batch.examples // len(losses)
+        msg = f"the loss of example {example} in batch {index} is {float(losses[row])}: there is no curvature"
+        raise NonFiniteError(msg)
+    return total
+
+
+def _positive(weight: float) -> float:
+    if weight > 0:
+        return weight
+    msg = "the weights of all examples add up to zero: every label is ignored, or its class has weight zero"
+    raise DataError(msg)

@@ -1,0 +1,182 @@
+"""Derivatives by TensorFlow: gradient tapes within gradient tapes, compiled into graphs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import tensorflow as tf
+
+from invariant_sharpness.errors import ModelError
+from invariant_sharpness_keras.engines import Array, Arrays, on_host
+from invariant_sharpness_keras.losses import KerasLoss
+from invariant_sharpness_keras.tensorflow_models import ParameterFunction, Tensors, parameter_function
+
+_graph = partial(tf.function, reduce_retracing=True)
+
+
+def engine(model: Any, loss: KerasLoss) -> TensorFlowEngine:
+    """The engine of a Keras model or a ``tf.Module``."""
+    return TensorFlowEngine(parameter_function(model), loss)
+
+
+class TensorFlowEngine:
+    """Reverse-over-reverse differentiation, the only mode that is right for every common operation.
+
+    XLA is not used: it has no second derivative of max pooling in float64.
+    """
+
+    name = "TensorFlow"
+
+    def __init__(self, function: ParameterFunction, loss: KerasLoss) -> None:
+        self._function = function
+        self._loss = loss
+
+    def outputs(self, values: Arrays, inputs: Any, /) -> Array:
+        return self._run(self._outputs, values, inputs)
+
+    def losses(self, values: Arrays, inputs: Any, targets: Array, /) -> Array:
+        return self._run(self._losses, values, inputs, targets)
+
+    def loss_gradient(self, values: Arrays, inputs: Any, targets: Array, weights: Array, /) -> tuple[Arrays, Array]:
+        return self._differentiate(self._loss_gradient, values, inputs, targets, weights)
+
+    def loss_product(
+        self, values: Arrays, directions: Arrays, inputs: Any, targets: Array, weights: Array, /
+    ) -> tuple[Arrays, Array]:
+        return self._differentiate(self._loss_product, values, directions, inputs, targets, weights)
+
+    def loss_slopes(self, values: Arrays, directions: Arrays, inputs: Any, targets: Array, /) -> tuple[Array, Array]:
+        return self._differentiate(self._loss_slopes, values, directions, inputs, targets)
+
+    def output_product(
+        self, values: Arrays, directions: Arrays, inputs: Any, cotangents: Array, /
+    ) -> tuple[Arrays, Arrays]:
+        return self._differentiate(self._output_product, values, directions, inputs, cotangents)
+
+    def output_squares(self, values: Arrays, inputs: Any, signs: Array, cotangents: Array, /) -> Arrays:
+        return self._differentiate(self._output_squares, values, inputs, signs, cotangents)
+
+    def row_losses(self, outputs: Array, targets: Array, /) -> Array:
+        return on_host(self._loss.values(tf.constant(outputs), tf.constant(targets)))
+
+    def row_gradient(self, outputs: Array, targets: Array, /) -> Array:
+        z = tf.constant(outputs)
+        with tf.GradientTape() as tape:
+            tape.watch(z)
+            total = tf.reduce_sum(self._loss.values(z, tf.constant(targets)))
+        return on_host(tape.gradient(total, z, unconnected_gradients="zero"))
+
+    def row_hessian(self, outputs: Array, targets: Array, /) -> Array:
+        z = tf.constant(outputs.reshape(len(outputs), -1))
+        with tf.GradientTape(persistent=True) as outer:
+            outer.watch(z)
+            with tf.GradientTape() as inner:
+                inner.watch(z)
+                total = tf.reduce_sum(self._loss.values(tf.reshape(z, outputs.shape), tf.constant(targets)))
+            slopes = tf.reduce_sum(inner.gradient(total, z, unconnected_gradients="zero"), axis=0)
+        columns = outer.jacobian(slopes, z, unconnected_gradients="zero", experimental_use_pfor=False)
+        return on_host(tf.transpose(columns, (1, 0, 2)))
+
+    def _run(self, graph: Callable[..., Any], *arguments: Any) -> Any:
+        """Arguments to tensors, results to the host, and the model as it was."""
+        tensors = tf.nest.map_structure(tf.constant, arguments)
+        with self._function.restored():
+            return tf.nest.map_structure(on_host, graph(*tensors))
+
+    def _differentiate(self, graph: Callable[..., Any], *arguments: Any) -> Any:
+        """Say what to do where an operation has no derivative, or none on this device."""
+        try:
+            return self._run(graph, *arguments)
+        except (LookupError, tf.errors.InvalidArgumentError, tf.errors.UnimplementedError) as error:
+            msg = (
+                f"TensorFlow cannot differentiate this model twice: {error} Replace that operation by one with a second "
+                f"derivative, or run Keras on another backend"
+            )
+            raise ModelError(msg) from error
+
+    @_graph
+    def _outputs(self, values: Tensors, inputs: Any) -> Any:
+        return self._function(self._function.bind(values), inputs)
+
+    @_graph
+    def _losses(self, values: Tensors, inputs: Any, targets: Any) -> Any:
+        return self._loss.values(self._function(self._function.bind(values), inputs), targets)
+
+    @_graph
+    def _loss_gradient(self, values: Tensors, inputs: Any, targets: Any, weights: Any) -> Any:
+        sources = self._function.bind(values)
+        with tf.GradientTape() as tape:
+            tape.watch(sources)
+            losses = self._loss.values(self._function(sources, inputs), targets)
+            total = _weighted_sum(losses, weights)
+        return _gradients(tape, total, sources), losses
+
+    @_graph
+    def _loss_product(self, values: Tensors, directions: Tensors, inputs: Any, targets: Any, weights: Any) -> Any:
+        sources = self._function.bind(values)
+        with tf.GradientTape() as outer:
+            outer.watch(sources)
+            with tf.GradientTape() as inner:
+                inner.watch(sources)
+                losses = self._loss.values(self._function(sources, inputs), targets)
+                total = _weighted_sum(losses, weights)
+            along = _inner(_gradients(inner, total, sources), directions)
+        return _gradients(outer, along, sources), losses
+
+    @_graph
+    def _loss_slopes(self, values: Tensors, directions: Tensors, inputs: Any, targets: Any) -> Any:
+        """``J u`` for all losses, as the derivative of ``(J^T c) . u`` in c."""
+        sources = self._function.bind(values)
+        with tf.GradientTape() as outer:
+            with tf.GradientTape() as inner:
+                inner.watch(sources)
+                losses = self._loss.values(self._function(sources, inputs), targets)
+                cotangent = tf.ones_like(losses)
+                outer.watch(cotangent)
+                total = tf.reduce_sum(losses * cotangent)
+            along = _inner(_gradients(inner, total, sources), directions)
+        return outer.gradient(along, cotangent, unconnected_gradients="zero"), losses
+
+    @_graph
+    def _output_product(self, values: Tensors, directions: Tensors, inputs: Any, cotangents: Any) -> Any:
+        sources = self._function.bind(values)
+        with tf.GradientTape() as outer:
+            outer.watch(sources)
+            with tf.GradientTape() as inner:
+                inner.watch(sources)
+                total = tf.reduce_sum(self._function(sources, inputs) * cotangents)
+            slopes = _gradients(inner, total, sources)
+            along = _inner(slopes, directions)
+        return slopes, _gradients(outer, along, sources)
+
+    @_graph
+    def _output_squares(self, values: Tensors, inputs: Any, signs: Any, cotangents: Any) -> Any:
+        sources = self._function.bind(values)
+
+        def add(sums: Tensors, example: Any) -> Tensors:
+            x, sign, cotangent = example
+            with tf.GradientTape() as tape:
+                tape.watch(sources)
+                outputs = self._function(sources, tf.nest.map_structure(lambda leaf: leaf[None], x))
+                total = tf.reduce_sum(outputs[0] * cotangent)
+            squares = [tf.square(slope) for slope in _gradients(tape, total, sources)]
+            return [a + tf.cast(sign, b.dtype) * b for a, b in zip(sums, squares, strict=True)]
+
+        start = [tf.zeros_like(source) for source in sources]
+        return tf.foldl(add, (inputs, signs, cotangents), initializer=start)
+
+
+def _weighted_sum(losses: Any, weights: Any) -> Any:
+    return tf.reduce_sum(losses * tf.cast(weights, losses.dtype))
+
+
+def _gradients(tape: tf.GradientTape, value: Any, sources: Tensors) -> Tensors:
+    """Dense derivatives; zero for those that the value does not depend on."""
+    return [tf.convert_to_tensor(g) for g in tape.gradient(value, sources, unconnected_gradients="zero")]
+
+
+def _inner(slopes: Tensors, directions: Tensors) -> Any:
+    """The inner product, in float64 across groups that may differ in precision."""
+    return tf.add_n([tf.cast(tf.reduce_sum(g * d), "float64") for g, d in zip(slopes, directions, strict=True)])

@@ -1,0 +1,127 @@
+"""What only TensorFlow has: modules, its own data sets, operations with a wrong second derivative."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+from every_engine import failure
+from keras import layers
+from keras_problems import convolutional, inputs, labels, perceptron, relu_network, same, state
+
+import invariant_sharpness as ish
+from invariant_sharpness_keras import backend
+
+
+class Module(tf.Module):
+    """The network of the reference as a plain module, which Keras knows nothing of."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        network = relu_network()
+        self.w = [tf.Variable(W.T, name="w") for W in network.weights]
+        self.b = [tf.Variable(b, name="b") for b in network.biases or ()]
+
+    def __call__(self, x: Any) -> Any:
+        for w, b in zip(self.w[:-1], self.b[:-1], strict=True):
+            x = tf.nn.relu(x @ w + b)
+        return x @ self.w[-1] + self.b[-1]
+
+
+def plain_module() -> dict[str, Any]:
+    """Metrics of a module, and of the reference; and whether the module is what it was."""
+    module, data = Module(), (inputs(), labels())
+    before = state(module)
+    names = ["hessian_spectral_norm", "normalized_sharpness", "fisher_rao_norm"]
+    mine = ish.measure(backend.oracle(module, data, loss="cross_entropy", batch_size=4), names)
+    reference = ish.measure(ish.oracle(relu_network(), data), names)
+    found = {name: [mine[name].value, reference[name].value] for name in names}
+    return {"metrics": found, "untouched": same(before, state(module)), "after an error": _after_an_error(module)}
+
+
+def _after_an_error(module: Module) -> bool:
+    """A module that is interrupted within a pass, when its variables hold other values."""
+    oracle = backend.oracle(module, (inputs(), labels()), loss="cross_entropy")
+    before = state(module)
+    oracle._engine._loss_gradient = _interrupted
+    try:
+        oracle.gradient(2.0 * oracle.parameters)
+    except KeyboardInterrupt:
+        return same(before, state(module))
+    return False
+
+
+def _interrupted(*_: Any) -> Any:
+    raise KeyboardInterrupt
+
+
+def data_sets() -> dict[str, Any]:
+    """One loss from a data set, shuffled or not; the error of one that never ends."""
+    data = tf.data.Dataset.from_tensor_slices((inputs(), labels())).batch(4)
+    forms = {"arrays": (inputs(), labels()), "plain": data, "shuffled": data.shuffle(3)}
+    oracles = {kind: backend.oracle(perceptron(), form, loss="cross_entropy") for kind, form in forms.items()}
+    losses = {kind: oracle.loss(oracle.parameters) for kind, oracle in oracles.items()}
+    return {"losses": losses, "endless": failure(perceptron(), data.repeat(), "cross_entropy")}
+
+
+def grouped_convolution() -> str:
+    """On the host, TensorFlow has no gradient of grouped convolutions: an error, and no wrong number."""
+    x = keras.Input((4, 4, 2))
+    model = keras.Model(x, layers.Dense(3)(layers.GlobalAveragePooling2D()(layers.Conv2D(4, 2, groups=2)(x))))
+    return failure(model, (inputs(3, 4, 4, 2), labels(3)), "cross_entropy")
+
+
+def resizing_network(resize: Any) -> keras.Model:
+    keras.utils.set_random_seed(0)
+    x = keras.Input((4, 4, 2))
+    y = resize(layers.Conv2D(3, 2, activation="tanh")(x))
+    y = layers.Conv2D(4, 2, activation="tanh")(y)
+    return keras.Model(x, layers.Dense(3)(layers.GlobalAveragePooling2D()(y)))
+
+
+def bilinear_upsampling() -> dict[str, Any]:
+    """TensorFlow's own tapes on a bilinear layer: v H u and u H v; and what the builder says."""
+    model = resizing_network(layers.UpSampling2D(2, interpolation="bilinear"))
+    u, v = ([tf.constant(inputs(*w.shape) + k) for w in model.trainable_variables] for k in (0, 1))
+
+    def product(direction: Any) -> Any:
+        with tf.GradientTape() as outer:
+            with tf.GradientTape() as inner:
+                total = tf.reduce_sum(model(tf.constant(inputs(3, 4, 4, 2)))[:, 0])
+            slopes = inner.gradient(total, [w.value for w in model.trainable_variables], unconnected_gradients="zero")
+            along = tf.add_n([tf.reduce_sum(g * d) for g, d in zip(slopes, direction, strict=True)])
+        return outer.gradient(along, [w.value for w in model.trainable_variables], unconnected_gradients="zero")
+
+    sides = [
+        float(sum(np.sum(a.numpy() * b.numpy()) for a, b in zip(left, product(right), strict=True)))
+        for left, right in ((u, v), (v, u))
+    ]
+    data = (inputs(3, 4, 4, 2), labels(3))
+    hidden = resizing_network(layers.Resizing(6, 6))
+    nearest = resizing_network(layers.UpSampling2D(2))
+    return {
+        "symmetry": sides,
+        "layer": failure(model, data, "cross_entropy"),
+        "operation": failure(hidden, data, "cross_entropy"),
+        "nearest": failure(nearest, data, "cross_entropy"),
+    }
+
+
+def convolutional_network_in_torch() -> dict[str, list[float]] | None:
+    """Metrics on TensorFlow and on PyTorch, with the same weights in other layouts."""
+    if find_spec("torch") is None:
+        return None
+    from torch_twin import torch_twin
+
+    names = [name for name in ish.METRICS if name != "hessian_frobenius_norm"]
+    model, x = convolutional(), inputs(6, 8, 8, 2)
+    mine = ish.measure(backend.oracle(model, (x, labels(6)), loss="cross_entropy", batch_size=4), list(ish.METRICS))
+    twin = ish.oracle(torch_twin(model), (np.ascontiguousarray(x.transpose(0, 3, 1, 2)), labels(6)))
+    other = ish.measure(twin, list(ish.METRICS))
+    return {name: [mine[name].value, other[name].value] for name in names}
+
+
+CHECKS = [plain_module, data_sets, grouped_convolution, bilinear_upsampling, convolutional_network_in_torch]
