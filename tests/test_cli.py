@@ -242,7 +242,7 @@ def test_demo_writes_picture_and_numbers_and_says_where(tmp_path: Path) -> None:
 def test_demo_refuses_an_unknown_backend_with_the_names_there_are(tmp_path: Path) -> None:
     result = invoke("demo", "--backend", "nope", "--output", tmp_path)
     assert result.exit_code == 1
-    assert "there is no backend 'nope'; installed: numpy" in result.stderr
+    assert re.search(r"there is no backend 'nope'; installed: .*numpy", result.stderr), result.stderr
 
 
 def test_demo_refuses_a_backend_that_cannot_train(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -273,9 +273,14 @@ def test_process_that_fails_exits_with_1_and_no_traceback(target: Path) -> None:
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGINT for a child process")
 def test_interrupted_process_exits_with_130_and_no_traceback(target: Path) -> None:
-    command = [*COMMAND, "measure", f"{target}:endless"]
     # A suite that runs in the background ignores Ctrl-C, and its children would inherit that.
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, preexec_fn=_heed_interrupts)
+    program = f"""
+import runpy, signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)
+sys.argv = {["invariant-sharpness", "measure", f"{target}:endless"]}
+runpy.run_module("invariant_sharpness.cli", run_name="__main__")
+"""
+    process = subprocess.Popen([sys.executable, "-c", program], stderr=subprocess.PIPE, text=True)
     with process:
         assert process.stderr is not None
         while "started" not in process.stderr.readline():
@@ -285,7 +290,3 @@ def test_interrupted_process_exits_with_130_and_no_traceback(target: Path) -> No
     assert process.returncode == 130, (process.returncode, rest)
     assert "interrupted" in rest, rest
     assert "Traceback" not in rest, rest
-
-
-def _heed_interrupts() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
