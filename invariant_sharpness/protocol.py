@@ -20,6 +20,8 @@ from invariant_sharpness.vector import ParameterVector
 
 Role = Literal["matrix", "convolution", "embedding", "bias", "norm", "other"]
 HostArrays = Mapping[str, npt.NDArray[np.float64]]
+Rows = npt.NDArray[np.float64]
+"""One row for each example, on the host."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,6 +149,41 @@ class GaussNewtonDiagonalOracle(CurvatureOracle, Protocol):
         The cotangents ``c`` are random, fixed by ``seed``; a few examples suffice. Returns
         :math:`\nabla\phi` and, for every group, :math:`(\nabla^2_{gg}\phi)\,u_g`.
         """
+        ...
+
+
+@runtime_checkable
+class GaussNewtonOracle(CurvatureOracle, Protocol):
+    """An oracle that multiplies with the generalized Gauss-Newton matrix."""
+
+    def gauss_newton_vector_product(self, parameters: ParameterVector, vector: ParameterVector, /) -> ParameterVector:
+        r"""Product :math:`G v = E_n[J_n^T \Lambda_n J_n v]`, without forming the matrix.
+
+        For cross-entropy G is also the Fisher information matrix. Where a loss is not convex in the outputs, as
+        normalized cross-entropy is not, G is indefinite.
+        """
+        ...
+
+
+@runtime_checkable
+class JacobianOracle(CurvatureOracle, Protocol):
+    r"""An oracle that shows the outputs of its first examples, and multiplies with their Jacobian.
+
+    An example has M outputs, all its axes flattened: of n examples the outputs are an ``(n, M)`` array of float64 on
+    the host, and :math:`J_n` is :math:`\partial z_n / \partial\theta`. The examples are the first ones of a pass over the
+    data, the same ones and in the same order on every pass; if there are fewer than were asked for, there are fewer rows.
+    """
+
+    def outputs(self, parameters: ParameterVector, /, examples: int) -> Rows:
+        r"""Outputs :math:`z_n`."""
+        ...
+
+    def jacobian_vector_product(self, parameters: ParameterVector, vector: ParameterVector, /, examples: int) -> Rows:
+        r"""Derivatives :math:`J_n v` of the outputs along ``vector``."""
+        ...
+
+    def vector_jacobian_product(self, parameters: ParameterVector, cotangents: Rows, /) -> ParameterVector:
+        r"""The sum :math:`\sum_n J_n^T c_n` over as many examples as there are rows in ``cotangents``."""
         ...
 
 

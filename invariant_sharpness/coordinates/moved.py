@@ -13,7 +13,10 @@ from invariant_sharpness.protocol import (
     CurvatureOracle,
     ExampleGradientOracle,
     GaussNewtonDiagonalOracle,
+    GaussNewtonOracle,
+    JacobianOracle,
     ParameterGroup,
+    Rows,
     require,
 )
 from invariant_sharpness.vector import ParameterVector
@@ -70,6 +73,21 @@ class Moved:
     ) -> tuple[ParameterVector, ParameterVector]:
         base = require(self.base, GaussNewtonDiagonalOracle, metric="Moved")
         return base.output_curvature(parameters, direction, seed)
+
+    def gauss_newton_vector_product(self, parameters: ParameterVector, vector: ParameterVector, /) -> ParameterVector:
+        base = require(self.base, GaussNewtonOracle, metric="Moved")
+        return base.gauss_newton_vector_product(parameters, vector)
+
+    def outputs(self, parameters: ParameterVector, /, examples: int) -> Rows:
+        return require(self.base, JacobianOracle, metric="Moved").outputs(parameters, examples)
+
+    def jacobian_vector_product(self, parameters: ParameterVector, vector: ParameterVector, /, examples: int) -> Rows:
+        base = require(self.base, JacobianOracle, metric="Moved")
+        return base.jacobian_vector_product(parameters, vector, examples)
+
+    def vector_jacobian_product(self, parameters: ParameterVector, cotangents: Rows, /) -> ParameterVector:
+        base = require(self.base, JacobianOracle, metric="Moved")
+        return base.vector_jacobian_product(parameters, cotangents)
 
     def gradient_second_moment(self, parameters: ParameterVector, /) -> ParameterVector:
         base = require(self.base, ExampleGradientOracle, metric="Moved")

@@ -13,8 +13,11 @@ from invariant_sharpness.protocol import (
     CurvatureOracle,
     ExampleGradientOracle,
     GaussNewtonDiagonalOracle,
+    GaussNewtonOracle,
     HostArrays,
+    JacobianOracle,
     ParameterGroup,
+    Rows,
     require,
 )
 from invariant_sharpness.vector import ParameterVector
@@ -23,7 +26,8 @@ from invariant_sharpness.vector import ParameterVector
 class Scaled:
     r"""The loss in the coordinates :math:`\phi = \theta / s`: :math:`\tilde L(\phi) = L(s \circ \phi)`.
 
-    Its gradient is :math:`s \circ g` and its Hessian :math:`S H S` with :math:`S = \operatorname{diag}(s)`. If the scale
+    Its gradient is :math:`s \circ g`, its Hessian :math:`S H S` and its Jacobian :math:`J S`, with
+    :math:`S = \operatorname{diag}(s)`. If the scale
     is *equivariant*, :math:`s(D\theta) = D s(\theta)`, both stay exactly the same when the network is rescaled by
     ``D`` without changing its function: every raw measure becomes invariant, value by value.
 
@@ -93,6 +97,22 @@ class Scaled:
         base = require(self.base, GaussNewtonDiagonalOracle, metric="Scaled")
         first, second = base.output_curvature(self._point(parameters), self.scale * direction, seed)
         return self.scale * first, self.scale * second
+
+    def gauss_newton_vector_product(self, parameters: ParameterVector, vector: ParameterVector, /) -> ParameterVector:
+        base = require(self.base, GaussNewtonOracle, metric="Scaled")
+        return self.scale * base.gauss_newton_vector_product(self._point(parameters), self.scale * vector)
+
+    def outputs(self, parameters: ParameterVector, /, examples: int) -> Rows:
+        base = require(self.base, JacobianOracle, metric="Scaled")
+        return base.outputs(self._point(parameters), examples)
+
+    def jacobian_vector_product(self, parameters: ParameterVector, vector: ParameterVector, /, examples: int) -> Rows:
+        base = require(self.base, JacobianOracle, metric="Scaled")
+        return base.jacobian_vector_product(self._point(parameters), self.scale * vector, examples)
+
+    def vector_jacobian_product(self, parameters: ParameterVector, cotangents: Rows, /) -> ParameterVector:
+        base = require(self.base, JacobianOracle, metric="Scaled")
+        return self.scale * base.vector_jacobian_product(self._point(parameters), cotangents)
 
     def gradient_second_moment(self, parameters: ParameterVector, /) -> ParameterVector:
         base = require(self.base, ExampleGradientOracle, metric="Scaled")
