@@ -51,12 +51,13 @@ class BatchLoss:
 
     def hessian_vector_product(self, directions: Sequence[Layer]) -> list[Layer]:
         r""":math:`\nabla^2 \big(\sum_n w_n \ell_n\big)\, v`, where the cotangents move by :math:`w_n \Lambda_n J_n v`."""
-        hessians = self._w[:, None, None] * self._loss.hessian(xp, self._z, self._y)
+        return second_derivative(self._layers, directions, self._passed, self._cotangents(), self._curved)
 
-        def curvature(tangents: Array) -> Array:
-            return (hessians @ tangents[:, :, None])[:, :, 0]
-
-        return second_derivative(self._layers, directions, self._passed, self._cotangents(), curvature)
+    def gauss_newton_vector_product(self, directions: Sequence[Layer]) -> list[Layer]:
+        r""":math:`\sum_n w_n J_n^T \Lambda_n J_n v`."""
+        _, Jv = forward_tangents(self._layers, directions, self._passed)
+        deltas = backward(self._layers, self._passed.slopes, self._curved(Jv))
+        return gradient(self._passed.activations, deltas)
 
     def gauss_newton_diagonal(self) -> list[Layer]:
         r""":math:`\sum_n w_n \sum_r s_{nr} (J_n^T v_{nr})^2`, with :math:`\Lambda_n = \sum_r s_{nr} v_{nr} v_{nr}^T`."""
@@ -77,6 +78,11 @@ class BatchLoss:
     def _cotangents(self) -> Array:
         cotangents: Array = self._w[:, None] * self._loss.gradient(xp, self._z, self._y)
         return cotangents
+
+    def _curved(self, tangents: Array) -> Array:
+        r""":math:`w_n \Lambda_n u_n`, which is how the cotangents move with the outputs."""
+        hessians = self._w[:, None, None] * self._loss.hessian(xp, self._z, self._y)
+        return (hessians @ tangents[:, :, None])[:, :, 0]
 
 
 def finite_forward(layers: Sequence[Layer], x: Array) -> ForwardPass:

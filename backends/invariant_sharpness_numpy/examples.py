@@ -51,6 +51,10 @@ class Examples:
             rows = slice(start, start + self.batch_size)
             yield Batch(self.inputs[rows], self.targets[rows])
 
+    def first(self, count: int) -> Examples:
+        """The first of them."""
+        return Examples(self.inputs[:count], self.targets[:count], self.batch_size)
+
 
 def checked_examples(x: Any, y: Any, features: int, batch_size: int) -> Examples:
     """Copies of ``x`` and ``y`` that can be measured on.

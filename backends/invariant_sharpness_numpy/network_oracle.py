@@ -11,14 +11,15 @@ import numpy as np
 from invariant_sharpness import probes as random
 from invariant_sharpness.errors import DataError, LossError, NonFiniteError
 from invariant_sharpness.losses import OutputLoss, named_loss
-from invariant_sharpness.protocol import HostArrays
+from invariant_sharpness.protocol import HostArrays, Rows
+from invariant_sharpness.rows import CotangentRows, stacked
 from invariant_sharpness.vector import ParameterVector
 from invariant_sharpness_numpy.batch_loss import BatchLoss, finite_forward
-from invariant_sharpness_numpy.derivatives import backward, gradient
+from invariant_sharpness_numpy.derivatives import ForwardPass, backward, gradient
 from invariant_sharpness_numpy.examples import checked_examples
 from invariant_sharpness_numpy.layers import Array, Layer, from_arrays, layer_groups, to_arrays
 from invariant_sharpness_numpy.network import ReluNetwork
-from invariant_sharpness_numpy.tangents import second_derivative
+from invariant_sharpness_numpy.tangents import forward_tangents, second_derivative
 
 _CERTIFICATE_EXAMPLES = 32
 
@@ -76,6 +77,10 @@ class NetworkOracle:
         directions = self._layers(vector)
         return self._mean(parameters, lambda batch: batch.hessian_vector_product(directions))
 
+    def gauss_newton_vector_product(self, parameters: ParameterVector, vector: ParameterVector, /) -> ParameterVector:
+        directions = self._layers(vector)
+        return self._mean(parameters, lambda batch: batch.gauss_newton_vector_product(directions))
+
     def gauss_newton_diagonal(self, parameters: ParameterVector, /, names: frozenset[str]) -> ParameterVector:
         return self._mean(parameters, lambda batch: batch.gauss_newton_diagonal()).only(names)
 
@@ -101,6 +106,22 @@ class NetworkOracle:
             second[name] = self._vector(product)[name]
         return self._vector(first), ParameterVector(self.xp, second)
 
+    def outputs(self, parameters: ParameterVector, /, examples: int) -> Rows:
+        return stacked(passed.outputs for passed in self._passes(parameters, examples))
+
+    def jacobian_vector_product(self, parameters: ParameterVector, vector: ParameterVector, /, examples: int) -> Rows:
+        layers, directions = self._layers(parameters), self._layers(vector)
+        return stacked(forward_tangents(layers, directions, p)[1] for p in self._passes(parameters, examples))
+
+    def vector_jacobian_product(self, parameters: ParameterVector, cotangents: Rows, /) -> ParameterVector:
+        layers, rows = self._layers(parameters), CotangentRows(cotangents)
+        total = self.from_numpy({group.name: np.zeros(group.shape) for group in self.groups})
+        for passed in self._passes(parameters, len(rows)):
+            deltas = backward(layers, passed.slopes, rows.next_like(passed.outputs.shape))
+            total = total + self._vector(gradient(passed.activations, deltas))
+        rows.check_used()
+        return total
+
     def from_numpy(self, arrays: HostArrays, /) -> ParameterVector:
         copies = {group.name: np.array(arrays[group.name], dtype=np.float64) for group in self.groups}
         return ParameterVector(self.xp, copies)
@@ -111,6 +132,11 @@ class NetworkOracle:
     def _batches(self, parameters: ParameterVector) -> Iterator[BatchLoss]:
         layers = self._layers(parameters)
         return (BatchLoss(layers, batch, self._loss) for batch in self._examples)
+
+    def _passes(self, parameters: ParameterVector, examples: int) -> Iterator[ForwardPass]:
+        """The network on the first examples, batch by batch."""
+        layers = self._layers(parameters)
+        return (finite_forward(layers, batch.inputs) for batch in self._examples.first(examples))
 
     def _mean(self, parameters: ParameterVector, batch_sum: Callable[[BatchLoss], list[Layer]]) -> ParameterVector:
         """Sum over the batches, divided once by the sum of the weights."""

@@ -13,19 +13,26 @@ import torch
 from torch import nn
 
 from invariant_sharpness import probes as random
-from invariant_sharpness.errors import DataError, ModelError, NonFiniteError
-from invariant_sharpness.protocol import HostArrays, ParameterGroup
+from invariant_sharpness.errors import DataError, NonFiniteError
+from invariant_sharpness.protocol import HostArrays, ParameterGroup, Rows
+from invariant_sharpness.rows import CotangentRows, stacked
 from invariant_sharpness.vector import ParameterVector
 from invariant_sharpness_torch.dataset import Dataset, loader_generators
 from invariant_sharpness_torch.example_squares import ExampleSquares
-from invariant_sharpness_torch.forward import Forward, take
+from invariant_sharpness_torch.forward import Forward, batch_size, take
 from invariant_sharpness_torch.losses import TorchLoss
 from invariant_sharpness_torch.models import check_modules
+from invariant_sharpness_torch.products import (
+    Tensors,
+    block_product,
+    gauss_newton_product,
+    gradients,
+    hessian_product,
+    jacobian_product,
+)
 from invariant_sharpness_torch.safeguard import evaluating
 
 _CERTIFICATE_EXAMPLES = 32
-
-Gradients = list[torch.Tensor]
 
 
 class TorchOracle:
@@ -93,8 +100,12 @@ class TorchOracle:
         with self._at(parameters):
             return self._mean(self._product(batch, index, vector) for index, batch in enumerate(self._dataset))
 
+    def gauss_newton_vector_product(self, parameters: ParameterVector, vector: ParameterVector, /) -> ParameterVector:
+        with self._at(parameters):
+            return self._mean(self._curvature_product(batch, vector) for batch in self._dataset)
+
     def gauss_newton_diagonal(self, parameters: ParameterVector, /, names: frozenset[str]) -> ParameterVector:
-        def squares(batch: Any) -> tuple[Gradients, float]:
+        def squares(batch: Any) -> tuple[Tensors, float]:
             return self._squares.of_curvature(batch, self._loss, names)
 
         with self._at(parameters):
@@ -109,7 +120,7 @@ class TorchOracle:
         with self._at(parameters):
             for batch in self._dataset:
                 losses, weights = self._loss.values(*self._forward(self.model, batch))
-                slopes = self._directional_derivatives(losses, direction)
+                slopes = jacobian_product(losses, self._sources, self._along(direction))
                 total, weight = total + float((weights * slopes**2).sum()), weight + float(weights.sum())
         return total / self._positive(weight)
 
@@ -119,12 +130,30 @@ class TorchOracle:
         with self._at(parameters):
             head = take(next(iter(self._dataset)), 0, _CERTIFICATE_EXAMPLES)
             outputs, _ = self._forward(self.model, head)
-            first = self._gradients((outputs * _cotangents(outputs, seed)).sum(), create_graph=True)
-            second = [
-                self._block_product(slope, direction[name], parameter)
-                for slope, (name, parameter) in zip(first, self._parameters.items(), strict=True)
-            ]
+            first = gradients((outputs * _cotangents(outputs, seed)).sum(), self._sources, create_graph=True)
+            blocks = zip(first, self._along(direction), self._sources, strict=True)
+            second = [block_product(slope, along, source) for slope, along, source in blocks]
         return self._vector([slope.detach() for slope in first]), self._vector(second)
+
+    def outputs(self, parameters: ParameterVector, /, examples: int) -> Rows:
+        with self._at(parameters), torch.no_grad():
+            return stacked(_host(self._forward(self.model, batch)[0]) for batch in self._head(examples))
+
+    def jacobian_vector_product(self, parameters: ParameterVector, vector: ParameterVector, /, examples: int) -> Rows:
+        with self._at(parameters):
+            passes = (self._forward(self.model, batch)[0] for batch in self._head(examples))
+            return stacked(_host(jacobian_product(z, self._sources, self._along(vector))) for z in passes)
+
+    def vector_jacobian_product(self, parameters: ParameterVector, cotangents: Rows, /) -> ParameterVector:
+        rows = CotangentRows(cotangents)
+        total = [torch.zeros_like(source) for source in self._sources]
+        with self._at(parameters):
+            for batch in self._head(len(rows)):
+                outputs, _ = self._forward(self.model, batch)
+                weighted = outputs * torch.as_tensor(rows.next_like(tuple(outputs.shape))).to(outputs)
+                total = [a + b for a, b in zip(total, gradients(weighted.sum(), self._sources), strict=True)]
+        rows.check_used()
+        return self._vector(total)
 
     def from_numpy(self, arrays: HostArrays, /) -> ParameterVector:
         return self._vector(
@@ -154,49 +183,38 @@ class TorchOracle:
             raise NonFiniteError(msg)
         return total, float(weights.sum())
 
-    def _loss_gradient(self, batch: Any, index: int) -> tuple[Gradients, float]:
+    def _loss_gradient(self, batch: Any, index: int) -> tuple[Tensors, float]:
         total, weight = self._sums(batch, index)
-        return self._gradients(total), weight
+        return gradients(total, self._sources), weight
 
-    def _product(self, batch: Any, index: int, vector: ParameterVector) -> tuple[Gradients, float]:
+    def _product(self, batch: Any, index: int, vector: ParameterVector) -> tuple[Tensors, float]:
         total, weight = self._sums(batch, index)
-        slopes = self._gradients(total, create_graph=True)
-        inner = sum((g * vector[n]).sum() for n, g in zip(self._parameters, slopes, strict=True) if g.requires_grad)
-        with _second_derivative():
-            return self._gradients(inner), weight
+        return hessian_product(total, self._sources, self._along(vector)), weight
 
-    def _directional_derivatives(self, losses: torch.Tensor, direction: ParameterVector) -> torch.Tensor:
-        """``J u`` for the losses of all examples, as the derivative of ``(J^T c) . u`` in c: two backward passes."""
-        cotangent = torch.ones_like(losses, requires_grad=True)
-        slopes = self._gradients((losses * cotangent).sum(), create_graph=True)
-        inner = sum((g * direction[n]).sum() for n, g in zip(self._parameters, slopes, strict=True))
-        if not isinstance(inner, torch.Tensor) or not inner.requires_grad:
-            return torch.zeros_like(losses)
-        with _second_derivative():
-            (derivatives,) = torch.autograd.grad(inner, cotangent, materialize_grads=True, allow_unused=True)
-        return derivatives
+    def _curvature_product(self, batch: Any, vector: ParameterVector) -> tuple[Tensors, float]:
+        outputs, targets = self._forward(self.model, batch)
+        product = gauss_newton_product(outputs, targets, self._loss, self._sources, self._along(vector))
+        _, weights = self._loss.values(outputs.detach(), targets)
+        return product, float(weights.sum())
 
-    def _gradients(self, value: Any, *, create_graph: bool = False) -> Gradients:
-        """Derivatives in all parameters; zero for those that the value does not depend on."""
-        parameters = list(self._parameters.values())
-        if not isinstance(value, torch.Tensor) or not value.requires_grad:
-            return [torch.zeros_like(parameter) for parameter in parameters]
-        return list(
-            torch.autograd.grad(value, parameters, create_graph=create_graph, allow_unused=True, materialize_grads=True)
-        )
+    def _head(self, examples: int) -> Iterator[Any]:
+        """The first examples of a pass, batch by batch."""
+        for batch in self._dataset:
+            if examples <= 0:
+                return
+            yield take(batch, 0, examples)
+            examples -= batch_size(batch)
 
-    def _block_product(self, slope: torch.Tensor, direction: torch.Tensor, parameter: nn.Parameter) -> torch.Tensor:
-        if not slope.requires_grad:
-            return torch.zeros_like(slope)
-        with _second_derivative():
-            (product,) = torch.autograd.grad(
-                (slope * direction).sum(), parameter, retain_graph=True, allow_unused=True, materialize_grads=True
-            )
-        return product
+    @property
+    def _sources(self) -> list[nn.Parameter]:
+        return list(self._parameters.values())
 
-    def _mean(self, terms: Iterator[tuple[Gradients, float]]) -> ParameterVector:
+    def _along(self, vector: ParameterVector) -> Tensors:
+        return [vector[name] for name in self._parameters]
+
+    def _mean(self, terms: Iterator[tuple[Tensors, float]]) -> ParameterVector:
         """Sum over the batches, divided once by the sum of the weights."""
-        total: Gradients | None = None
+        total: Tensors | None = None
         weight = 0.0
         for part, part_weight in terms:
             total = part if total is None else [a + b for a, b in zip(total, part, strict=True)]
@@ -217,25 +235,14 @@ class TorchOracle:
         msg = "the weights of all examples add up to zero: every label is ignored, or its class has weight zero"
         raise DataError(msg)
 
-    def _vector(self, arrays: Gradients) -> ParameterVector:
+    def _vector(self, arrays: Tensors) -> ParameterVector:
         return ParameterVector(self.xp, dict(zip(self._parameters, arrays, strict=True)))
-
-
-@contextmanager
-def _second_derivative() -> Generator[None]:
-    """Say what to do where the backward pass of an operation cannot itself be differentiated."""
-    try:
-        yield
-    except torch.OutOfMemoryError:
-        raise
-    except RuntimeError as error:
-        msg = (
-            f"torch cannot differentiate this model twice: {error} Replace that operation by one with a second "
-            f"derivative; fused and custom kernels often have a plain version"
-        )
-        raise ModelError(msg) from error
 
 
 def _cotangents(outputs: torch.Tensor, seed: int) -> torch.Tensor:
     values = random.cotangents(seed, tuple(outputs.shape))
     return torch.as_tensor(values, dtype=outputs.dtype, device=outputs.device)
+
+
+def _host(tensor: torch.Tensor) -> Rows:
+    return tensor.detach().to("cpu", torch.float64).numpy()

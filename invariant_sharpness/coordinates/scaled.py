@@ -27,9 +27,9 @@ class Scaled:
     r"""The loss in the coordinates :math:`\phi = \theta / s`: :math:`\tilde L(\phi) = L(s \circ \phi)`.
 
     Its gradient is :math:`s \circ g`, its Hessian :math:`S H S` and its Jacobian :math:`J S`, with
-    :math:`S = \operatorname{diag}(s)`. If the scale
-    is *equivariant*, :math:`s(D\theta) = D s(\theta)`, both stay exactly the same when the network is rescaled by
-    ``D`` without changing its function: every raw measure becomes invariant, value by value.
+    :math:`S = \operatorname{diag}(s)`. If the scale is *equivariant*, :math:`s(D\theta) = D s(\theta)`, all of them stay
+    exactly the same when the network is rescaled by ``D`` without changing its function: every raw measure becomes
+    invariant, value by value.
 
     A scaled oracle is an oracle, and it can do what the oracle beneath it can. Cost: one multiplication
     per parameter and product.

@@ -12,12 +12,16 @@ from invariant_sharpness.protocol import (
     CurvatureOracle,
     ExampleGradientOracle,
     GaussNewtonDiagonalOracle,
+    GaussNewtonOracle,
+    JacobianOracle,
     require,
     supports,
 )
 from invariant_sharpness.vector import ParameterVector
 
 Evaluation = Callable[[ParameterVector, ParameterVector], Any]
+
+_EXAMPLES = 8
 
 
 def evaluations(oracle: CurvatureOracle) -> dict[str, Evaluation]:
@@ -27,7 +31,9 @@ def evaluations(oracle: CurvatureOracle) -> dict[str, Evaluation]:
         "gradient": lambda p, _: oracle.gradient(p),
         "hessian_vector_product": oracle.hessian_vector_product,
     }
-    return found | _gauss_newton(oracle) | _example_gradients(oracle)
+    return (
+        found | _gauss_newton(oracle) | _gauss_newton_products(oracle) | _outputs(oracle) | _example_gradients(oracle)
+    )
 
 
 def on_host(oracle: CurvatureOracle, value: Any) -> list[np.ndarray[Any, Any]]:
@@ -48,6 +54,24 @@ def _gauss_newton(oracle: CurvatureOracle) -> dict[str, Evaluation]:
     if able.outputs_per_example <= MOST_OUTPUTS:
         found["gauss_newton_diagonal"] = lambda p, _: able.gauss_newton_diagonal(p, names)
     return found
+
+
+def _gauss_newton_products(oracle: CurvatureOracle) -> dict[str, Evaluation]:
+    if not supports(oracle, GaussNewtonOracle):
+        return {}
+    able = require(oracle, GaussNewtonOracle, metric="check_oracle")
+    return {"gauss_newton_vector_product": able.gauss_newton_vector_product}
+
+
+def _outputs(oracle: CurvatureOracle) -> dict[str, Evaluation]:
+    if not supports(oracle, JacobianOracle):
+        return {}
+    able = require(oracle, JacobianOracle, metric="check_oracle")
+    return {
+        "outputs": lambda p, _: able.outputs(p, _EXAMPLES),
+        "jacobian_vector_product": lambda p, u: able.jacobian_vector_product(p, u, _EXAMPLES),
+        "vector_jacobian_product": lambda p, u: able.vector_jacobian_product(p, able.outputs(u, _EXAMPLES)),
+    }
 
 
 def _example_gradients(oracle: CurvatureOracle) -> dict[str, Evaluation]:

@@ -1,0 +1,70 @@
+"""One row of outputs per example, on the host: how adapters put them together, and take them apart."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from math import prod
+from typing import Any
+
+import numpy as np
+
+from invariant_sharpness.errors import DataError
+from invariant_sharpness.protocol import Rows
+
+
+def stacked(parts: Iterable[Any]) -> Rows:
+    """Rows ``(n, M)`` out of the outputs of batches, arrays on the host whose first axis counts examples.
+
+    Raises
+    ------
+    DataError
+        If there is no batch, or examples differ in their number of outputs.
+    """
+    rows = [np.asarray(part, dtype=np.float64).reshape(len(part), -1) for part in parts]
+    if not rows:
+        msg = "no examples were asked for, or the data yielded no batch on this pass: ask for at least one example"
+        raise DataError(msg)
+    widths = sorted({row.shape[1] for row in rows})
+    if len(widths) > 1:
+        msg = f"examples have {' and '.join(map(str, widths))} outputs: make batches of one shape, or ask for fewer examples"
+        raise DataError(msg)
+    return np.concatenate(rows)
+
+
+class CotangentRows:
+    """Cotangents of outputs, handed out batch by batch.
+
+    Parameters
+    ----------
+    rows
+        One row per example, of shape ``(n, M)``.
+
+    Raises
+    ------
+    ValueError
+        If they are not rows, do not fit the outputs, or are more than there are examples.
+    """
+
+    def __init__(self, rows: Any) -> None:
+        self._rows: Rows = np.asarray(rows, dtype=np.float64)
+        if self._rows.ndim != 2:
+            msg = f"cotangents have shape {self._rows.shape}, but they are one row of numbers per example, (n, M)"
+            raise ValueError(msg)
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def next_like(self, shape: tuple[int, ...]) -> Rows:
+        """The next rows, in the shape of a batch of outputs."""
+        examples, outputs = shape[0], prod(shape[1:])
+        if self._rows.shape[1] != outputs:
+            msg = f"cotangents have {self._rows.shape[1]} numbers per row, but an example has {outputs} outputs"
+            raise ValueError(msg)
+        part, self._rows = self._rows[:examples], self._rows[examples:]
+        return part.reshape(shape)
+
+    def check_used(self) -> None:
+        """Raise if there are rows left."""
+        if len(self._rows):
+            msg = f"there are {len(self._rows)} more rows of cotangents than examples in the data"
+            raise ValueError(msg)
