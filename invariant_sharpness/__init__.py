@@ -7,6 +7,7 @@ from invariant_sharpness.errors import InvariantSharpnessError
 from invariant_sharpness.estimate import Estimate, GroupEstimate
 from invariant_sharpness.estimators.diagonal import HessianDiagonal, hessian_diagonal
 from invariant_sharpness.measuring import measure
+from invariant_sharpness.memory import memory_limit
 from invariant_sharpness.metrics import (
     METRICS,
     Metric,
@@ -43,6 +44,7 @@ __all__ = [
     "hessian_trace",
     "matrix_normalized_sharpness",
     "measure",
+    "memory_limit",
     "normalized_sharpness",
     "oracle",
     "parameter_normalized_sharpness",

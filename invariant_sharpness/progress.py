@@ -15,9 +15,9 @@ Item = TypeVar("Item")
 
 
 class Listener(Protocol):
-    """Called once per step with the name of the loop, steps done, and steps in all."""
+    """Called once per step with the name of the loop, steps done, steps in all, and what a step costs in gradients."""
 
-    def __call__(self, label: str, done: int, total: int, /) -> None: ...
+    def __call__(self, label: str, done: int, total: int, gradients: float, /) -> None: ...
 
 
 _listener: ContextVar[Listener | None] = ContextVar("listener", default=None)
@@ -33,13 +33,13 @@ def listening(listener: Listener) -> Generator[None]:
         _listener.reset(token)
 
 
-def track(items: Iterable[Item], label: str, total: int) -> Iterator[Item]:
-    """Yield the items and report each one that is done."""
+def track(items: Iterable[Item], label: str, total: int, gradients: float = 0.0) -> Iterator[Item]:
+    """Yield the items and report each one that is done; ``gradients`` is the cost of one, zero where it is none of data."""
     listener = _listener.get()
     if listener is None:
         yield from items
         return
-    listener(label, 0, total)
+    listener(label, 0, total, gradients)
     for done, item in enumerate(items, start=1):
         yield item
-        listener(label, done, total)
+        listener(label, done, total, gradients)

@@ -7,7 +7,7 @@ oracle may also satisfy. Oracles inherit from nothing here; they have the method
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
 from typing import Any, Literal, Protocol, TypeVar, cast, runtime_checkable
@@ -120,6 +120,20 @@ class CurvatureOracle(Protocol):
 
     def to_numpy(self, vector: ParameterVector, /) -> dict[str, npt.NDArray[np.float64]]:
         """A float64 copy on the host."""
+        ...
+
+
+@runtime_checkable
+class BlockProductOracle(CurvatureOracle, Protocol):
+    """An oracle that multiplies the Hessian with many vectors in one pass over the data.
+
+    Each batch is linearized once, for all vectors.
+    """
+
+    def hessian_vector_products(
+        self, parameters: ParameterVector, vectors: Sequence[ParameterVector], /
+    ) -> list[ParameterVector]:
+        r"""Products :math:`\nabla^2 L(\theta) v_1, \nabla^2 L(\theta) v_2, \dots`, as if one by one."""
         ...
 
 

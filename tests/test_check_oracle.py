@@ -164,6 +164,10 @@ MUTANTS: dict[str, tuple[str, Callable[[], Any]]] = {
         "check_gauss_newton_diagonal",
         lambda: Mutant(base(), gauss_newton_diagonal=wrong_diagonal),
     ),
+    "block in another order": (
+        "check_block_products",
+        lambda: Mutant(base(), hessian_vector_products=lambda o, p, v: o.hessian_vector_products(p, v)[::-1]),
+    ),
     "curvature product 1 % too large": (
         "check_gauss_newton_product",
         lambda: Mutant(base(), gauss_newton_vector_product=lambda o, p, v: 1.01 * o.gauss_newton_vector_product(p, v)),
@@ -337,10 +341,17 @@ def test_single_precision_noise_is_no_failure() -> None:
         assert_no_failure(oracle, seed)
 
 
-OPTIONAL = {"check_gauss_newton_diagonal", "check_gauss_newton_product", "check_jacobian", "check_second_moments"}
+OPTIONAL = {
+    "check_block_products",
+    "check_gauss_newton_diagonal",
+    "check_gauss_newton_product",
+    "check_jacobian",
+    "check_second_moments",
+}
 
 ROUNDED = {
     "loss",
+    "hessian_vector_products",
     "gradient",
     "hessian_vector_product",
     "gauss_newton_diagonal",
@@ -357,8 +368,8 @@ ROUNDED = {
 
 def in_single_precision(name: str) -> Callable[..., Any]:
     def rounded(value: Any) -> Any:
-        if isinstance(value, tuple):
-            return tuple(map(rounded, value))
+        if isinstance(value, (tuple, list)):
+            return type(value)(map(rounded, value))
         if isinstance(value, np.ndarray):
             return value.astype(np.float32).astype(np.float64)
         return value.map(np.float32) if isinstance(value, ParameterVector) else float(np.float32(value))

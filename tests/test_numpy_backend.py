@@ -175,7 +175,7 @@ def test_training_fits_labels_and_reports_its_progress() -> None:
     random = np.random.default_rng(0)
     x, labels = random.normal(size=(60, 8)), random.integers(0, 3, 60)
     heard: list[str] = []
-    with listening(lambda label, _done, _total: heard.append(label)):
+    with listening(lambda label, _done, _total, _gradients: heard.append(label)):
         network = backend.train_network(x, labels, sizes=(8, 32, 3), seed=0)
     assert backend.accuracy(network, x, labels) == 1.0, f"accuracy {backend.accuracy(network, x, labels)}"
     assert set(heard) == {"training"}, f"progress of {set(heard)}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import array_api_compat.numpy
@@ -77,6 +77,16 @@ class NetworkOracle:
         directions = self._layers(vector)
         return self._mean(parameters, lambda batch: batch.hessian_vector_product(directions))
 
+    def hessian_vector_products(
+        self, parameters: ParameterVector, vectors: Sequence[ParameterVector], /
+    ) -> list[ParameterVector]:
+        directions = [self._layers(vector) for vector in vectors]
+        totals = [self._zeros() for _ in vectors]
+        for batch in self._batches(parameters):
+            products = [self._vector(batch.hessian_vector_product(direction)) for direction in directions]
+            totals = [total + product for total, product in zip(totals, products, strict=True)]
+        return [self._finite(total) / self._total_weight for total in totals]
+
     def gauss_newton_vector_product(self, parameters: ParameterVector, vector: ParameterVector, /) -> ParameterVector:
         directions = self._layers(vector)
         return self._mean(parameters, lambda batch: batch.gauss_newton_vector_product(directions))
@@ -115,7 +125,7 @@ class NetworkOracle:
 
     def vector_jacobian_product(self, parameters: ParameterVector, cotangents: Rows, /) -> ParameterVector:
         layers, rows = self._layers(parameters), CotangentRows(cotangents)
-        total = self.from_numpy({group.name: np.zeros(group.shape) for group in self.groups})
+        total = self._zeros()
         for passed in self._passes(parameters, len(rows)):
             deltas = backward(layers, passed.slopes, rows.next_like(passed.outputs.shape))
             total = total + self._vector(gradient(passed.activations, deltas))
@@ -140,14 +150,20 @@ class NetworkOracle:
 
     def _mean(self, parameters: ParameterVector, batch_sum: Callable[[BatchLoss], list[Layer]]) -> ParameterVector:
         """Sum over the batches, divided once by the sum of the weights."""
-        total = self.from_numpy({group.name: np.zeros(group.shape) for group in self.groups})
+        total = self._zeros()
         for batch in self._batches(parameters):
             total = total + self._vector(batch_sum(batch))
-        for name, array in total.arrays.items():
+        return self._finite(total) / self._total_weight
+
+    def _zeros(self) -> ParameterVector:
+        return self.from_numpy({group.name: np.zeros(group.shape) for group in self.groups})
+
+    def _finite(self, vector: ParameterVector) -> ParameterVector:
+        for name, array in vector.arrays.items():
             if not np.isfinite(array).all():
                 msg = f"a derivative in {name} is NaN or infinite, although all outputs are finite at this point"
                 raise NonFiniteError(msg)
-        return total / self._total_weight
+        return vector
 
     def _checked_weight(self) -> float:
         """Look at every batch once; return the sum of the weights."""

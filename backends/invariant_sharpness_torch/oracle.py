@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -27,7 +27,7 @@ from invariant_sharpness_torch.products import (
     block_product,
     gauss_newton_product,
     gradients,
-    hessian_product,
+    hessian_products,
     jacobian_product,
 )
 from invariant_sharpness_torch.safeguard import evaluating
@@ -98,7 +98,13 @@ class TorchOracle:
 
     def hessian_vector_product(self, parameters: ParameterVector, vector: ParameterVector, /) -> ParameterVector:
         with self._at(parameters):
-            return self._mean(self._product(batch, index, vector) for index, batch in enumerate(self._dataset))
+            return self._mean(self._products(batch, index, [vector]) for index, batch in enumerate(self._dataset))
+
+    def hessian_vector_products(
+        self, parameters: ParameterVector, vectors: Sequence[ParameterVector], /
+    ) -> list[ParameterVector]:
+        with self._at(parameters):
+            return self._means(self._products(batch, index, vectors) for index, batch in enumerate(self._dataset))
 
     def gauss_newton_vector_product(self, parameters: ParameterVector, vector: ParameterVector, /) -> ParameterVector:
         with self._at(parameters):
@@ -187,9 +193,11 @@ class TorchOracle:
         total, weight = self._sums(batch, index)
         return gradients(total, self._sources), weight
 
-    def _product(self, batch: Any, index: int, vector: ParameterVector) -> tuple[Tensors, float]:
+    def _products(self, batch: Any, index: int, vectors: Sequence[ParameterVector]) -> tuple[Tensors, float]:
+        """The products of all vectors, one after the other in one list."""
         total, weight = self._sums(batch, index)
-        return hessian_product(total, self._sources, self._along(vector)), weight
+        products = hessian_products(total, self._sources, [self._along(vector) for vector in vectors])
+        return [part for product in products for part in product], weight
 
     def _curvature_product(self, batch: Any, vector: ParameterVector) -> tuple[Tensors, float]:
         outputs, targets = self._forward(self.model, batch)
@@ -213,7 +221,12 @@ class TorchOracle:
         return [vector[name] for name in self._parameters]
 
     def _mean(self, terms: Iterator[tuple[Tensors, float]]) -> ParameterVector:
-        """Sum over the batches, divided once by the sum of the weights."""
+        """The mean of one vector over the data."""
+        (mean,) = self._means(terms)
+        return mean
+
+    def _means(self, terms: Iterator[tuple[Tensors, float]]) -> list[ParameterVector]:
+        """Sums over the batches, divided once by the sum of the weights: as many vectors as the list is long for."""
         total: Tensors | None = None
         weight = 0.0
         for part, part_weight in terms:
@@ -222,12 +235,16 @@ class TorchOracle:
         if total is None:
             msg = "the data yielded no batch on this pass"
             raise DataError(msg)
-        mean = self._vector([(part / self._positive(weight)).detach() for part in total])
-        for name, array in mean.arrays.items():
+        means = [(part / self._positive(weight)).detach() for part in total]
+        length = len(self._parameters)
+        return [self._finite(means[start : start + length]) for start in range(0, len(means), length)]
+
+    def _finite(self, arrays: Tensors) -> ParameterVector:
+        for name, array in zip(self._parameters, arrays, strict=True):
             if not torch.isfinite(array).all():
                 msg = f"a derivative in parameter {name!r} is NaN or infinite, although the loss is finite"
                 raise NonFiniteError(msg)
-        return mean
+        return self._vector(arrays)
 
     def _positive(self, weight: float) -> float:
         if weight > 0:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -23,11 +23,25 @@ def gradients(value: Any, sources: Sequence[torch.Tensor], *, create_graph: bool
     )
 
 
-def hessian_product(value: torch.Tensor, sources: Sequence[torch.Tensor], directions: Tensors) -> Tensors:
-    """The Hessian of a scalar times the directions."""
+def hessian_products(
+    value: torch.Tensor, sources: Sequence[torch.Tensor], vectors: Sequence[Tensors]
+) -> Iterator[Tensors]:
+    """The Hessian of a scalar times each of the vectors; the gradient's graph is made once, for all of them."""
     slopes = gradients(value, sources, create_graph=True)
-    with second_derivative():
-        return gradients(inner_product(slopes, directions), sources)
+    for number, vector in enumerate(vectors, start=1):
+        with second_derivative():
+            yield _pulled_back(slopes, sources, vector, keep=number < len(vectors))
+
+
+def _pulled_back(slopes: Tensors, sources: Sequence[torch.Tensor], vector: Tensors, *, keep: bool) -> Tensors:
+    """The derivative of ``slopes . vector``, for those slopes that depend on anything."""
+    pairs = [(slope, along) for slope, along in zip(slopes, vector, strict=True) if slope.requires_grad]
+    if not pairs:
+        return [torch.zeros_like(source) for source in sources]
+    moving, along = zip(*pairs, strict=True)
+    return list(
+        torch.autograd.grad(moving, sources, along, retain_graph=keep, allow_unused=True, materialize_grads=True)
+    )
 
 
 def block_product(slope: torch.Tensor, direction: torch.Tensor, source: torch.Tensor) -> torch.Tensor:
@@ -46,7 +60,7 @@ def jacobian_product(values: torch.Tensor, sources: Sequence[torch.Tensor], dire
     cotangents = torch.ones_like(values, requires_grad=True)
     slopes = gradients((values * cotangents).sum(), sources, create_graph=True)
     with second_derivative():
-        return gradients(inner_product(slopes, directions), [cotangents])[0]
+        return _pulled_back(slopes, [cotangents], directions, keep=False)[0]
 
 
 def gauss_newton_product(
@@ -56,13 +70,8 @@ def gauss_newton_product(
     along = jacobian_product(outputs, sources, directions)
     leaf = outputs.detach().requires_grad_()
     losses, weights = loss.values(leaf, targets)
-    (curved,) = hessian_product((losses * weights).sum(), [leaf], [along])
+    ((curved,),) = hessian_products((losses * weights).sum(), [leaf], [[along]])
     return gradients((outputs * curved).sum(), sources)
-
-
-def inner_product(slopes: Tensors, directions: Tensors) -> Any:
-    """The sum over all slopes that depend on anything; a zero, which is no tensor, if none does."""
-    return sum((slope * v).sum() for slope, v in zip(slopes, directions, strict=True) if slope.requires_grad)
 
 
 @contextmanager

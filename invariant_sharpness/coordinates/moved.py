@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from invariant_sharpness.protocol import (
+    BlockProductOracle,
     CurvatureOracle,
     ExampleGradientOracle,
     GaussNewtonDiagonalOracle,
@@ -53,6 +54,12 @@ class Moved:
 
     def hessian_vector_product(self, parameters: ParameterVector, vector: ParameterVector, /) -> ParameterVector:
         return self.base.hessian_vector_product(parameters, vector)
+
+    def hessian_vector_products(
+        self, parameters: ParameterVector, vectors: Sequence[ParameterVector], /
+    ) -> list[ParameterVector]:
+        base = require(self.base, BlockProductOracle, metric="Moved")
+        return base.hessian_vector_products(parameters, vectors)
 
     def from_numpy(self, arrays: Mapping[str, npt.NDArray[np.float64]], /) -> ParameterVector:
         return self.base.from_numpy(arrays)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cached_property
 from typing import Any
 
@@ -10,6 +11,7 @@ import numpy.typing as npt
 
 from invariant_sharpness.errors import NonFiniteError
 from invariant_sharpness.protocol import (
+    BlockProductOracle,
     CurvatureOracle,
     ExampleGradientOracle,
     GaussNewtonDiagonalOracle,
@@ -76,6 +78,13 @@ class Scaled:
     def hessian_vector_product(self, parameters: ParameterVector, vector: ParameterVector, /) -> ParameterVector:
         point = self._point(parameters)
         return self.scale * self.base.hessian_vector_product(point, self.scale * vector)
+
+    def hessian_vector_products(
+        self, parameters: ParameterVector, vectors: Sequence[ParameterVector], /
+    ) -> list[ParameterVector]:
+        base = require(self.base, BlockProductOracle, metric="Scaled")
+        products = base.hessian_vector_products(self._point(parameters), [self.scale * vector for vector in vectors])
+        return [self.scale * product for product in products]
 
     def from_numpy(self, arrays: HostArrays, /) -> ParameterVector:
         return self.base.from_numpy(arrays)

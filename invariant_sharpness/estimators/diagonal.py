@@ -18,7 +18,7 @@ from invariant_sharpness import probes as random
 from invariant_sharpness.coordinates.scales import balanced, optimal
 from invariant_sharpness.estimate import methods_in_words
 from invariant_sharpness.estimators.exactness import curvature_defects, exact_groups
-from invariant_sharpness.progress import track
+from invariant_sharpness.estimators.products import hessian_vector_products
 from invariant_sharpness.protocol import CurvatureOracle, GaussNewtonDiagonalOracle, HostArrays, require, supports
 from invariant_sharpness.vector import ParameterVector
 
@@ -170,9 +170,9 @@ def probe_means(
     count = min(_PARTS, len(indices))
     sums: list[ParameterVector | None] = [None] * count
     sizes = np.bincount(np.arange(len(indices)) % count)
-    for position, index in enumerate(track(indices, "probing the diagonal", len(indices))):
-        direction = (scale * random.signs(oracle, seed, index)).only(names)
-        product = oracle.hessian_vector_product(oracle.parameters, direction)
+    directions = ((scale * random.signs(oracle, seed, index)).only(names) for index in indices)
+    pairs = hessian_vector_products(oracle, directions, len(indices), "probing the diagonal")
+    for position, (direction, product) in enumerate(pairs):
         draw = direction * product / (scale * scale)
         part = sums[position % count]
         sums[position % count] = draw if part is None else part + draw
@@ -195,12 +195,19 @@ def _columns(oracle: CurvatureOracle, names: frozenset[str]) -> dict[str, GroupD
     shapes = {g.name: g.shape for g in oracle.groups}
     result = {name: np.zeros(shapes[name]) for name in names}
     entries = [(name, index) for name in sorted(names) for index in np.ndindex(*shapes[name])]
-    for name, index in track(entries, "columns of the Hessian", len(entries)):
-        unit = {other: np.zeros(shape) for other, shape in shapes.items()}
-        unit[name][index] = 1.0
-        column = oracle.hessian_vector_product(oracle.parameters, oracle.from_numpy(unit))
-        result[name][index] = oracle.to_numpy(column)[name][index]
+    units = (_unit_vector(oracle, shapes, entry) for entry in entries)
+    pairs = hessian_vector_products(oracle, units, len(entries), "columns of the Hessian")
+    for (name, index), (_, column) in zip(entries, pairs, strict=True):
+        result[name][index] = float(column[name][index])
     return {name: GroupDiagonal(result[name], "exact (columns)") for name in names}
+
+
+def _unit_vector(
+    oracle: CurvatureOracle, shapes: Mapping[str, tuple[int, ...]], entry: tuple[str, tuple[int, ...]]
+) -> ParameterVector:
+    arrays = {name: np.zeros(shape) for name, shape in shapes.items()}
+    arrays[entry[0]][entry[1]] = 1.0
+    return oracle.from_numpy(arrays)
 
 
 def _size(oracle: CurvatureOracle, names: frozenset[str]) -> int:

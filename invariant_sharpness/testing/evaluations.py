@@ -9,6 +9,7 @@ import numpy as np
 
 from invariant_sharpness.estimators.diagonal import MOST_OUTPUTS
 from invariant_sharpness.protocol import (
+    BlockProductOracle,
     CurvatureOracle,
     ExampleGradientOracle,
     GaussNewtonDiagonalOracle,
@@ -43,6 +44,13 @@ def on_host(oracle: CurvatureOracle, value: Any) -> list[np.ndarray[Any, Any]]:
     if isinstance(value, tuple):
         return [array for part in value for array in on_host(oracle, part)]
     return [np.asarray(value)]
+
+
+def _blocks(oracle: CurvatureOracle) -> dict[str, Evaluation]:
+    if not supports(oracle, BlockProductOracle):
+        return {}
+    able = require(oracle, BlockProductOracle, metric="check_oracle")
+    return {"hessian_vector_products": lambda p, u: tuple(able.hessian_vector_products(p, [u, p]))}
 
 
 def _gauss_newton(oracle: CurvatureOracle) -> dict[str, Evaluation]:

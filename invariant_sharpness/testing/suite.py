@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Literal
 
 from invariant_sharpness.protocol import CurvatureOracle
+from invariant_sharpness.testing.block_products import check_block_products
 from invariant_sharpness.testing.example_gradients import check_second_moments
 from invariant_sharpness.testing.first_derivative import check_gradient
 from invariant_sharpness.testing.gauss_newton import check_gauss_newton_diagonal
@@ -30,6 +31,7 @@ CHECKS: dict[str, Check] = {
     "check_linearity": check_linearity,
     "check_symmetry": check_symmetry,
     "check_second_derivative": check_second_derivative,
+    "check_block_products": check_block_products,
     "check_gauss_newton_diagonal": check_gauss_newton_diagonal,
     "check_gauss_newton_product": check_gauss_newton_product,
     "check_jacobian": check_jacobian,

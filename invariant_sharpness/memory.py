@@ -1,0 +1,41 @@
+"""How much memory a measurement may take beside the model and one batch.
+
+A long computation cuts itself into blocks that stay within the bound. No value depends on it, but for rounding.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from contextlib import contextmanager
+from contextvars import ContextVar
+
+_DEFAULT = 2**30
+
+_bound: ContextVar[int] = ContextVar("memory", default=_DEFAULT)
+
+
+@contextmanager
+def memory_limit(size: int) -> Generator[None]:
+    """Keep to ``size`` bytes inside the ``with`` block; 1 GiB elsewhere.
+
+    The bound holds for the vectors of a block and for gradients of single examples, which can be made smaller. What
+    cannot be is added: the model, the activations of a batch, and two vectors.
+
+    Raises
+    ------
+    ValueError
+        If ``size`` is less than one.
+    """
+    if size < 1:
+        msg = f"memory_limit({size}), but it is a number of bytes, such as 2**30"
+        raise ValueError(msg)
+    token = _bound.set(int(size))
+    try:
+        yield
+    finally:
+        _bound.reset(token)
+
+
+def pieces_within_limit(size: int) -> int:
+    """How many pieces of ``size`` bytes each fit into the bound; at least one."""
+    return max(1, _bound.get() // max(1, size))
