@@ -5,7 +5,8 @@ from __future__ import annotations
 from invariant_sharpness.coordinates import Moved, Scaled
 from invariant_sharpness.errors import InvariantSharpnessError
 from invariant_sharpness.estimate import Estimate, GroupEstimate
-from invariant_sharpness.estimators.diagonal import HessianDiagonal, hessian_diagonal
+from invariant_sharpness.estimators.diagonal import hessian_diagonal
+from invariant_sharpness.estimators.group_diagonals import HessianDiagonal
 from invariant_sharpness.measuring import measure
 from invariant_sharpness.memory import memory_limit
 from invariant_sharpness.metrics import (

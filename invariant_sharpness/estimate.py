@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from math import inf
 from types import MappingProxyType
-from typing import Any
+from typing import Any, NamedTuple
+
+from scipy.special import stdtrit
 
 _NO_GROUPS: Mapping[str, GroupEstimate] = MappingProxyType({})
 
@@ -20,7 +23,7 @@ class GroupEstimate:
     value
         Its share; the shares of a metric that is a sum add up to its value.
     method
-        How it was obtained: ``"exact"``, ``"exact (columns)"`` or ``"probes"``.
+        How it was obtained: ``"exact"``, ``"exact (columns)"``, ``"probes"`` or ``"sampled outputs"``.
     standard_error
         Of a sampled value.
     note
@@ -31,6 +34,13 @@ class GroupEstimate:
     method: str
     standard_error: float | None = None
     note: str = ""
+
+
+class Bracket(NamedTuple):
+    """Two values of which the first is too small in expectation and the second too large."""
+
+    lower: float
+    upper: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +66,11 @@ class Estimate:
         Contributions of the parameter groups, where the metric is a sum over them.
     notes
         Warnings, in words.
+    degrees_of_freedom
+        From how many the standard error is known, for intervals.
+    bracket
+        Of a minimum that was sampled: a value that is below it in expectation, and one that is above; both scatter
+        with the standard error.
     """
 
     name: str
@@ -66,12 +81,33 @@ class Estimate:
     converged: bool = True
     per_group: Mapping[str, GroupEstimate] = field(default_factory=lambda: _NO_GROUPS)
     notes: tuple[str, ...] = ()
+    degrees_of_freedom: int | None = None
+    bracket: Bracket | None = None
 
     def __float__(self) -> float:
         return self.value
 
     def __str__(self) -> str:
         return f"{self.name} = {self.value:.6g} ({self.error_text()}; {self.method})"
+
+    def interval(self, level: float = 0.95) -> tuple[float, float]:
+        """Where the true value lies with this probability, from below the lower side of the bracket to above the upper.
+
+        Student's t for the standard error; a single number for a value that is exact.
+
+        Raises
+        ------
+        ValueError
+            If ``level`` is not between 0 and 1.
+        """
+        if not 0 < level < 1:
+            msg = f"level={level}, but a probability is between 0 and 1"
+            raise ValueError(msg)
+        if self.standard_error is None:
+            return self.value, self.value
+        reach = float(stdtrit(self.degrees_of_freedom or inf, (1 + level) / 2)) * self.standard_error
+        lower, upper = self.bracket or (self.value, self.value)
+        return lower - reach, upper + reach
 
     def error_text(self) -> str:
         """The error in a few characters, for tables."""
@@ -89,6 +125,8 @@ class Estimate:
             "name": self.name,
             "value": self.value,
             "standard_error": self.standard_error,
+            "degrees_of_freedom": self.degrees_of_freedom,
+            "bracket": None if self.bracket is None else [self.bracket.lower, self.bracket.upper],
             "certificate": self.certificate,
             "converged": self.converged,
             "method": self.method,
@@ -103,9 +141,8 @@ class Estimate:
 def methods_in_words(methods: Sequence[str], probes: int) -> str:
     """How several groups were obtained: ``"exact"``, ``"64 probes"``, or ``"4 groups exact, 2 groups by 64 probes"``."""
     counts = Counter(methods)
+    words = {"probes": f"{probes} probes", "sampled outputs": f"{probes} samples of the outputs"}
     if len(counts) < 2:
-        return f"{probes} probes" if "probes" in counts else "".join(counts)
-    words = [
-        (count, f"by {probes} probes" if method == "probes" else method) for method, count in sorted(counts.items())
-    ]
-    return ", ".join(f"{count} {'group' if count == 1 else 'groups'} {text}" for count, text in words)
+        return "".join(words.get(method, method) for method in counts)
+    texts = [(count, f"by {words[method]}" if method in words else method) for method, count in sorted(counts.items())]
+    return ", ".join(f"{count} {'group' if count == 1 else 'groups'} {text}" for count, text in texts)

@@ -22,6 +22,7 @@ Bits = npt.NDArray[np.uint64]
 Values = npt.NDArray[np.float64]
 
 _COTANGENT_STREAM = 2**32
+_OUTPUT_STREAM = 2**34
 
 
 def signs(oracle: CurvatureOracle, seed: int, index: int) -> ParameterVector:
@@ -40,6 +41,21 @@ def uniform(oracle: CurvatureOracle, seed: int, index: int) -> ParameterVector:
 def cotangents(seed: int, shape: tuple[int, ...]) -> Values:
     """Numbers uniform on [-1, 1) for the outputs of a few examples, from a stream far from those of the parameters."""
     return uniform_values(seed, _COTANGENT_STREAM, 0, prod(shape)).reshape(shape)
+
+
+def output_signs(seed: int, draw: int, start: int, rows: int, width: int) -> Values:
+    """Random signs for ``rows`` rows of outputs, of which the first is row ``start`` of the data.
+
+    They belong to the place of a row in the data, so that batches may be cut in any way.
+    """
+    blocks = -(-width // 256)  # the generator makes four words of 64 bits at a time
+    generator = np.random.Philox(
+        key=np.array([seed, _OUTPUT_STREAM], dtype=np.uint64),
+        counter=np.array([start * blocks, 0, draw, 0], dtype=np.uint64),
+    )
+    words = generator.random_raw(4 * blocks * rows).reshape(rows, 4 * blocks)
+    bits = np.unpackbits(words.astype("<u8").view(np.uint8), axis=1, count=width, bitorder="little")
+    return 2 * bits.astype(np.float64) - 1
 
 
 def uniform_values(seed: int, stream: int, index: int, count: int) -> Values:

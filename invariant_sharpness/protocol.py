@@ -167,6 +167,26 @@ class GaussNewtonDiagonalOracle(CurvatureOracle, Protocol):
 
 
 @runtime_checkable
+class SampledGaussNewtonOracle(CurvatureOracle, Protocol):
+    r"""An oracle that samples the diagonal of the Gauss-Newton matrix, however many outputs an example has.
+
+    With :math:`\Lambda_n = R_n R_n^T` and random signs :math:`\varepsilon_n`, one for each output of each example, a draw is
+    :math:`E_n[(J_n^T R_n \varepsilon_n)^2]`: unbiased and never negative.
+    """
+
+    @property
+    def samples_outputs(self) -> bool:
+        """Whether the loss is convex in the outputs, so that there is such a root."""
+        ...
+
+    def sampled_gauss_newton_diagonal(
+        self, parameters: ParameterVector, /, names: frozenset[str], draws: range, seed: int
+    ) -> ParameterVector:
+        """The mean of the draws with these numbers on the named groups, zero elsewhere."""
+        ...
+
+
+@runtime_checkable
 class GaussNewtonOracle(CurvatureOracle, Protocol):
     """An oracle that multiplies with the generalized Gauss-Newton matrix."""
 

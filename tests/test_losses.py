@@ -53,6 +53,25 @@ def test_values_are_the_printed_equations(xp: Any, name: str, seed: int) -> None
     close(loss.values(xp, xp.asarray(z), xp.asarray(y)), REFERENCES[name](z[None], y)[0], 1e-14, f"values of {name}")
 
 
+@pytest.mark.parametrize("name", ["cross_entropy", "mse"])
+@pytest.mark.parametrize("seed", range(3))
+def test_root_times_its_transpose_is_the_output_hessian(xp: Any, name: str, seed: int) -> None:
+    z, y, loss = logits(seed), targets(name, seed), named_loss(name)
+    columns = [np.broadcast_to(unit, z.shape) for unit in np.eye(z.shape[1])]
+    root = np.stack(
+        [
+            np.asarray(loss.hessian_root_product(xp, xp.asarray(z), xp.asarray(y), xp.asarray(u.copy())))
+            for u in columns
+        ],
+        axis=2,
+    )
+    expected = [
+        complex_step.hessian(lambda row, n=n: REFERENCES[name](row[:, None], y[n : n + 1])[:, 0], z[n])
+        for n in range(len(z))
+    ]
+    close(root @ root.transpose(0, 2, 1), np.stack(expected), 1e-9, f"R R^T of {name}")
+
+
 @pytest.mark.parametrize("name", REFERENCES)
 @pytest.mark.parametrize("seed", range(3))
 def test_gradient_is_that_of_complex_steps(xp: Any, name: str, seed: int) -> None:

@@ -11,7 +11,7 @@ import invariant_sharpness as ish
 from invariant_metrics import relative_change
 from invariant_sharpness import probes
 from invariant_sharpness.coordinates import balanced
-from invariant_sharpness.estimators.diagonal import probe_means
+from invariant_sharpness.estimators.probed_diagonal import probe_means
 from invariant_sharpness_numpy import NetworkOracle, ReluNetwork
 
 SIZES = (6, 9, 7, 4)
@@ -56,7 +56,7 @@ def test_sampled_diagonal_has_the_same_draws() -> None:
     draws = []
     for oracle in (reference, other):
         names = frozenset(group.name for group in oracle.groups if group.is_weight)
-        means = probe_means(oracle, names, balanced(oracle), range(4), seed=2)
+        means = probe_means(oracle, names, balanced(oracle), [range(4)], seed=2)
         draws.append([means[group.name] for group in oracle.groups if group.is_weight])
     for a, b in zip(*draws, strict=True):
         assert np.allclose(a, b, rtol=1e-9, atol=1e-12 * np.abs(a).max())

@@ -13,7 +13,7 @@ from torch import nn
 import invariant_sharpness as ish
 from architectures import ARCHITECTURES
 from invariant_sharpness.coordinates.scales import balanced, optimal
-from invariant_sharpness.estimators.diagonal import probe_means
+from invariant_sharpness.estimators.probed_diagonal import probe_means
 from invariant_sharpness.symmetries import chain_rescalings
 from networks import cross_entropy, dense_hessian, differenced_hessian
 
@@ -255,6 +255,6 @@ def test_draws_of_the_diagonal_transform_as_the_diagonal_does(scale: str) -> Non
 
 def drawn(oracle: ish.CurvatureOracle, scale: str, names: frozenset[str]) -> dict[str, np.ndarray]:
     if scale == "balanced":
-        return probe_means(oracle, names, balanced(oracle), range(4), 0)
-    pilot = probe_means(oracle, names, balanced(oracle), range(4), 0)
-    return probe_means(oracle, names, optimal(oracle, {k: v.mean(0) for k, v in pilot.items()}), range(4, 8), 0)
+        return probe_means(oracle, names, balanced(oracle), [range(4)], 0)
+    pilot = probe_means(oracle, names, balanced(oracle), [range(4)], 0)
+    return probe_means(oracle, names, optimal(oracle, {k: v.mean(0) for k, v in pilot.items()}), [range(4, 8)], 0)

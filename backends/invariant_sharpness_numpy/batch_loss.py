@@ -8,7 +8,7 @@ import array_api_compat.numpy as xp
 import numpy as np
 
 from invariant_sharpness.errors import NonFiniteError
-from invariant_sharpness.losses import OutputLoss
+from invariant_sharpness.losses import ConvexLoss, OutputLoss
 from invariant_sharpness_numpy.derivatives import ForwardPass, backward, forward, gradient, squared_gradients
 from invariant_sharpness_numpy.examples import Batch
 from invariant_sharpness_numpy.layers import Array, Layer
@@ -40,6 +40,11 @@ class BatchLoss:
         self._z, self._y = self._passed.outputs, batch.targets
         self._w: Array = loss.weights(xp, self._z, self._y)
 
+    @property
+    def examples(self) -> int:
+        """Number of examples."""
+        return len(self._z)
+
     def value(self) -> float:
         r""":math:`\sum_n w_n \ell_n`."""
         return float(np.sum(self._w * self._loss.values(xp, self._z, self._y)))
@@ -63,6 +68,11 @@ class BatchLoss:
         r""":math:`\sum_n w_n \sum_r s_{nr} (J_n^T v_{nr})^2`, with :math:`\Lambda_n = \sum_r s_{nr} v_{nr} v_{nr}^T`."""
         s, v = self._loss.hessian_factors(xp, self._z, self._y)
         return squared_gradients(self._layers, self._passed, self._w[:, None] * s, v)
+
+    def sampled_gauss_newton_diagonal(self, loss: ConvexLoss, signs: Array) -> list[Layer]:
+        r""":math:`\sum_n w_n (J_n^T R_n \varepsilon_n)^2`, with :math:`\Lambda_n = R_n R_n^T`."""
+        vectors = loss.hessian_root_product(xp, self._z, self._y, signs)
+        return squared_gradients(self._layers, self._passed, self._w[:, None], vectors[:, :, None])
 
     def squared_gradients(self) -> list[Layer]:
         r""":math:`\sum_n w_n (J_n^T \nabla_z \ell_n)^2`."""

@@ -10,7 +10,7 @@ import numpy as np
 
 from invariant_sharpness import probes as random
 from invariant_sharpness.errors import DataError, LossError, NonFiniteError
-from invariant_sharpness.losses import OutputLoss, named_loss
+from invariant_sharpness.losses import ConvexLoss, OutputLoss, convex, named_loss
 from invariant_sharpness.protocol import HostArrays, Rows
 from invariant_sharpness.rows import CotangentRows, stacked
 from invariant_sharpness.vector import ParameterVector
@@ -93,6 +93,21 @@ class NetworkOracle:
 
     def gauss_newton_diagonal(self, parameters: ParameterVector, /, names: frozenset[str]) -> ParameterVector:
         return self._mean(parameters, lambda batch: batch.gauss_newton_diagonal()).only(names)
+
+    @property
+    def samples_outputs(self) -> bool:
+        return isinstance(self._loss, ConvexLoss)
+
+    def sampled_gauss_newton_diagonal(
+        self, parameters: ParameterVector, /, names: frozenset[str], draws: range, seed: int
+    ) -> ParameterVector:
+        loss, total = convex(self._loss), self._zeros()
+        for number, batch in enumerate(self._batches(parameters)):
+            for draw in draws:
+                start, rows = number * self._examples.batch_size, batch.examples
+                signs = random.output_signs(seed, draw, start, rows, self.outputs_per_example)
+                total = total + self._vector(batch.sampled_gauss_newton_diagonal(loss, signs))
+        return (self._finite(total) / (self._total_weight * len(draws))).only(names)
 
     def gradient_second_moment(self, parameters: ParameterVector, /) -> ParameterVector:
         return self._mean(parameters, lambda batch: batch.squared_gradients())

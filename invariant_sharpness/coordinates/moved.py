@@ -18,6 +18,7 @@ from invariant_sharpness.protocol import (
     JacobianOracle,
     ParameterGroup,
     Rows,
+    SampledGaussNewtonOracle,
     require,
 )
 from invariant_sharpness.vector import ParameterVector
@@ -80,6 +81,16 @@ class Moved:
     ) -> tuple[ParameterVector, ParameterVector]:
         base = require(self.base, GaussNewtonDiagonalOracle, metric="Moved")
         return base.output_curvature(parameters, direction, seed)
+
+    @property
+    def samples_outputs(self) -> bool:
+        return require(self.base, SampledGaussNewtonOracle, metric="Moved").samples_outputs
+
+    def sampled_gauss_newton_diagonal(
+        self, parameters: ParameterVector, /, names: frozenset[str], draws: range, seed: int
+    ) -> ParameterVector:
+        base = require(self.base, SampledGaussNewtonOracle, metric="Moved")
+        return base.sampled_gauss_newton_diagonal(parameters, names, draws, seed)
 
     def gauss_newton_vector_product(self, parameters: ParameterVector, vector: ParameterVector, /) -> ParameterVector:
         base = require(self.base, GaussNewtonOracle, metric="Moved")

@@ -20,6 +20,7 @@ from invariant_sharpness.protocol import (
     JacobianOracle,
     ParameterGroup,
     Rows,
+    SampledGaussNewtonOracle,
     require,
 )
 from invariant_sharpness.vector import ParameterVector
@@ -106,6 +107,17 @@ class Scaled:
         base = require(self.base, GaussNewtonDiagonalOracle, metric="Scaled")
         first, second = base.output_curvature(self._point(parameters), self.scale * direction, seed)
         return self.scale * first, self.scale * second
+
+    @property
+    def samples_outputs(self) -> bool:
+        return require(self.base, SampledGaussNewtonOracle, metric="Scaled").samples_outputs
+
+    def sampled_gauss_newton_diagonal(
+        self, parameters: ParameterVector, /, names: frozenset[str], draws: range, seed: int
+    ) -> ParameterVector:
+        base = require(self.base, SampledGaussNewtonOracle, metric="Scaled")
+        diagonal = base.sampled_gauss_newton_diagonal(self._point(parameters), names, draws, seed)
+        return self.scale * self.scale * diagonal
 
     def gauss_newton_vector_product(self, parameters: ParameterVector, vector: ParameterVector, /) -> ParameterVector:
         base = require(self.base, GaussNewtonOracle, metric="Scaled")

@@ -12,11 +12,13 @@ network already fits the few examples of the test, and not small elsewhere.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 
 from invariant_sharpness import probes
 from invariant_sharpness.coordinates.scales import magnitudes
-from invariant_sharpness.protocol import GaussNewtonDiagonalOracle
+from invariant_sharpness.protocol import CurvatureOracle, GaussNewtonDiagonalOracle
 from invariant_sharpness.vector import Array
 
 _ROUNDING = 1000.0
@@ -37,7 +39,7 @@ def curvature_defects(oracle: GaussNewtonDiagonalOracle, seed: int = 0) -> dict[
     return {g.name: _ratio(_norm(oracle, bends[g.name]), _norm(oracle, slopes[g.name])) for g in oracle.groups}
 
 
-def exact_groups(oracle: GaussNewtonDiagonalOracle, defects: dict[str, float]) -> frozenset[str]:
+def exact_groups(oracle: CurvatureOracle, defects: Mapping[str, float]) -> frozenset[str]:
     """The groups whose defect is rounding in their own precision."""
     return frozenset(
         name for name, defect in defects.items() if defect <= _ROUNDING * _precision(oracle, oracle.parameters[name])
@@ -54,5 +56,5 @@ def _ratio(bend: float, slope: float) -> float:
     return bend / slope if slope > 0 else np.inf
 
 
-def _precision(oracle: GaussNewtonDiagonalOracle, values: Array) -> float:
+def _precision(oracle: CurvatureOracle, values: Array) -> float:
     return float(oracle.xp.finfo(values.dtype).eps)

@@ -5,10 +5,10 @@ from __future__ import annotations
 from invariant_sharpness.errors import LossError
 from invariant_sharpness.losses.cross_entropy import CrossEntropy
 from invariant_sharpness.losses.normalized_cross_entropy import NormalizedCrossEntropy
-from invariant_sharpness.losses.protocol import OutputLoss
+from invariant_sharpness.losses.protocol import ConvexLoss, OutputLoss
 from invariant_sharpness.losses.squared_error import SquaredError
 
-__all__ = ["CrossEntropy", "NormalizedCrossEntropy", "OutputLoss", "SquaredError", "named_loss"]
+__all__ = ["ConvexLoss", "CrossEntropy", "NormalizedCrossEntropy", "OutputLoss", "SquaredError", "convex", "named_loss"]
 
 
 def named_loss(name: str) -> OutputLoss:
@@ -31,3 +31,21 @@ def named_loss(name: str) -> OutputLoss:
         )
         raise LossError(msg)
     return losses[name]
+
+
+def convex(loss: object) -> ConvexLoss:
+    """The loss itself, if its output Hessian has a root.
+
+    Raises
+    ------
+    LossError
+        If it has none.
+    """
+    if isinstance(loss, ConvexLoss):
+        return loss
+    name = getattr(loss, "name", type(loss).__name__)
+    msg = (
+        f"the output Hessian of {name} has no known square root, so its outputs cannot be sampled: take "
+        f'"cross_entropy" or "mse", or probes of the Hessian'
+    )
+    raise LossError(msg)

@@ -50,6 +50,12 @@ class CrossEntropy:
         p = softmax(xp, outputs)
         return _diagonal(xp, p) - p[:, :, None] * p[:, None, :]
 
+    def hessian_root_product(self, xp: Any, outputs: Array, targets: Array, vectors: Array, /) -> Array:
+        r""":math:`R u = \sqrt p \circ u - p\, (\sqrt p \cdot u)`."""
+        p = softmax(xp, outputs)
+        weighted = xp.sqrt(p) * vectors
+        return weighted - p * xp.sum(weighted, axis=1, keepdims=True)
+
     def hessian_factors(self, xp: Any, outputs: Array, targets: Array, /) -> tuple[Array, Array]:
         """No eigendecomposition: ``diag(sqrt p) - p sqrt(p)^T`` is a square root."""
         p = softmax(xp, outputs)

@@ -47,3 +47,15 @@ class OutputLoss(Protocol):
         They satisfy :math:`\Lambda_n = \sum_r s_{nr} v_{nr} v_{nr}^T`.
         """
         ...
+
+
+@runtime_checkable
+class ConvexLoss(OutputLoss, Protocol):
+    """A loss whose output Hessian is positive semidefinite, with a square root that never has to be formed."""
+
+    def hessian_root_product(self, xp: Any, outputs: Array, targets: Array, vectors: Array, /) -> Array:
+        r"""Products :math:`R_n u_n` with :math:`R_n R_n^T = \Lambda_n`, for one vector per row. Shape ``(n, K)``.
+
+        For random signs u the products have the second moment :math:`E[(R_n u)(R_n u)^T] = \Lambda_n`. Memory: that of the outputs.
+        """
+        ...

@@ -43,6 +43,9 @@ class SquaredError:
         factors, vectors = self.hessian_factors(xp, outputs, targets)
         return vectors * factors[:, None, :]
 
+    def hessian_root_product(self, xp: Any, outputs: Array, targets: Array, vectors: Array, /) -> Array:
+        return vectors * (2 / outputs.shape[1]) ** 0.5
+
     def hessian_factors(self, xp: Any, outputs: Array, targets: Array, /) -> tuple[Array, Array]:
         """The unit vectors, each with weight ``2 / K``."""
         identity = xp.eye(outputs.shape[1], dtype=outputs.dtype, device=device(outputs))

@@ -6,12 +6,13 @@ They obey a law under a rescaling of the parameters by D: the Hessian becomes
 
 from __future__ import annotations
 
-from math import fsum
+from math import fsum, hypot
 
 import numpy as np
 
 from invariant_sharpness.estimate import Estimate, GroupEstimate, methods_in_words
-from invariant_sharpness.estimators.diagonal import HessianDiagonal, exact_diagonal, hessian_diagonal
+from invariant_sharpness.estimators.diagonal import certified_diagonal, hessian_diagonal
+from invariant_sharpness.estimators.group_diagonals import HessianDiagonal, Scatter
 from invariant_sharpness.estimators.lanczos import largest_magnitude_eigenvalue
 from invariant_sharpness.estimators.moments import column_squared_norms, squared_norm_samples, trace_samples
 from invariant_sharpness.metrics.declaration import Metric
@@ -24,8 +25,8 @@ def hessian_trace(
 ) -> Estimate:
     r"""Trace of the Hessian, :math:`\operatorname{tr} H = \sum_i \partial^2 L / \partial\theta_i^2`.
 
-    All parameters count, biases too. Groups whose diagonal is exact contribute their sum; for the others
-    the trace is estimated by Hutchinson's method in raw coordinates.
+    All parameters count, biases too. Groups whose diagonal is certified contribute its sum; for the others the trace is
+    estimated by Hutchinson's method in raw coordinates.
 
     Transformation law: :math:`\operatorname{tr}' = \sum_k \alpha_k^{-2} \operatorname{tr} H_{kk}` if block k is
     multiplied by :math:`\alpha_k`. Invariant to nothing but permutations.
@@ -41,17 +42,19 @@ def hessian_trace(
         If ``probes`` is less than 2.
     """
     require_probes(probes, 2)
-    everything = frozenset(group.name for group in oracle.groups)
-    exact = _exact_part(oracle, diagonal, probes, seed)
-    sampled = everything - exact.groups.keys()
+    known = _known_part(oracle, diagonal, probes, seed)
+    sampled = frozenset(group.name for group in oracle.groups) - known.groups.keys()
     draws = trace_samples(oracle, sampled, probes, seed) if sampled else {}
-    shares = {name: GroupEstimate(float(group.values.sum()), group.method) for name, group in exact.groups.items()}
-    shares |= {n: GroupEstimate(float(d.mean()), "probes", _standard_error(d), exact.note(n)) for n, d in draws.items()}
+    shares = {name: _known_share(known, name) for name in known.groups}
+    shares |= {n: GroupEstimate(float(d.mean()), "probes", _standard_error(d), known.note(n)) for n, d in draws.items()}
+    scatter = known.scatter({name: np.ones_like(group.values) for name, group in known.groups.items()})
+    error, freedom = _joined(scatter, np.sum(list(draws.values()), axis=0) if draws else None)
     return Estimate(
         name="hessian_trace",
         value=fsum(share.value for share in shares.values()),
         method=methods_in_words([share.method for share in shares.values()], probes),
-        standard_error=_standard_error(np.sum(list(draws.values()), axis=0)) if draws else None,
+        standard_error=error,
+        degrees_of_freedom=freedom,
         per_group={g.name: shares[g.name] for g in oracle.groups},
     )
 
@@ -105,17 +108,36 @@ def hessian_frobenius_norm(oracle: CurvatureOracle, *, probes: int = 64, seed: i
     squares = squared_norm_samples(oracle, probes, seed)
     value = float(np.sqrt(squares.mean()))
     error = _standard_error(squares) / (2 * value) if value > 0 else 0.0
-    return Estimate("hessian_frobenius_norm", value, f"{probes} probes", standard_error=error)
+    return Estimate(
+        "hessian_frobenius_norm", value, f"{probes} probes", standard_error=error, degrees_of_freedom=probes - 1
+    )
 
 
-def _exact_part(oracle: CurvatureOracle, diagonal: HessianDiagonal | None, probes: int, seed: int) -> HessianDiagonal:
-    """The groups whose diagonal is known exactly; all of them, if the rest has few enough columns."""
-    if diagonal is None:
-        diagonal = exact_diagonal(oracle, seed=seed)
-    groups = {name: group for name, group in diagonal.groups.items() if group.method != "probes"}
-    exact = HessianDiagonal(groups, defects=diagonal.defects)
-    rest = sum(group.size for group in oracle.groups if group.name not in exact.groups)
-    return hessian_diagonal(oracle, probes=max(probes, 4), seed=seed, known=exact) if rest <= probes else exact
+def _known_part(oracle: CurvatureOracle, diagonal: HessianDiagonal | None, probes: int, seed: int) -> HessianDiagonal:
+    """The groups whose diagonal is certified; all of them, if the rest has few enough columns."""
+    given = None
+    if diagonal is not None:
+        kept = {name: group for name, group in diagonal.groups.items() if group.method != "probes"}
+        given = HessianDiagonal(kept, diagonal.probes, diagonal.defects)
+    known = certified_diagonal(oracle, probes=probes, seed=seed, known=given)
+    rest = sum(group.size for group in oracle.groups if group.name not in known.groups)
+    return hessian_diagonal(oracle, probes=max(probes, 4), seed=seed, known=known) if rest <= probes else known
+
+
+def _known_share(known: HessianDiagonal, name: str) -> GroupEstimate:
+    group = known[name]
+    error = known.standard_error({name: np.ones_like(group.values)})
+    return GroupEstimate(float(group.values.sum()), group.method, error)
+
+
+def _joined(scatter: Scatter | None, draws: np.ndarray | None) -> tuple[float | None, int | None]:
+    """The standard error of a sum of two independent parts, and its degrees of freedom, the fewer of the two."""
+    parts = [] if scatter is None else [scatter]
+    if draws is not None:
+        parts.append(Scatter(_standard_error(draws), len(draws) - 1))
+    if not parts:
+        return None, None
+    return hypot(*(part.standard_error for part in parts)), min(part.degrees_of_freedom for part in parts)
 
 
 def _standard_error(draws: np.ndarray) -> float:

@@ -10,8 +10,10 @@ import numpy as np
 from invariant_sharpness.coordinates.blocks import HostArray
 from invariant_sharpness.coordinates.families import Family, others, weights_alone, weights_with_biases
 from invariant_sharpness.coordinates.solver import solve
-from invariant_sharpness.estimate import Estimate, GroupEstimate
-from invariant_sharpness.estimators.diagonal import HessianDiagonal, hessian_diagonal
+from invariant_sharpness.estimate import Bracket, Estimate, GroupEstimate
+from invariant_sharpness.estimators.cross_fitting import Tangent, cross_fitted
+from invariant_sharpness.estimators.diagonal import hessian_diagonal
+from invariant_sharpness.estimators.group_diagonals import HessianDiagonal
 from invariant_sharpness.metrics.declaration import BiasPolicy, Metric
 from invariant_sharpness.metrics.parameter_normalized import parameterwise
 from invariant_sharpness.progress import track
@@ -39,9 +41,13 @@ def normalized_sharpness(
     input channel, with h and W^2 summed over the kernel positions. Negative entries of h are clipped at 0,
     as in the paper's Algorithm 1. The value is proportional to :math:`\lambda^{-1/2}`.
 
-    Invariant to layer, row and column rescaling. ``certificate`` is the proven relative duality gap of the
-    minimum. A sampled diagonal makes the value noisy and biased (clipping pushes it up, the minimum down);
-    its standard error is that of the envelope :math:`\sum \sigma^2 h`.
+    Invariant to layer, row and column rescaling. ``certificate`` is the proven relative duality gap of the minimum.
+
+    If outputs are sampled, ``bracket`` has two sides: solved and evaluated on all samples, which is too small in
+    expectation as it is a minimum, and solved on one half and evaluated on the other, which is too large. The value
+    lies a third of the way up, where there is no bias of first order. Probes of the Hessian have noise of both signs, which
+    is clipped at 0: there is no bracket, and the value is too large in expectation. The standard error is that of
+    :math:`\sum \sigma^2 h`.
 
     Cost: that of the Hessian diagonal, and matrix-vector sweeps over h and W^2.
     Source: Tsuzuku, Sato and Sugiyama (2019), arXiv version; the published version differs.
@@ -64,34 +70,52 @@ def normalized_sharpness(
     if diagonal is None:
         diagonal = hessian_diagonal(oracle, names=counted, probes=probes, seed=seed)
     weights = oracle.to_numpy(oracle.parameters)
-    layers = [
-        _solve(family, weights, diagonal.arrays, lam, tolerance)
-        for family in track(families, "solving (17)", len(families))
-    ]
-    layers += [_parameterwise(group, weights, diagonal.arrays, lam) for group in singles]
-    value, lower = fsum(x.value for x in layers), fsum(x.lower_bound for x in layers)
-    gap = (value - lower) / value if value > 0 else 0.0
+
+    def minima(curvature: HostArrays) -> list[_Layer]:
+        tracked = track(families, "solving (17)", len(families))
+        layers = [_solve(family, weights, curvature, lam, tolerance) for family in tracked]
+        return layers + [_parameterwise(group, weights, curvature, lam) for group in singles]
+
+    layers = minima(diagonal.arrays)
+    plug_in, lower = fsum(x.value for x in layers), fsum(x.lower_bound for x in layers)
+    gap = (plug_in - lower) / plug_in if plug_in > 0 else 0.0
+    scatter = diagonal.scatter({name: slopes for x in layers for name, slopes in x.derivatives.items()})
+    bracket = None
+    if any(diagonal[name].method == "sampled outputs" for name in counted) and not _is_probed(diagonal, counted):
+        bracket = Bracket(plug_in, cross_fitted(lambda h: _tangent(minima(h)), diagonal, counted))
     return Estimate(
         name="normalized_sharpness",
-        value=value,
+        value=plug_in if bracket is None else (2 * bracket.lower + bracket.upper) / 3,
         method=diagonal.method(counted),
-        standard_error=diagonal.standard_error({k: v for x in layers for k, v in x.derivatives.items()}),
+        standard_error=None if scatter is None else scatter.standard_error,
+        degrees_of_freedom=None if scatter is None else scatter.degrees_of_freedom,
+        bracket=bracket,
         certificate=gap,
         converged=gap <= tolerance,
         per_group={x.name: _group_estimate(x, diagonal) for x in layers},
-        notes=_notes(layers),
+        notes=_notes(layers, probed=_is_probed(diagonal, counted)),
     )
 
 
 @dataclass(frozen=True, slots=True)
 class _Layer:
-    """The minimum of one family, with its derivative in the curvature (the envelope theorem)."""
+    """The minimum of one family: its penalty and variances, and its derivative in the curvature (the envelope theorem)."""
 
     name: str
     value: float
     lower_bound: float
     attained: bool
+    penalty: float
+    variances: HostArrays
     derivatives: HostArrays
+
+
+def _is_probed(diagonal: HessianDiagonal, names: frozenset[str]) -> bool:
+    return any(diagonal[name].method == "probes" for name in names)
+
+
+def _tangent(layers: list[_Layer]) -> Tangent:
+    return Tangent(fsum(x.penalty for x in layers), {n: v for x in layers for n, v in x.variances.items()})
 
 
 def _layers(groups: tuple[ParameterGroup, ...], biases: BiasPolicy) -> tuple[list[Family], list[ParameterGroup]]:
@@ -113,9 +137,10 @@ def _solve(family: Family, weights: HostArrays, curvature: HostArrays, lam: floa
     a = family.blocks(clipped)
     b = family.blocks({name: weights[name] ** 2 for name in family.names}) / (2 * lam)
     value, lower, attained, variances = _infimum(a, b, tolerance)
+    penalty = value - float(np.sum(a * variances))
     slopes = family.arrays(variances)
     derivatives = {name: np.where(curvature[name] > 0, slopes[name], 0.0) for name in family.names}
-    return _Layer(family.weight.name, value, lower, attained, derivatives)
+    return _Layer(family.weight.name, value, lower, attained, penalty, slopes, derivatives)
 
 
 def _infimum(a: HostArray, b: HostArray, tolerance: float) -> tuple[float, float, bool, HostArray]:
@@ -141,15 +166,21 @@ def _single_row_or_column(a: HostArray, b: HostArray) -> tuple[float, float, boo
 
 def _parameterwise(group: ParameterGroup, weights: HostArrays, curvature: HostArrays, lam: float) -> _Layer:
     value, derivative = parameterwise(weights[group.name], curvature[group.name], sqrt(2 / lam))
-    return _Layer(group.name, value, value, attained=True, derivatives={group.name: derivative})
+    variances = {group.name: derivative}
+    return _Layer(group.name, value, value, True, value / 2, variances, variances)  # noqa: FBT003
 
 
-def _notes(layers: list[_Layer]) -> tuple[str, ...]:
+def _notes(layers: list[_Layer], *, probed: bool) -> tuple[str, ...]:
+    notes = []
     loose = [layer.name for layer in layers if not layer.attained]
-    if not loose:
-        return ()
-    where = f"{len(loose)} of {len(layers)} layers"
-    return (f"in {where} the infimum is not attained: dead units or unused inputs, which cost nothing",)
+    if loose:
+        where = f"{len(loose)} of {len(layers)} layers"
+        notes.append(f"in {where} the infimum is not attained: dead units or unused inputs, which cost nothing")
+    if probed:
+        notes.append(
+            "probes were clipped at 0, which makes the value too large in expectation; more probes make it less so"
+        )
+    return tuple(notes)
 
 
 def _group_estimate(layer: _Layer, diagonal: HessianDiagonal) -> GroupEstimate:
