@@ -52,7 +52,7 @@ DATA: dict[str, tuple[Any, type[Exception], str]] = {
     "lists of numbers": ((inputs().tolist(), labels()), DataError, r"single float instead of arrays.*convert"),
     "lone tensor": (inputs(), DataError, r"batch 0: a batch is a Tensor.*\(inputs, targets\).*forward="),
     "dictionary without labels": ({"x": inputs(), "y": labels()}, DataError, r"keys 'x', 'y', but no 'labels': rename"),
-    "batch without tensors": ([("a", "b")], DataError, r"batch 0: .*no tensor with an axis of examples: yield"),
+    "batch without tensors": ([("a", "b")], DataError, r"batch 0: .*no array with an axis of examples: yield"),
     "NaN input": ([GOOD, (changed(inputs(), (4, 2), NAN), labels())], NonFiniteError, r"batch 1.*example 4: clean"),
     "infinite input": ((changed(inputs(), (2, 0), INFINITY), labels()), NonFiniteError, r"batch 0.*example 2: clean"),
     "label too large": (
@@ -121,7 +121,7 @@ def test_bad_loss_is_named(what: str) -> None:
 
 def test_nan_in_a_regression_target_is_named() -> None:
     data = (inputs(), changed(inputs(8, 3), (6, 1), NAN))
-    with pytest.raises(NonFiniteError, match=r"tensor 1 of batch 0.*example 6"):
+    with pytest.raises(NonFiniteError, match=r"array 1 of batch 0.*example 6"):
         ish.oracle(network(), data, loss="mse")
 
 

@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from invariant_sharpness.data import leaves, map_leaves
-from invariant_sharpness.errors import DataError, LossError
-
-
-class Batch(NamedTuple):
-    """Inputs, an array or a tree of arrays, and targets; the first axis of both counts examples."""
-
-    inputs: Any
-    targets: jax.Array
+from invariant_sharpness.data import Batch as Batch
+from invariant_sharpness.data import batch_size as batch_size
+from invariant_sharpness.data import is_per_example as is_per_example
+from invariant_sharpness.data import map_leaves, output_array, split_batch
+from invariant_sharpness.errors import DataError
 
 
 def to_batch(batch: Any, dtype: Any) -> Batch:
@@ -29,35 +24,8 @@ def to_batch(batch: Any, dtype: Any) -> Batch:
         If the batch is neither ``(inputs, targets)`` nor a dictionary with ``"labels"``, or holds something
         that is not an array or does not fit into JAX's integers.
     """
-    inputs, targets = _split(batch)
-    return Batch(map_leaves(lambda leaf: _to_array(leaf, dtype), inputs), _to_array(targets, dtype))
-
-
-def batch_size(batch: Batch) -> int:
-    """Number of examples: the length of the first array that has one.
-
-    Raises
-    ------
-    DataError
-        If there is no such array.
-    """
-    sizes = [leaf.shape[0] for leaf in leaves(batch) if leaf.ndim > 0]
-    if not sizes:
-        msg = "a batch holds no array with an axis of examples: yield (inputs, targets) or a dictionary of arrays"
-        raise DataError(msg)
-    return int(sizes[0])
-
-
-def take(batch: Batch, count: int) -> Batch:
-    """The first examples of a batch; what is not one entry per example is left as it is."""
-    size = batch_size(batch)
-    cut: Batch = map_leaves(lambda leaf: leaf[:count] if is_per_example(leaf, size) else leaf, batch)
-    return cut
-
-
-def is_per_example(leaf: jax.Array, size: int) -> bool:
-    """Whether an array of a batch has one entry for each of ``size`` examples."""
-    return leaf.ndim > 0 and leaf.shape[0] == size
+    converted: Batch = map_leaves(lambda leaf: _to_array(leaf, dtype), split_batch(batch))
+    return converted
 
 
 def array_of(outputs: Any) -> jax.Array:
@@ -68,26 +36,8 @@ def array_of(outputs: Any) -> jax.Array:
     LossError
         If there is none.
     """
-    logits = getattr(outputs, "logits", outputs)
-    if isinstance(logits, jax.Array):
-        return logits
-    msg = (
-        f"apply returned a {type(outputs).__name__} instead of an array: wrap it into a function that picks the "
-        f"outputs (of a model with state, apply(...)[0])"
-    )
-    raise LossError(msg)
-
-
-def _split(batch: Any) -> tuple[Any, Any]:
-    if isinstance(batch, Mapping):
-        if "labels" not in batch:
-            msg = f"a dictionary batch has the keys {', '.join(map(repr, batch))}, but no 'labels': rename the targets"
-            raise DataError(msg)
-        return {key: value for key, value in batch.items() if key != "labels"}, batch["labels"]
-    if isinstance(batch, (tuple, list)) and len(batch) == 2 and hasattr(batch[1], "shape"):
-        return batch[0], batch[1]
-    msg = f"a batch is a {type(batch).__name__}, but it has to be (inputs, targets) or a dictionary with 'labels'"
-    raise DataError(msg)
+    advice = "wrap apply into a function that picks the outputs (of a model with state, apply(...)[0])"
+    return output_array(outputs, jax.Array, advice)
 
 
 def _to_array(leaf: Any, dtype: Any) -> jax.Array:

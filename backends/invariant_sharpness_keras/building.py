@@ -3,21 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import prod
 from typing import Any
 
 import numpy as np
 
-from invariant_sharpness.data import as_batches, leaves
-from invariant_sharpness.errors import DataError, InvariantSharpnessError, ModelError, NonFiniteError
+from invariant_sharpness.data import (
+    Batch,
+    as_batches,
+    calling_model,
+    check_inputs,
+    check_outputs,
+    in_batch,
+    random_state,
+)
+from invariant_sharpness.errors import ModelError
 from invariant_sharpness.protocol import ParameterGroup
-from invariant_sharpness_keras.batch import Batch, check_batch
-from invariant_sharpness_keras.dataset import Dataset, checked_dataset, random_state
+from invariant_sharpness_keras.dataset import Dataset, checked_dataset
 from invariant_sharpness_keras.engines import Array, Arrays, Engine, engine_of
 from invariant_sharpness_keras.groups import parameter_groups
 from invariant_sharpness_keras.losses import KerasLoss, resolve_loss
 from invariant_sharpness_keras.models import check_layers, host_values, trainable_variables
 from invariant_sharpness_keras.oracle import KerasOracle
 from invariant_sharpness_keras.symmetry import check_symmetry
+
+_ADVICE = "Check what the model takes, and that it returns one tensor"
 
 
 def build_oracle(
@@ -68,64 +78,26 @@ def build_oracle(
 
 def _check_pass(dataset: Dataset, loss: KerasLoss, engine: Engine, values: Arrays) -> tuple[int, ...]:
     """Look at every batch once; return the shape of the largest outputs of an example."""
-    shape: tuple[int, ...] | None = None
     with random_state():
-        for index, batch in enumerate(dataset):
-            check_batch(batch, index)
-            outputs = _first_pass(engine, values, batch, index)
-            _check_outputs(outputs, batch, index)
-            _check_loss(loss, engine, outputs, batch, index)
-            if shape is None:
-                _check_determinism(engine, values, batch, outputs)
-                check_symmetry(engine, values, batch)
-            if shape is None or outputs[0].size > np.prod(shape):
-                shape = outputs.shape[1:]
-    if shape is None:
-        msg = "the data are empty: there is no batch to measure on; pass at least one example"
-        raise DataError(msg)
-    return shape
+        shapes = [_check_batch(engine, values, batch, index, loss) for index, batch in enumerate(dataset)]
+    return max(shapes, key=prod)
 
 
-def _first_pass(engine: Engine, values: Arrays, batch: Batch, index: int) -> Array:
-    """Where model and data do not fit together, the framework itself raises: say on what."""
-    try:
-        return engine.outputs(values, batch.inputs)
-    except InvariantSharpnessError:
-        raise
-    except Exception as error:
-        shapes = ", ".join(str(leaf.shape) for leaf in leaves(batch.inputs))
-        msg = (
-            f"batch {index}: the model raised {type(error).__name__} on inputs of shapes {shapes}: {error}. "
-            f"Check what the model takes, and that it returns one tensor"
-        )
-        raise ModelError(msg) from error
-
-
-def _check_loss(loss: KerasLoss, engine: Engine, outputs: Array, batch: Batch, index: int) -> None:
-    """Say in which batch an error of the library happened."""
-    try:
-        loss.check(engine, outputs, batch.targets)
-    except InvariantSharpnessError as error:
-        msg = f"batch {index}: {error}"
-        raise type(error)(msg) from error
-
-
-def _check_outputs(outputs: Array, batch: Batch, index: int) -> None:
+def _check_batch(engine: Engine, values: Arrays, batch: Batch, index: int, loss: KerasLoss) -> tuple[int, ...]:
+    """The shape of an example's outputs, of a batch that can be measured on."""
+    check_inputs(batch, index)
+    with calling_model(batch.inputs, index, _ADVICE):
+        outputs = engine.outputs(values, batch.inputs)
     if not isinstance(outputs, np.ndarray):
         msg = f"the model returned a {type(outputs).__name__} instead of one tensor: make a model of the output to measure"
         raise ModelError(msg)
-    if outputs.ndim == 0 or len(outputs) != batch.examples:
-        msg = (
-            f"the model returned outputs of shape {outputs.shape} for the {batch.examples} examples of batch {index}: "
-            f"the first axis has to count examples"
-        )
-        raise ModelError(msg)
-    if not np.isfinite(outputs).all():
-        msg = (
-            f"the outputs of batch {index} are NaN or infinite, although inputs and variables are finite: "
-            f"look for an overflow or a division by zero"
-        )
-        raise NonFiniteError(msg)
+    check_outputs(outputs, batch.examples, index)
+    with in_batch(index):
+        loss.check(engine, outputs, batch.targets)
+    if index == 0:
+        _check_determinism(engine, values, batch, outputs)
+        check_symmetry(engine, values, batch)
+    return outputs.shape[1:]
 
 
 def _check_determinism(engine: Engine, values: Arrays, batch: Batch, outputs: Array) -> None:

@@ -9,25 +9,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from invariant_sharpness.data import Batch, first_non_finite
 from invariant_sharpness.errors import DataError, NonFiniteError
 
 Array = npt.NDArray[np.float64]
-
-
-@dataclass(frozen=True, slots=True)
-class Batch:
-    """Examples as rows.
-
-    Parameters
-    ----------
-    inputs
-        Of shape (n, features).
-    targets
-        One per row, in the form that the loss asks for.
-    """
-
-    inputs: Array
-    targets: npt.NDArray[Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,8 +21,10 @@ class Examples:
 
     Parameters
     ----------
-    inputs, targets
-        As in :class:`Batch`.
+    inputs
+        Of shape (n, features).
+    targets
+        One per row, in the form that the loss asks for.
     batch_size
         Number of rows of every batch but the last.
     """
@@ -116,7 +103,7 @@ def _real(values: Any, name: str) -> npt.NDArray[Any]:
 
 
 def _check_finite(values: Array, name: str) -> None:
-    wrong = ~np.isfinite(values).all(axis=tuple(range(1, values.ndim)))
-    if wrong.any():
-        msg = f"{name} has NaN or infinite entries, first in row {int(wrong.argmax())}: clean the data"
+    row = first_non_finite(values)
+    if row is not None:
+        msg = f"{name} has NaN or infinite entries, first in row {row}: clean the data"
         raise NonFiniteError(msg)

@@ -8,17 +8,20 @@ from typing import Any
 import torch
 from torch import nn
 
-from invariant_sharpness.data import as_batches, leaves
-from invariant_sharpness.errors import DataError, InvariantSharpnessError, ModelError, NonFiniteError
+from invariant_sharpness.data import as_batches, calling_model, check_inputs, check_outputs, in_batch
+from invariant_sharpness.data import batch_size as examples_in
+from invariant_sharpness.errors import ModelError
 from invariant_sharpness.protocol import ParameterGroup
 from invariant_sharpness_torch.dataset import Dataset, checked_dataset, loader_generators
-from invariant_sharpness_torch.forward import Forward, batch_size, default_forward
+from invariant_sharpness_torch.forward import Forward, default_forward
 from invariant_sharpness_torch.groups import parameter_groups
 from invariant_sharpness_torch.losses import TorchLoss, resolve_loss
 from invariant_sharpness_torch.models import check_finite_parameters, check_modules, in_precision, unwrapped
 from invariant_sharpness_torch.oracle import TorchOracle
 from invariant_sharpness_torch.safeguard import evaluating, random_state
 from invariant_sharpness_torch.trainable import trainable_parameters
+
+_ADVICE = "Check what the model takes, or pass forward=(model, batch) -> (outputs, targets)"
 
 
 def build_oracle(
@@ -76,75 +79,22 @@ def _check_pass(
 ) -> int:
     """Look at every batch once; return the number of outputs per example."""
     values = {name: parameter.detach() for name, parameter in parameters.items()}
-    outputs_per_example = 0
-    with evaluating(model, parameters, values, loader_generators(dataset.batches.source)), torch.no_grad():
-        for index, batch in enumerate(dataset):
-            _check_inputs(batch, index)
-            outputs, targets = _located(index, _first_pass, forward, model, batch)
-            _check_outputs(outputs, batch, index)
-            _located(index, loss.check, outputs, targets)
-            if index == 0:
-                _check_determinism(model, batch, forward, outputs)
-            outputs_per_example = max(outputs_per_example, outputs.numel() // len(outputs))
-    if outputs_per_example == 0:
-        msg = "the data are empty: there is no batch to measure on; pass at least one example"
-        raise DataError(msg)
-    return outputs_per_example
+    generators = loader_generators(dataset.batches.source)
+    with evaluating(model, parameters, values, generators), torch.no_grad():
+        return max(_check_batch(model, batch, index, loss, forward) for index, batch in enumerate(dataset))
 
 
-def _located(index: int, function: Any, *arguments: Any) -> Any:
-    """Say in which batch an error of the library happened."""
-    try:
-        return function(*arguments)
-    except InvariantSharpnessError as error:
-        msg = f"batch {index}: {error}"
-        raise type(error)(msg) from error
-
-
-def _first_pass(forward: Forward, model: nn.Module, batch: Any) -> tuple[torch.Tensor, torch.Tensor]:
-    """Where model and data do not fit together, the model itself raises: say on what."""
-    try:
-        return forward(model, batch)
-    except InvariantSharpnessError:
-        raise
-    except Exception as error:
-        shapes = ", ".join(str(tuple(leaf.shape)) for leaf in leaves(batch) if isinstance(leaf, torch.Tensor))
-        msg = (
-            f"the model raised {type(error).__name__} on tensors of shapes {shapes}: {error}. Check what the model takes, "
-            f"or pass forward=(model, batch) -> (outputs, targets)"
-        )
-        raise ModelError(msg) from error
-
-
-def _check_inputs(batch: Any, index: int) -> None:
-    if _located(index, batch_size, batch) == 0:
-        msg = f"batch {index} is empty: leave it out (drop_last does not help; look at the sampler)"
-        raise DataError(msg)
-    for position, leaf in enumerate(leaves(batch)):
-        if isinstance(leaf, torch.Tensor) and leaf.is_floating_point() and not torch.isfinite(leaf).all():
-            rows = torch.atleast_1d(leaf)
-            wrong = ~torch.isfinite(rows).reshape(len(rows), -1).all(dim=1)
-            example = int(wrong.to(torch.int8).argmax())
-            msg = (
-                f"tensor {position} of batch {index} (shape {tuple(leaf.shape)}) has NaN or infinite entries, "
-                f"first in example {example}: clean the data"
-            )
-            raise NonFiniteError(msg)
-
-
-def _check_outputs(outputs: torch.Tensor, batch: Any, index: int) -> None:
-    if outputs.ndim == 0 or len(outputs) != batch_size(batch):
-        msg = (
-            f"the model returned outputs of shape {tuple(outputs.shape)} for the {batch_size(batch)} examples of batch {index}: "
-            f"the first axis has to count examples"
-        )
-        raise ModelError(msg)
-    if not torch.isfinite(outputs).all():
-        msg = (
-            f"the outputs of batch {index} are NaN or infinite, although inputs and parameters are finite: "
-            f'look for an overflow (does dtype="float64" help?) or a division by zero'
-        )
-        raise NonFiniteError(msg)
+def _check_batch(model: nn.Module, batch: Any, index: int, loss: TorchLoss, forward: Forward) -> int:
+    """The number of outputs per example of a batch that can be measured on."""
+    check_inputs(batch, index)
+    with calling_model(batch, index, _ADVICE):
+        outputs, targets = forward(model, batch)
+    check_outputs(outputs, examples_in(batch), index)
+    with in_batch(index):
+        loss.check(outputs, targets)
+    if index == 0:
+        _check_determinism(model, batch, forward, outputs)
+    return outputs.numel() // len(outputs)
 
 
 def _check_determinism(model: nn.Module, batch: Any, forward: Forward, outputs: torch.Tensor) -> None:

@@ -9,11 +9,14 @@ import numpy as np
 import torch
 from torch import nn
 
-from invariant_sharpness.data import leaves, map_leaves
-from invariant_sharpness.errors import DataError, LossError
+from invariant_sharpness.data import batch_size as batch_size
+from invariant_sharpness.data import map_leaves, output_array, split_batch
+from invariant_sharpness.data import take as take
 
 Forward = Callable[[nn.Module, Any], tuple[torch.Tensor, torch.Tensor]]
 """A user's own way through the model: ``(model, batch) -> (outputs, targets)``."""
+
+_ADVICE = "pass forward=(model, batch) -> (outputs, targets) that picks the outputs"
 
 
 def default_forward(model: nn.Module, batch: Any) -> tuple[torch.Tensor, torch.Tensor]:
@@ -27,14 +30,14 @@ def default_forward(model: nn.Module, batch: Any) -> tuple[torch.Tensor, torch.T
     DataError
         If the batch has no such form.
     """
-    inputs, targets = _split(batch)
+    inputs, targets = split_batch(batch, ", or pass forward=(model, batch) -> (outputs, targets)")
     if isinstance(inputs, Mapping):
         outputs = model(**inputs)
     elif isinstance(inputs, tuple):
         outputs = model(*inputs)
     else:
         outputs = model(inputs)
-    return _tensor_of(outputs), targets
+    return output_array(outputs, torch.Tensor, _ADVICE), targets
 
 
 def to_device(batch: Any, like: torch.Tensor) -> Any:
@@ -48,58 +51,3 @@ def to_device(batch: Any, like: torch.Tensor) -> Any:
         return leaf.to(like.device, like.dtype) if leaf.is_floating_point() else leaf.to(like.device)
 
     return map_leaves(move, batch)
-
-
-def batch_size(batch: Any) -> int:
-    """Number of examples: the length of the first tensor that has one.
-
-    Raises
-    ------
-    DataError
-        If there is no tensor, or the batch is empty.
-    """
-    sizes = [leaf.shape[0] for leaf in leaves(batch) if isinstance(leaf, torch.Tensor) and leaf.ndim > 0]
-    if not sizes:
-        msg = "a batch holds no tensor with an axis of examples: yield (inputs, targets) or a dictionary of tensors"
-        raise DataError(msg)
-    return int(sizes[0])
-
-
-def take(batch: Any, start: int, stop: int) -> Any:
-    """Some examples of a batch; what is not one entry per example is left as it is."""
-    size = batch_size(batch)
-
-    def cut(leaf: Any) -> Any:
-        per_example = isinstance(leaf, torch.Tensor) and leaf.ndim > 0 and leaf.shape[0] == size
-        return leaf[start:stop] if per_example else leaf
-
-    return map_leaves(cut, batch)
-
-
-def _split(batch: Any) -> tuple[Any, torch.Tensor]:
-    if isinstance(batch, Mapping):
-        if "labels" not in batch:
-            msg = (
-                f"a dictionary batch has the keys {', '.join(map(repr, batch))}, but no 'labels': rename the targets, or "
-                f"pass forward=(model, batch) -> (outputs, targets)"
-            )
-            raise DataError(msg)
-        return {key: value for key, value in batch.items() if key != "labels"}, batch["labels"]
-    if isinstance(batch, (tuple, list)) and len(batch) == 2 and isinstance(batch[1], torch.Tensor):
-        return batch[0], batch[1]
-    msg = (
-        f"a batch is a {type(batch).__name__}, but it has to be (inputs, targets) or a dictionary with 'labels'; "
-        f"for anything else pass forward=(model, batch) -> (outputs, targets)"
-    )
-    raise DataError(msg)
-
-
-def _tensor_of(outputs: Any) -> torch.Tensor:
-    logits = getattr(outputs, "logits", outputs)
-    if isinstance(logits, torch.Tensor):
-        return logits
-    msg = (
-        f"the model returned a {type(outputs).__name__} instead of a tensor: pass "
-        f"forward=(model, batch) -> (outputs, targets) that picks the outputs"
-    )
-    raise LossError(msg)

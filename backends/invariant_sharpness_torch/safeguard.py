@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 
-import numpy as np
 import torch
 from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from invariant_sharpness import data
 from invariant_sharpness.errors import ModelError
-
-_PASS_SEED = 0x5EED
 
 
 @contextmanager
@@ -43,7 +40,7 @@ def evaluating(
     with ExitStack() as stack:
         stack.callback(_swap, parameters, storage)
         stack.enter_context(_module_state(model))
-        stack.enter_context(random_state(_PASS_SEED, generators))
+        stack.enter_context(random_state(data.PASS_SEED, generators))
         stack.enter_context(sdpa_kernel(SDPBackend.MATH))
         stack.enter_context(_without_fast_path())
         stack.enter_context(_without_gradient_hooks(parameters))
@@ -56,29 +53,20 @@ def evaluating(
 
 @contextmanager
 def random_state(seed: int, generators: Sequence[torch.Generator]) -> Generator[None]:
-    """Start from a fixed random state, and restore that of torch, NumPy, Python and the given generators.
-
-    The same seed on every pass makes a shuffling loader repeat its order, so that equal arguments give
-    equal results.
-    """
-    python, numpy = random.getstate(), np.random.get_state()  # noqa: NPY002 - the user's global state is kept
+    """Start from a fixed random state, and restore that of torch, NumPy, Python and the given generators."""
     devices = list(range(torch.cuda.device_count())) if torch.cuda.is_initialized() else []
     states = [generator.get_state() for generator in generators]
     try:
-        with torch.random.fork_rng(devices=devices):
+        with data.random_state(seed), torch.random.fork_rng(devices=devices):
             torch.default_generator.manual_seed(seed)  # torch.manual_seed looks at every device each time
             for device in devices:
                 torch.cuda.default_generators[device].manual_seed(seed)
-            random.seed(seed)
-            np.random.seed(seed)  # noqa: NPY002
             for generator in generators:
                 generator.manual_seed(seed)
             yield
     finally:
         for generator, state in zip(generators, states, strict=True):
             generator.set_state(state)
-        random.setstate(python)
-        np.random.set_state(numpy)  # noqa: NPY002
 
 
 @contextmanager

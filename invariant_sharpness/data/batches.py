@@ -1,0 +1,78 @@
+"""Data sets as users have them, made into batches that can be read again and again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from invariant_sharpness.data.examples import is_pair, take
+from invariant_sharpness.data.trees import leaves
+from invariant_sharpness.errors import DataError
+
+
+@dataclass(frozen=True, slots=True)
+class Batches:
+    """A data set that yields the same batches, up to their order, whenever it is iterated over.
+
+    Parameters
+    ----------
+    source
+        What is iterated over.
+    static
+        Whether it lies in memory, so that it cannot change by itself.
+    """
+
+    source: Iterable[Any]
+    static: bool
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self.source)
+
+
+def as_batches(data: Any, batch_size: int) -> Batches:
+    """Accept ``(x, y)``, one dictionary, a list of batches, or any object that can be iterated over again.
+
+    ``(x, y)`` is cut into batches of ``batch_size`` examples; batches that users made are left as they are.
+
+    Raises
+    ------
+    DataError
+        For a generator or iterator, which is empty after one pass, and for what is no data set at all.
+    """
+    if batch_size < 1:
+        msg = f"batch_size={batch_size}, but a batch has at least one example"
+        raise DataError(msg)
+    if is_pair(data):
+        return Batches(_slices(data, batch_size), static=True)
+    if isinstance(data, Mapping):
+        return Batches([data], static=True)
+    if isinstance(data, Iterator):
+        msg = (
+            f"data is a one-shot {type(data).__name__}: it is empty after one pass, and curvature takes many. "
+            f"Pass list(data), a data loader, or an object whose __iter__ starts anew"
+        )
+        raise DataError(msg)
+    if not isinstance(data, Iterable):
+        msg = (
+            f"data of type {type(data).__name__} cannot be iterated over: pass (x, y) arrays, a list of batches, or "
+            f"a data loader (for a map-style torch data set: torch.utils.data.DataLoader(data, batch_size=...))"
+        )
+        raise DataError(msg)
+    return Batches(data, static=isinstance(data, Sequence))
+
+
+def _slices(pair: Any, batch_size: int) -> list[Any]:
+    single = next((leaf for leaf in leaves(pair) if not getattr(leaf, "shape", ())), None)
+    if single is not None:
+        msg = (
+            f"inputs and targets contain a single {type(single).__name__} instead of arrays with one row per example: "
+            f"convert lists of numbers into arrays"
+        )
+        raise DataError(msg)
+    sizes = {leaf.shape[0] for leaf in leaves(pair)}
+    if len(sizes) != 1:
+        msg = f"inputs and targets have different numbers of examples: {', '.join(map(str, sorted(sizes)))}"
+        raise DataError(msg)
+    (size,) = sizes
+    return [take(pair, start, start + batch_size) for start in range(0, size, batch_size)]
