@@ -3,33 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol, cast
+from typing import Any, Protocol, cast
 
 import array_api_compat.numpy
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from invariant_sharpness.errors import DataError, LossError
-from invariant_sharpness.losses import OutputLoss, SquaredError, named_loss
+from invariant_sharpness.errors import LossError
+from invariant_sharpness.losses import Factors as Factors
+from invariant_sharpness.losses import FunctionLoss, OutputLoss, PositionLoss, named_loss
 
 Array = jax.Array
-
-
-class Factors(NamedTuple):
-    """Sums of squares to be taken: ``sum_n sum_t sum_r s_ntr (J_nt^T v_ntr)^2``.
-
-    Parameters
-    ----------
-    signs
-        The factors s, of shape ``(n, T, R)``: R for each of the T positions of an example.
-    vectors
-        Cotangents v of the K outputs of a position, of shape ``(n, T, K, R)``.
-    """
-
-    signs: Array
-    vectors: Array
 
 
 class JaxLoss(Protocol):
@@ -75,88 +60,29 @@ def resolve_loss(loss: Any) -> JaxLoss:
     raise LossError(msg)
 
 
-@dataclass(frozen=True, slots=True)
-class RowLoss:
-    """A loss of the core on rows of K outputs, the last axis; all axes between it and the first are positions.
-
-    Every position counts as one term of the mean, as tokens do.
-    """
-
-    loss: OutputLoss
-
-    @property
-    def name(self) -> str:
-        return self.loss.name
+class RowLoss(PositionLoss):
+    """A loss of the core on JAX arrays."""
 
     def check(self, outputs: Array, targets: Array, /) -> None:
         """On the host, where nothing has to be compiled for it."""
-        rows, labels = self._rows(outputs, targets)
-        host = np.asarray(rows, dtype=np.float64), np.asarray(labels)
-        self.loss.check(array_api_compat.numpy, *host)
-        self.loss.weights(array_api_compat.numpy, *host)
+        self.check_rows(array_api_compat.numpy, np.asarray(outputs, dtype=np.float64), np.asarray(targets))
 
     def values(self, outputs: Array, targets: Array, /) -> tuple[Array, Array]:
-        rows, labels = self._rows(outputs, targets)
-        return self.loss.values(jnp, rows, labels), self.loss.weights(jnp, jax.lax.stop_gradient(rows), labels)
+        fixed = jax.lax.stop_gradient(outputs)
+        return self.row_values(jnp, outputs, targets), self.row_weights(jnp, fixed, targets)
 
     def gradient_factors(self, outputs: Array, targets: Array, /) -> Factors:
-        rows, labels = self._rows(outputs, targets)
-        gradient = self.loss.gradient(jnp, rows, labels)[:, :, None]
-        return self._factors(outputs, self.loss.weights(jnp, rows, labels)[:, None], gradient)
+        return self.gradient_rows(jnp, outputs, targets)
 
     def curvature_factors(self, outputs: Array, targets: Array, /) -> Factors:
-        rows, labels = self._rows(outputs, targets)
-        signs, vectors = self.loss.hessian_factors(jnp, rows, labels)
-        return self._factors(outputs, signs * self.loss.weights(jnp, rows, labels)[:, None], vectors)
-
-    def _rows(self, outputs: Array, targets: Array) -> tuple[Array, Array]:
-        if isinstance(self.loss, SquaredError) and targets.ndim > 0:
-            return outputs.reshape(len(outputs), -1), targets.reshape(len(targets), -1)
-        if outputs.ndim < 2:
-            msg = (
-                f"outputs have shape {outputs.shape}, but {self.name} needs one row of outputs per example, "
-                f"(n, K): remove the squeeze() or the mean over examples from the model"
-            )
-            raise LossError(msg)
-        if targets.shape != outputs.shape[:-1]:
-            msg = (
-                f"outputs have shape {outputs.shape} and targets {targets.shape}, but {self.name} needs one class "
-                f"label for each row of K outputs: take argmax(-1) of one-hot targets, and move the classes to the last axis"
-            )
-            raise DataError(msg)
-        return outputs.reshape(-1, outputs.shape[-1]), targets.reshape(-1)
-
-    @staticmethod
-    def _factors(outputs: Array, signs: Array, vectors: Array) -> Factors:
-        """Rows of all positions, put in their places."""
-        examples = len(outputs)
-        positions = len(signs) // examples
-        return Factors(
-            signs.reshape(examples, positions, *signs.shape[1:]),
-            vectors.reshape(examples, positions, *vectors.shape[1:]),
-        )
+        return self.curvature_rows(jnp, outputs, targets)
 
 
-@dataclass(frozen=True, slots=True)
-class CallableLoss:
-    """A user's function ``(outputs, targets) -> one loss per example``; every example has weight one."""
-
-    function: Callable[[Array, Array], Array]
-
-    @property
-    def name(self) -> str:
-        return getattr(self.function, "__name__", type(self.function).__name__)
+class CallableLoss(FunctionLoss):
+    """A user's function of JAX arrays."""
 
     def check(self, outputs: Array, targets: Array, /) -> None:
-        losses = self.function(outputs, targets)
-        expected = (len(outputs),)
-        if not isinstance(losses, jax.Array) or losses.shape != expected:
-            shape = losses.shape if isinstance(losses, jax.Array) else type(losses).__name__
-            msg = (
-                f"loss {self.name!r} returned {shape} for {len(outputs)} examples, but it has to return one loss per "
-                f"example, shape {expected}: sum or average over all axes but the first"
-            )
-            raise LossError(msg)
+        self.check_losses(self.function(outputs, targets), jax.Array, len(outputs))
 
     def values(self, outputs: Array, targets: Array, /) -> tuple[Array, Array]:
         losses = self.function(outputs, targets)

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from typing import Any, Protocol, cast
 
 import array_api_compat.torch as xp
 import torch
 from torch import nn
 
-from invariant_sharpness.errors import DataError, LossError
-from invariant_sharpness.losses import CrossEntropy, OutputLoss, SquaredError, named_loss
+from invariant_sharpness.errors import LossError
+from invariant_sharpness.losses import CrossEntropy, FunctionLoss, OutputLoss, PositionLoss, SquaredError, named_loss
 
 Term = tuple[torch.Tensor, torch.Tensor]
 """Signed weights ``s`` of shape ``(n,)`` and cotangents of the shape of the outputs."""
+
+_CLASSES_ON_AXIS_ONE = "torch.nn.CrossEntropyLoss() as the loss if the classes stand on axis 1"
 
 
 class TorchLoss(Protocol):
@@ -67,99 +68,27 @@ def resolve_loss(loss: Any) -> TorchLoss:
     raise LossError(msg)
 
 
-@dataclass(frozen=True, slots=True)
-class RowLoss:
-    """A loss of the core on rows of K outputs; all axes between the first and the class axis are positions.
-
-    Every position counts as one term of the mean, as tokens do.
-
-    Parameters
-    ----------
-    loss
-        Of rows of outputs.
-    class_axis
-        1 in torch's own cross-entropy, -1 everywhere else.
-    """
-
-    loss: OutputLoss
-    class_axis: int = -1
-
-    @property
-    def name(self) -> str:
-        return self.loss.name
+class RowLoss(PositionLoss):
+    """A loss of the core on torch tensors."""
 
     def check(self, outputs: torch.Tensor, targets: torch.Tensor, /) -> None:
-        rows, labels = self._rows(outputs, targets)
-        self.loss.check(xp, rows, labels)
-        self.loss.weights(xp, rows, labels)
+        self.check_rows(xp, outputs, targets, otherwise=_CLASSES_ON_AXIS_ONE)
 
     def values(self, outputs: torch.Tensor, targets: torch.Tensor, /) -> Term:
-        rows, labels = self._rows(outputs, targets)
-        return self.loss.values(xp, rows, labels), self.loss.weights(xp, rows.detach(), labels)
+        return self.row_values(xp, outputs, targets), self.row_weights(xp, outputs.detach(), targets)
 
     def gradient_terms(self, outputs: torch.Tensor, targets: torch.Tensor, /) -> Iterator[Term]:
-        rows, labels = self._rows(outputs, targets)
-        gradient = self.loss.gradient(xp, rows, labels)
-        yield from self._terms(outputs, self.loss.weights(xp, rows, labels)[:, None], gradient[:, :, None])
+        return self.terms(xp, self.gradient_rows(xp, outputs, targets), outputs)
 
     def curvature_terms(self, outputs: torch.Tensor, targets: torch.Tensor, /) -> Iterator[Term]:
-        rows, labels = self._rows(outputs, targets)
-        signs, vectors = self.loss.hessian_factors(xp, rows, labels)
-        yield from self._terms(outputs, signs * self.loss.weights(xp, rows, labels)[:, None], vectors)
-
-    def _rows(self, outputs: torch.Tensor, targets: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        if isinstance(self.loss, SquaredError) and targets.ndim > 0:
-            return outputs.reshape(len(outputs), -1), targets.reshape(len(targets), -1)
-        if outputs.ndim < 2:
-            msg = (
-                f"outputs have shape {tuple(outputs.shape)}, but {self.name} needs one row of outputs per example, "
-                f"(n, K): remove the squeeze() or the mean over examples from the model"
-            )
-            raise LossError(msg)
-        rows = outputs.movedim(self.class_axis, -1)
-        if targets.numel() != rows[..., 0].numel():
-            msg = (
-                f"outputs have shape {tuple(outputs.shape)} and targets {tuple(targets.shape)}, but {self.name} needs one class "
-                f"label for each row of K outputs: take argmax(-1) of one-hot targets, and torch.nn.CrossEntropyLoss() "
-                f"as the loss if the classes stand on axis 1"
-            )
-            raise DataError(msg)
-        return rows.reshape(-1, rows.shape[-1]), targets.reshape(-1)
-
-    def _terms(self, outputs: torch.Tensor, signs: torch.Tensor, vectors: torch.Tensor) -> Iterator[Term]:
-        """One term per position and factor: rows of other positions get no cotangent."""
-        examples = len(outputs)
-        positions = len(signs) // examples
-        signs = signs.reshape(examples, positions, -1)
-        vectors = vectors.reshape(examples, positions, *vectors.shape[1:])
-        moved = outputs.movedim(self.class_axis, -1)
-        for position in range(positions):
-            for factor in range(signs.shape[2]):
-                cotangent = torch.zeros(vectors.shape[:3], dtype=outputs.dtype, device=outputs.device)
-                cotangent[:, position] = vectors[:, position, :, factor]
-                yield signs[:, position, factor], cotangent.reshape(moved.shape).movedim(-1, self.class_axis)
+        return self.terms(xp, self.curvature_rows(xp, outputs, targets), outputs)
 
 
-@dataclass(frozen=True, slots=True)
-class CallableLoss:
-    """A user's function ``(outputs, targets) -> one loss per example``; every example has weight one."""
-
-    function: Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
-
-    @property
-    def name(self) -> str:
-        return getattr(self.function, "__name__", type(self.function).__name__)
+class CallableLoss(FunctionLoss):
+    """A user's function of torch tensors."""
 
     def check(self, outputs: torch.Tensor, targets: torch.Tensor, /) -> None:
-        losses = self.function(outputs, targets)
-        expected = (len(outputs),)
-        if not isinstance(losses, torch.Tensor) or tuple(losses.shape) != expected:
-            shape = tuple(losses.shape) if isinstance(losses, torch.Tensor) else type(losses).__name__
-            msg = (
-                f"loss {self.name!r} returned {shape} for {len(outputs)} examples, but it has to return one loss per example, "
-                f'shape {expected}: use reduction="none", and sum or average over all axes but the first'
-            )
-            raise LossError(msg)
+        self.check_losses(self.function(outputs, targets), torch.Tensor, len(outputs))
 
     def values(self, outputs: torch.Tensor, targets: torch.Tensor, /) -> Term:
         losses = self.function(outputs, targets)

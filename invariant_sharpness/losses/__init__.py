@@ -3,12 +3,25 @@
 from __future__ import annotations
 
 from invariant_sharpness.errors import LossError
+from invariant_sharpness.losses.callables import FunctionLoss
 from invariant_sharpness.losses.cross_entropy import CrossEntropy
 from invariant_sharpness.losses.normalized_cross_entropy import NormalizedCrossEntropy
+from invariant_sharpness.losses.positions import Factors, PositionLoss
 from invariant_sharpness.losses.protocol import ConvexLoss, OutputLoss
 from invariant_sharpness.losses.squared_error import SquaredError
 
-__all__ = ["ConvexLoss", "CrossEntropy", "NormalizedCrossEntropy", "OutputLoss", "SquaredError", "convex", "named_loss"]
+__all__ = [
+    "ConvexLoss",
+    "CrossEntropy",
+    "Factors",
+    "FunctionLoss",
+    "NormalizedCrossEntropy",
+    "OutputLoss",
+    "PositionLoss",
+    "SquaredError",
+    "convex",
+    "named_loss",
+]
 
 
 def named_loss(name: str) -> OutputLoss:

@@ -1,0 +1,136 @@
+"""Losses of rows, taken at every position of outputs with more axes: tokens, pixels."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from math import prod
+from typing import Any, NamedTuple
+
+from array_api_compat import device
+
+from invariant_sharpness.errors import DataError, LossError
+from invariant_sharpness.losses.protocol import OutputLoss
+from invariant_sharpness.losses.squared_error import SquaredError
+
+Array = Any
+Term = tuple[Array, Array]
+"""Signed weights ``s`` of shape ``(n,)`` and cotangents ``v`` of the shape of the outputs."""
+
+
+class Factors(NamedTuple):
+    """Sums of squares to be taken: ``sum_n sum_t sum_r s_ntr (J_nt^T v_ntr)^2``.
+
+    Parameters
+    ----------
+    signs
+        The factors s, of shape ``(n, T, R)``: R for each of the T positions of an example.
+    vectors
+        Cotangents v of the K outputs of a position, of shape ``(n, T, K, R)``.
+    """
+
+    signs: Array
+    vectors: Array
+
+
+@dataclass(frozen=True, slots=True)
+class PositionLoss:
+    """A loss of rows of K outputs; all axes between the examples and the classes are positions.
+
+    Every position counts as one term of the mean, as tokens do. For the squared error, an example is one row.
+    An adapter adds to it the form in which its oracle asks for losses and squares.
+
+    Parameters
+    ----------
+    row_loss
+        Of rows.
+    class_axis
+        Where the K outputs stand: 1 in torch's own cross-entropy, -1 everywhere else.
+    """
+
+    row_loss: OutputLoss
+    class_axis: int = -1
+
+    @property
+    def name(self) -> str:
+        """For messages and reports."""
+        return self.row_loss.name
+
+    def check_rows(
+        self, xp: Any, outputs: Array, targets: Array, /, otherwise: str = "move the classes to the last axis"
+    ) -> None:
+        """Raise an error that says what is wrong; ``otherwise`` is what to do where the classes are on another axis."""
+        if not isinstance(self.row_loss, SquaredError):
+            self._check_shapes(xp, outputs, targets, otherwise)
+        rows, labels = self.rows(xp, outputs, targets)
+        self.row_loss.check(xp, rows, labels)
+        self.row_loss.weights(xp, rows, labels)
+
+    def rows(self, xp: Any, outputs: Array, targets: Array, /) -> tuple[Array, Array]:
+        """Outputs of shape ``(m, K)``, and their targets; of ``xp`` only ``moveaxis`` and ``reshape`` are needed."""
+        if isinstance(self.row_loss, SquaredError):
+            return _flat_rows(xp, outputs), _flat_rows(xp, targets)
+        moved = xp.moveaxis(outputs, self.class_axis, -1)
+        return xp.reshape(moved, (-1, moved.shape[-1])), xp.reshape(targets, (-1,))
+
+    def row_values(self, xp: Any, outputs: Array, targets: Array, /) -> Array:
+        """Loss of each row."""
+        return self.row_loss.values(xp, *self.rows(xp, outputs, targets))
+
+    def row_weights(self, xp: Any, outputs: Array, targets: Array, /) -> Array:
+        """Weight of each row in the mean."""
+        return self.row_loss.weights(xp, *self.rows(xp, outputs, targets))
+
+    def gradient_rows(self, xp: Any, outputs: Array, targets: Array, /) -> Factors:
+        """Factors of the second moment of the gradients."""
+        gradient = self.row_loss.gradient(xp, *self.rows(xp, outputs, targets))
+        return _factors(xp, outputs, self.row_weights(xp, outputs, targets)[:, None], gradient[:, :, None])
+
+    def curvature_rows(self, xp: Any, outputs: Array, targets: Array, /) -> Factors:
+        """Factors of the Gauss-Newton diagonal."""
+        signs, vectors = self.row_loss.hessian_factors(xp, *self.rows(xp, outputs, targets))
+        return _factors(xp, outputs, signs * self.row_weights(xp, outputs, targets)[:, None], vectors)
+
+    def terms(self, xp: Any, factors: Factors, outputs: Array, /) -> Iterator[Term]:
+        """One term per position and factor: the outputs of other positions get no cotangent."""
+        shape = xp.moveaxis(outputs, self.class_axis, -1).shape
+        _, positions, terms = factors.signs.shape
+        for position in range(positions):
+            for term in range(terms):
+                cotangent = xp.zeros(factors.vectors.shape[:3], dtype=outputs.dtype, device=device(outputs))
+                cotangent[:, position] = factors.vectors[:, position, :, term]
+                yield factors.signs[:, position, term], xp.moveaxis(xp.reshape(cotangent, shape), -1, self.class_axis)
+
+    def _check_shapes(self, xp: Any, outputs: Array, targets: Array, otherwise: str) -> None:
+        if outputs.ndim < 2:
+            msg = (
+                f"outputs have shape {tuple(outputs.shape)}, but {self.name} needs one row of outputs per example, "
+                f"(n, K): remove the squeeze() or the mean over examples from the model"
+            )
+            raise LossError(msg)
+        positions = tuple(xp.moveaxis(outputs, self.class_axis, -1).shape[:-1])
+        if _squeezed(targets.shape) not in (_squeezed(positions), _squeezed((prod(positions),))):
+            msg = (
+                f"outputs have shape {tuple(outputs.shape)} and targets {tuple(targets.shape)}, but {self.name} needs one "
+                f"class label for each row of K outputs: take argmax(-1) of one-hot targets, and {otherwise}"
+            )
+            raise DataError(msg)
+
+
+def _flat_rows(xp: Any, array: Array) -> Array:
+    return xp.reshape(array, (-1, prod(array.shape[1:])))
+
+
+def _squeezed(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """Without axes of length one, on which the order of the rows does not depend."""
+    return tuple(length for length in shape if length != 1)
+
+
+def _factors(xp: Any, outputs: Array, signs: Array, vectors: Array) -> Factors:
+    """Rows of all positions, put in their places."""
+    examples = outputs.shape[0]
+    positions = signs.shape[0] // examples
+    return Factors(
+        xp.reshape(signs, (examples, positions, *signs.shape[1:])),
+        xp.reshape(vectors, (examples, positions, *vectors.shape[1:])),
+    )
