@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from math import prod
 from typing import Any
 
-from invariant_sharpness.errors import ModelError
+from invariant_sharpness.descriptions import given_groups
 from invariant_sharpness.protocol import ParameterGroup
 
 _KERNELS = ("kernel", "weight", "w")
@@ -31,21 +31,10 @@ def parameter_groups(arrays: Mapping[str, Any], given: Sequence[ParameterGroup] 
     """
     shapes = {name: tuple(array.shape) for name, array in arrays.items()}
     described: dict[str, ParameterGroup] = {}
-    replaced = {group.name: _checked(group, shapes) for group in given}
+    replaced = given_groups(given, shapes)
     for name in sorted(shapes, key=lambda name: _last(name) in _SHIFTS):
         described[name] = replaced.get(name) or _describe(name, shapes, {**described, **replaced})
     return tuple(described[name] for name in shapes)
-
-
-def _checked(group: ParameterGroup, shapes: Shapes) -> ParameterGroup:
-    shape = shapes.get(group.name)
-    if shape == group.shape:
-        return group
-    msg = (
-        f"the group {group.name!r} was given with shape {group.shape}, but among the parameters it is "
-        f"{'none' if shape is None else shape}"
-    )
-    raise ModelError(msg)
 
 
 def _describe(name: str, shapes: Shapes, described: Mapping[str, ParameterGroup]) -> ParameterGroup:

@@ -10,7 +10,7 @@ from typing import Any
 import keras
 from keras import layers
 
-from invariant_sharpness.errors import ModelError
+from invariant_sharpness.descriptions import given_groups
 from invariant_sharpness.protocol import ParameterGroup
 
 _PARTNERS = {"beta": ("gamma",), "bias": ("kernel", "pointwise_kernel")}
@@ -36,13 +36,8 @@ def parameter_groups(
         names[id(v)]: _describe(owners.get(id(v)), v, names[id(v)], {n: names.get(i) for n, i in _siblings(owners, v)})
         for v in variables
     }
-    for group in given:
-        if group.name not in described or group.shape != described[group.name].shape:
-            shape = described[group.name].shape if group.name in described else "no trainable parameter"
-            msg = f"the group {group.name!r} was given with shape {group.shape}, but in the model it is {shape}"
-            raise ModelError(msg)
-        described[group.name] = group
-    return tuple(described.values())
+    shapes = {name: group.shape for name, group in described.items()}
+    return tuple({**described, **given_groups(given, shapes)}.values())
 
 
 def unique_names(variables: Sequence[Any]) -> list[str]:

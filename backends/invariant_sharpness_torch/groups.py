@@ -9,7 +9,7 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm, _NormBase
 from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 
-from invariant_sharpness.errors import ModelError
+from invariant_sharpness.descriptions import given_groups
 from invariant_sharpness.protocol import ParameterGroup
 
 _NORMS = (_BatchNorm, _NormBase, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm)
@@ -29,13 +29,8 @@ def parameter_groups(
         If a given group is no parameter of the model, or has another shape.
     """
     described = {group.name: group for group in _described(model) if group.name in names}
-    for group in given:
-        if group.name not in described or group.shape != described[group.name].shape:
-            shape = described[group.name].shape if group.name in described else "no trainable parameter"
-            msg = f"the group {group.name!r} was given with shape {group.shape}, but in the model it is {shape}"
-            raise ModelError(msg)
-        described[group.name] = group
-    return tuple(described.values())
+    shapes = {name: group.shape for name, group in described.items()}
+    return tuple({**described, **given_groups(given, shapes)}.values())
 
 
 def _described(model: nn.Module) -> Iterator[ParameterGroup]:
