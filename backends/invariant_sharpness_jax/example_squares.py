@@ -8,9 +8,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from invariant_sharpness.data import leaves, map_leaves
-from invariant_sharpness_jax.forward import batch_size, is_per_example
-from invariant_sharpness_jax.losses import Factors
+from invariant_sharpness.data import batch_size, is_per_example, leaves, map_leaves
+from invariant_sharpness.losses import Factors
 from invariant_sharpness_jax.trees import Arrays
 
 _MOST_ENTRIES = 2**23

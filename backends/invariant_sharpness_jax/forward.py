@@ -10,7 +10,6 @@ import numpy as np
 
 from invariant_sharpness.data import Batch as Batch
 from invariant_sharpness.data import batch_size as batch_size
-from invariant_sharpness.data import is_per_example as is_per_example
 from invariant_sharpness.data import map_leaves, output_array, split_batch
 from invariant_sharpness.errors import DataError
 

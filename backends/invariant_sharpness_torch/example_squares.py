@@ -15,7 +15,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from invariant_sharpness_torch.forward import Forward, batch_size, take
+from invariant_sharpness.data import batch_size, take
+from invariant_sharpness_torch.forward import Forward
 from invariant_sharpness_torch.losses import Term, TorchLoss
 from invariant_sharpness_torch.recording import Record, layer_cotangents, parameter_gradients, recording
 from invariant_sharpness_torch.trusted_layers import Layer, trusted_layers

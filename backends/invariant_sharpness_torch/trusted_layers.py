@@ -12,7 +12,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from invariant_sharpness_torch.forward import Forward, batch_size, take
+from invariant_sharpness.data import batch_size, take
+from invariant_sharpness_torch.forward import Forward
 from invariant_sharpness_torch.layer_squares import LayerRule, rule_for
 from invariant_sharpness_torch.recording import Record, layer_cotangents, parameter_gradients, recording
 
