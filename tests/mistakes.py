@@ -71,6 +71,11 @@ def batch_moment(oracle: Any, p: ParameterVector, u: ParameterVector) -> float:
     return oracle.gradient(p).dot(u) ** 2
 
 
+def first_draw(oracle: Any, p: ParameterVector, names: frozenset[str], seed: int) -> ParameterVector:
+    """Every draw is the same one."""
+    return oracle.sampled_gauss_newton_diagonal(p, names, range(1), seed)
+
+
 def without_outputs() -> Any:
     oracle = Mutant(base())
     oracle.outputs_per_example = 0
@@ -134,6 +139,17 @@ MUTANTS: dict[str, tuple[str, Callable[[], Any]]] = {
         "check_jacobian",
         lambda: Mutant(
             base(), jacobian_vector_product=lambda o, p, v, n: o.jacobian_vector_product(p, v, n)[::-1].copy()
+        ),
+    ),
+    "draws that are all the same": (
+        "check_sampled_outputs",
+        lambda: Mutant(base(), sampled_gauss_newton_diagonal=lambda o, p, n, _, seed: first_draw(o, p, n, seed)),
+    ),
+    "sampled diagonal 50 % too large": (
+        "check_sampled_outputs",
+        lambda: Mutant(
+            base(),
+            sampled_gauss_newton_diagonal=lambda o, *arguments: 1.5 * o.sampled_gauss_newton_diagonal(*arguments),
         ),
     ),
     "gradient that changes its argument": ("check_purity", lambda: Mutant(base(), gradient=careless)),

@@ -54,6 +54,7 @@ ROUNDED = {
     "hessian_vector_product",
     "gauss_newton_diagonal",
     "gauss_newton_vector_product",
+    "sampled_gauss_newton_diagonal",
     "jacobian_vector_product",
     "vector_jacobian_product",
     "outputs",
@@ -80,6 +81,7 @@ OPTIONAL = {
     "check_gauss_newton_diagonal",
     "check_gauss_newton_product",
     "check_jacobian",
+    "check_sampled_outputs",
     "check_second_moments",
 }
 

@@ -17,12 +17,12 @@ from torch import nn
 
 from invariant_sharpness.data import batch_size, take
 from invariant_sharpness_torch.forward import Forward
-from invariant_sharpness_torch.losses import Term, TorchLoss
+from invariant_sharpness_torch.losses import Draws, Term, TorchLoss
 from invariant_sharpness_torch.recording import Record, layer_cotangents, parameter_gradients, recording
 from invariant_sharpness_torch.trusted_layers import Layer, trusted_layers
 
-Terms = Callable[[torch.Tensor, torch.Tensor], Iterator[Term]]
-"""From outputs and targets to the terms of a sum of squares."""
+Terms = Callable[[torch.Tensor, torch.Tensor, int], Iterator[Term]]
+"""From outputs, targets and the number of examples before them in the batch to the terms of a sum of squares."""
 
 
 class ExampleSquares:
@@ -44,11 +44,24 @@ class ExampleSquares:
 
     def of_curvature(self, batch: Any, loss: TorchLoss, names: frozenset[str]) -> tuple[list[torch.Tensor], float]:
         """The sum over a batch of the Gauss-Newton diagonal's terms, and of the weights; zero for other names."""
-        return self._squares(batch, loss, loss.curvature_terms, names)
+        return self._squares(batch, loss, lambda z, y, _: loss.curvature_terms(z, y), names)
+
+    def of_samples(
+        self, batch: Any, loss: TorchLoss, names: frozenset[str], draws: Draws
+    ) -> tuple[list[torch.Tensor], float, int]:
+        """The sum over a batch of the squares of random terms, and of the weights, and the number of rows."""
+        outputs, targets = self._forward(self._model, take(batch, 0, 1))
+        rows = loss.values(outputs.detach(), targets)[1].numel()
+
+        def terms(outputs: torch.Tensor, targets: torch.Tensor, before: int) -> Iterator[Term]:
+            return loss.sampled_terms(outputs, targets, draws._replace(start=draws.start + before * rows))
+
+        sums, weight = self._squares(batch, loss, terms, names)
+        return sums, weight, rows * batch_size(batch)
 
     def of_gradients(self, batch: Any, loss: TorchLoss) -> tuple[list[torch.Tensor], float]:
         """The sum over a batch of the squared gradients of each loss, and of the weights."""
-        return self._squares(batch, loss, loss.gradient_terms, frozenset(self._parameters))
+        return self._squares(batch, loss, lambda z, y, _: loss.gradient_terms(z, y), frozenset(self._parameters))
 
     def _squares(
         self, batch: Any, loss: TorchLoss, terms: Terms, names: frozenset[str]
@@ -59,7 +72,7 @@ class ExampleSquares:
             outputs, targets = self._forward(self._model, batch)
         size = batch_size(batch)
         plain = {layer: record for layer, record in zip(layers, records, strict=True) if record.is_plain(size)}
-        self._add_layers(sums, plain, outputs, terms(outputs.detach(), targets), names)
+        self._add_layers(sums, plain, outputs, terms(outputs.detach(), targets, 0), names)
         covered = {name for layer in plain for name in layer.owned.values()}
         if names - covered:
             self._add_one_by_one(sums, batch, terms, frozenset(names - covered))
@@ -93,7 +106,7 @@ class ExampleSquares:
         parameters = {name: p for name, p in self._parameters.items() if name in names}
         for example in range(batch_size(batch)):
             outputs, targets = self._forward(self._model, take(batch, example, example + 1))
-            for signs, cotangent in terms(outputs.detach(), targets):
+            for signs, cotangent in terms(outputs.detach(), targets, example):
                 for name, gradient in zip(parameters, parameter_gradients(outputs, parameters, cotangent), strict=True):
                     sums[name] += signs[0] * gradient**2
 

@@ -3,17 +3,35 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any, Protocol, cast
+from typing import Any, NamedTuple, Protocol, cast
 
 import array_api_compat.torch as xp
 import torch
 from torch import nn
 
 from invariant_sharpness.errors import LossError
-from invariant_sharpness.losses import CrossEntropy, FunctionLoss, OutputLoss, PositionLoss, SquaredError, named_loss
+from invariant_sharpness.losses import (
+    CrossEntropy,
+    FunctionLoss,
+    OutputLoss,
+    PositionLoss,
+    SquaredError,
+    convex,
+    named_loss,
+)
+from invariant_sharpness.probes import output_signs
 
 Term = tuple[torch.Tensor, torch.Tensor]
 """Signed weights ``s`` of shape ``(n,)`` and cotangents of the shape of the outputs."""
+
+
+class Draws(NamedTuple):
+    """Which random signs are drawn for the rows of some outputs, the first of which is row ``start`` of the data."""
+
+    numbers: range
+    seed: int
+    start: int
+
 
 _CLASSES_ON_AXIS_ONE = "torch.nn.CrossEntropyLoss() as the loss if the classes stand on axis 1"
 
@@ -40,6 +58,15 @@ class TorchLoss(Protocol):
 
     def curvature_terms(self, outputs: torch.Tensor, targets: torch.Tensor, /) -> Iterator[Term]:
         """Terms such that the Gauss-Newton diagonal is the sum of ``s_n (J_n^T v_n)^2``."""
+        ...
+
+    @property
+    def samples_outputs(self) -> bool:
+        """Whether there are random cotangents."""
+        ...
+
+    def sampled_terms(self, outputs: torch.Tensor, targets: torch.Tensor, draws: Draws, /) -> Iterator[Term]:
+        """Random terms, one for each draw, with the mean of ``curvature_terms``."""
         ...
 
 
@@ -83,6 +110,15 @@ class RowLoss(PositionLoss):
     def curvature_terms(self, outputs: torch.Tensor, targets: torch.Tensor, /) -> Iterator[Term]:
         return self.terms(xp, self.curvature_rows(xp, outputs, targets), outputs)
 
+    def sampled_terms(self, outputs: torch.Tensor, targets: torch.Tensor, draws: Draws, /) -> Iterator[Term]:
+        rows, _ = self.rows(xp, outputs, targets)
+        for number in draws.numbers:
+            signs = output_signs(draws.seed, number, draws.start, *rows.shape)
+            yield (
+                outputs.new_ones(len(outputs)),
+                self.sampled_cotangents(xp, outputs, targets, torch.as_tensor(signs).to(outputs)),
+            )
+
 
 class CallableLoss(FunctionLoss):
     """A user's function of torch tensors."""
@@ -105,6 +141,14 @@ class CallableLoss(FunctionLoss):
         eigenvalues, eigenvectors = torch.linalg.eigh(self._hessian(outputs, targets))
         for k in range(eigenvalues.shape[1]):
             yield eigenvalues[:, k], eigenvectors[:, :, k].reshape(outputs.shape)
+
+    @property
+    def samples_outputs(self) -> bool:
+        return False
+
+    def sampled_terms(self, outputs: torch.Tensor, targets: torch.Tensor, draws: Draws, /) -> Iterator[Term]:
+        convex(self)  # says that it is not
+        return iter(())
 
     def _hessian(self, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
         leaf = outputs.detach().requires_grad_()

@@ -20,7 +20,7 @@ from invariant_sharpness.vector import ParameterVector
 from invariant_sharpness_torch.dataset import Dataset, loader_generators
 from invariant_sharpness_torch.example_squares import ExampleSquares
 from invariant_sharpness_torch.forward import Forward, batch_size, take
-from invariant_sharpness_torch.losses import TorchLoss
+from invariant_sharpness_torch.losses import Draws, TorchLoss
 from invariant_sharpness_torch.models import check_modules
 from invariant_sharpness_torch.products import (
     Tensors,
@@ -116,6 +116,23 @@ class TorchOracle:
 
         with self._at(parameters):
             return self._mean(squares(batch) for batch in self._dataset)
+
+    @property
+    def samples_outputs(self) -> bool:
+        return self._loss.samples_outputs
+
+    def sampled_gauss_newton_diagonal(
+        self, parameters: ParameterVector, /, names: frozenset[str], draws: range, seed: int
+    ) -> ParameterVector:
+        def squares() -> Iterator[tuple[Tensors, float]]:
+            start = 0
+            for batch in self._dataset:
+                sums, weight, rows = self._squares.of_samples(batch, self._loss, names, Draws(draws, seed, start))
+                start += rows
+                yield sums, weight
+
+        with self._at(parameters):
+            return self._mean(squares()) / float(len(draws))
 
     def gradient_second_moment(self, parameters: ParameterVector, /) -> ParameterVector:
         with self._at(parameters):

@@ -13,7 +13,11 @@ OVERVIEW = {
     "check_linearity": "H(2u - 3v) against 2Hu - 3Hv.",
     "check_symmetry": "u.Hv against v.Hu.",
     "check_second_derivative": "The Hessian-vector product against differences of the gradient.",
+    "check_block_products": "Products in a block against products one by one.",
     "check_gauss_newton_diagonal": "The exact diagonal against columns of the Hessian.",
+    "check_gauss_newton_product": "The Gauss-Newton product against its transpose and the exact diagonal.",
+    "check_jacobian": "Derivatives of the outputs against differences, and against their transpose.",
+    "check_sampled_outputs": "The diagonal from sampled outputs against that of the Gauss-Newton product.",
     "check_second_moments": "Second moments of the examples' gradients, computed in two ways.",
 }
 """What each check compares."""
@@ -32,7 +36,11 @@ MEANINGS = {
     "check_symmetry": "the second derivative of some operation is wrong in the framework. All values that use the Hessian are wrong.",
     "check_second_derivative": "the second derivative of some operation is wrong or missing in the framework, although it may be "
     "symmetric. All values that use the Hessian are wrong.",
+    "check_block_products": "everything that is sampled is wrong: traces, norms and diagonals by probes.",
     "check_gauss_newton_diagonal": "values that report the method 'exact' are not: the trace and all normalized measures.",
+    "check_gauss_newton_product": "measures that use the Gauss-Newton or Fisher matrix are wrong.",
+    "check_jacobian": "what looks at the function instead of the loss is wrong.",
+    "check_sampled_outputs": "values that report 'samples of the outputs' are wrong.",
     "check_second_moments": "fisher_rao_norm is wrong.",
 }
 """What the failure of each check means for the numbers."""

@@ -7,7 +7,7 @@ from invariant_sharpness.losses.callables import FunctionLoss
 from invariant_sharpness.losses.cross_entropy import CrossEntropy
 from invariant_sharpness.losses.normalized_cross_entropy import NormalizedCrossEntropy
 from invariant_sharpness.losses.positions import Factors, PositionLoss
-from invariant_sharpness.losses.protocol import ConvexLoss, OutputLoss
+from invariant_sharpness.losses.protocol import ConvexLoss, OutputLoss, convex
 from invariant_sharpness.losses.squared_error import SquaredError
 
 __all__ = [
@@ -44,21 +44,3 @@ def named_loss(name: str) -> OutputLoss:
         )
         raise LossError(msg)
     return losses[name]
-
-
-def convex(loss: object) -> ConvexLoss:
-    """The loss itself, if its output Hessian has a root.
-
-    Raises
-    ------
-    LossError
-        If it has none.
-    """
-    if isinstance(loss, ConvexLoss):
-        return loss
-    name = getattr(loss, "name", type(loss).__name__)
-    msg = (
-        f"the output Hessian of {name} has no known square root, so its outputs cannot be sampled: take "
-        f'"cross_entropy" or "mse", or probes of the Hessian'
-    )
-    raise LossError(msg)

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from array_api_compat import device
 
 from invariant_sharpness.errors import DataError, LossError
-from invariant_sharpness.losses.protocol import OutputLoss
+from invariant_sharpness.losses.protocol import ConvexLoss, OutputLoss, convex
 from invariant_sharpness.losses.squared_error import SquaredError
 
 Array = Any
@@ -90,6 +90,21 @@ class PositionLoss:
         """Factors of the Gauss-Newton diagonal."""
         signs, vectors = self.row_loss.hessian_factors(xp, *self.rows(xp, outputs, targets))
         return _factors(xp, outputs, signs * self.row_weights(xp, outputs, targets)[:, None], vectors)
+
+    @property
+    def samples_outputs(self) -> bool:
+        """Whether the loss is convex in the outputs, so that there are random cotangents."""
+        return isinstance(self.row_loss, ConvexLoss)
+
+    def sampled_cotangents(self, xp: Any, outputs: Array, targets: Array, signs: Array, /) -> Array:
+        r"""Cotangents :math:`\sqrt{w_t} R_t \varepsilon_t` in the shape of the outputs, from signs of shape ``(m, K)`` for the rows.
+
+        Over the signs, the mean of :math:`(J_n^T c_n)^2` is the share of an example in the Gauss-Newton diagonal.
+        """
+        vectors = convex(self.row_loss).hessian_root_product(xp, *self.rows(xp, outputs, targets), signs)
+        weighted = vectors * xp.sqrt(self.row_weights(xp, outputs, targets))[:, None]
+        shape = xp.moveaxis(outputs, self.class_axis, -1).shape
+        return xp.moveaxis(xp.reshape(weighted, shape), -1, self.class_axis)
 
     def terms(self, xp: Any, factors: Factors, outputs: Array, /) -> Iterator[Term]:
         """One term per position and factor: the outputs of other positions get no cotangent."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any, Protocol, runtime_checkable
 
+from invariant_sharpness.errors import LossError
+
 Array = Any
 
 
@@ -59,3 +61,21 @@ class ConvexLoss(OutputLoss, Protocol):
         For random signs u the products have the second moment :math:`E[(R_n u)(R_n u)^T] = \Lambda_n`. Memory: that of the outputs.
         """
         ...
+
+
+def convex(loss: object) -> ConvexLoss:
+    """The loss itself, if its output Hessian has a root.
+
+    Raises
+    ------
+    LossError
+        If it has none.
+    """
+    if isinstance(loss, ConvexLoss):
+        return loss
+    name = getattr(loss, "name", type(loss).__name__)
+    msg = (
+        f"the output Hessian of {name} has no known square root, so its outputs cannot be sampled: take "
+        f'"cross_entropy" or "mse", or probes of the Hessian'
+    )
+    raise LossError(msg)

@@ -15,6 +15,7 @@ from invariant_sharpness.protocol import (
     GaussNewtonDiagonalOracle,
     GaussNewtonOracle,
     JacobianOracle,
+    SampledGaussNewtonOracle,
     require,
     supports,
 )
@@ -32,9 +33,9 @@ def evaluations(oracle: CurvatureOracle) -> dict[str, Evaluation]:
         "gradient": lambda p, _: oracle.gradient(p),
         "hessian_vector_product": oracle.hessian_vector_product,
     }
-    return (
-        found | _gauss_newton(oracle) | _gauss_newton_products(oracle) | _outputs(oracle) | _example_gradients(oracle)
-    )
+    for optional in (_blocks, _gauss_newton, _gauss_newton_products, _sampled_outputs, _outputs, _example_gradients):
+        found |= optional(oracle)
+    return found
 
 
 def on_host(oracle: CurvatureOracle, value: Any) -> list[np.ndarray[Any, Any]]:
@@ -62,6 +63,16 @@ def _gauss_newton(oracle: CurvatureOracle) -> dict[str, Evaluation]:
     if able.outputs_per_example <= MOST_OUTPUTS:
         found["gauss_newton_diagonal"] = lambda p, _: able.gauss_newton_diagonal(p, names)
     return found
+
+
+def _sampled_outputs(oracle: CurvatureOracle) -> dict[str, Evaluation]:
+    if not supports(oracle, SampledGaussNewtonOracle):
+        return {}
+    able = require(oracle, SampledGaussNewtonOracle, metric="check_oracle")
+    names = frozenset(group.name for group in oracle.groups)
+    if not able.samples_outputs:
+        return {}
+    return {"sampled_gauss_newton_diagonal": lambda p, _: able.sampled_gauss_newton_diagonal(p, names, range(2), 0)}
 
 
 def _gauss_newton_products(oracle: CurvatureOracle) -> dict[str, Evaluation]:

@@ -14,6 +14,7 @@ from invariant_sharpness.testing.gauss_newton_product import check_gauss_newton_
 from invariant_sharpness.testing.jacobian import check_jacobian
 from invariant_sharpness.testing.purity import check_determinism, check_purity
 from invariant_sharpness.testing.results import CheckFailedError, CheckResult, CheckSkippedError, Figures
+from invariant_sharpness.testing.sampled_outputs import check_sampled_outputs
 from invariant_sharpness.testing.second_derivative import check_linearity, check_second_derivative, check_symmetry
 from invariant_sharpness.testing.structure import check_finite, check_groups, check_round_trip, check_vectors
 
@@ -35,6 +36,7 @@ CHECKS: dict[str, Check] = {
     "check_gauss_newton_diagonal": check_gauss_newton_diagonal,
     "check_gauss_newton_product": check_gauss_newton_product,
     "check_jacobian": check_jacobian,
+    "check_sampled_outputs": check_sampled_outputs,
     "check_second_moments": check_second_moments,
 }
 """All checks of an oracle by name, in the order in which they run: a later one relies on what an earlier one saw."""
@@ -62,7 +64,7 @@ def check_oracle(
     Returns
     -------
     list of CheckResult
-        One per check, in the order of :data:`CHECKS`. Cost: about 50 losses, 40 gradients, 60 products and 30 passes for outputs.
+        One per check, in the order of :data:`CHECKS`. Cost: about 50 losses, 40 gradients, 70 products, 30 passes for outputs and 70 draws of them.
 
     Raises
     ------
