@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from invariant_sharpness.coordinates.scales import magnitudes
@@ -64,7 +66,7 @@ def _check_restriction(able: SampledGaussNewtonOracle, seed: int) -> None:
         raise CheckFailedError(msg)
 
 
-def _distance(able: CurvatureOracle, point: ParameterVector, draws: list[HostArrays], seed: int) -> float:
+def _distance(able: CurvatureOracle, point: ParameterVector, draws: Sequence[HostArrays], seed: int) -> float:
     """The largest distance of a mean from the diagonal, in standard errors."""
     multiplying = require(able, GaussNewtonOracle, metric="check_sampled_outputs")
     sizes = able.to_numpy(magnitudes(able))
