@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from invariant_sharpness.checkpoints import checkpoint
 from invariant_sharpness.coordinates import Moved, Scaled
 from invariant_sharpness.errors import InvariantSharpnessError
 from invariant_sharpness.estimate import Estimate, GroupEstimate
@@ -38,6 +39,7 @@ __all__ = [
     "ParameterVector",
     "Report",
     "Scaled",
+    "checkpoint",
     "fisher_rao_norm",
     "hessian_diagonal",
     "hessian_frobenius_norm",

@@ -29,3 +29,7 @@ class MissingCapabilityError(InvariantSharpnessError, TypeError):
 
 class MissingDependencyError(InvariantSharpnessError, ImportError):
     """An optional package is not installed."""
+
+
+class CheckpointError(InvariantSharpnessError, ValueError):
+    """The file of an interrupted run belongs to another one."""

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from invariant_sharpness.checkpoints import checkpoint
 from invariant_sharpness.cli.failures import explained, writing_files
 from invariant_sharpness.cli.options import AsJson, Seed
 from invariant_sharpness.cli.output import console, in_existing_folder, working
@@ -60,6 +62,14 @@ def measure(
     probes: Annotated[
         int, typer.Option(help="Hessian-vector products for each quantity that has to be sampled.", min=4, metavar="N")
     ] = 64,
+    resume: Annotated[
+        Path | None,
+        typer.Option(
+            help="Keep the state of the run in this file after every step, and go on from it if it is there.",
+            callback=in_existing_folder,
+            dir_okay=False,
+        ),
+    ] = None,
     as_json: AsJson = False,
     csv: Annotated[
         Path | None,
@@ -82,7 +92,9 @@ def measure(
     with explained(), working():
         if plot is not None:
             _require_matplotlib()
-        report = measure_oracle(load_oracle(target), _split(metrics), seed=seed, probes=probes)
+        oracle = load_oracle(target)
+        with nullcontext() if resume is None else checkpoint(resume, oracle):
+            report = measure_oracle(oracle, _split(metrics), seed=seed, probes=probes)
     if as_json:
         typer.echo(report.to_json())
     else:

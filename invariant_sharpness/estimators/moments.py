@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import numpy.typing as npt
 
 from invariant_sharpness import probes as random
+from invariant_sharpness.checkpoints import keep, loop_name, resumed
 from invariant_sharpness.estimators.products import hessian_vector_products
 from invariant_sharpness.protocol import CurvatureOracle
 from invariant_sharpness.vector import ParameterVector
@@ -21,20 +22,19 @@ def trace_samples(oracle: CurvatureOracle, names: frozenset[str], probes: int, s
     Unbiased for the trace of each diagonal block; the sum over the groups is :math:`u^T H u`.
     Cost: ``probes`` Hessian-vector products, in blocks within the memory limit.
     """
-    samples: dict[str, list[float]] = {name: [] for name in names}
-    directions = _directions(oracle, names, probes, seed)
-    for direction, product in hessian_vector_products(oracle, directions, probes, "probing the trace"):
-        for name in names:
-            samples[name].append(float(oracle.xp.sum(direction[name] * product[name])))
-    return {name: np.array(draws) for name, draws in samples.items()}
+    ordered = sorted(names)
+
+    def shares(direction: ParameterVector, product: ParameterVector) -> list[float]:
+        return [float(oracle.xp.sum(direction[name] * product[name])) for name in ordered]
+
+    rows = _samples(oracle, shares, "probing the trace", frozenset(names), probes, seed)
+    return dict(zip(ordered, rows.T, strict=True))
 
 
 def squared_norm_samples(oracle: CurvatureOracle, probes: int, seed: int) -> Samples:
     r"""Draws of :math:`\|H u\|^2` for random signs u; their mean estimates :math:`\|H\|_F^2` without bias."""
     names = frozenset(group.name for group in oracle.groups)
-    directions = _directions(oracle, names, probes, seed)
-    pairs = hessian_vector_products(oracle, directions, probes, "probing the Frobenius norm")
-    return np.array([product.norm() ** 2 for _, product in pairs])
+    return _samples(oracle, lambda _, product: [product.norm() ** 2], "probing the Frobenius norm", names, probes, seed)[:, 0]
 
 
 def column_squared_norms(oracle: CurvatureOracle) -> Samples:
@@ -44,8 +44,23 @@ def column_squared_norms(oracle: CurvatureOracle) -> Samples:
     return np.array([column.norm() ** 2 for _, column in pairs])
 
 
-def _directions(oracle: CurvatureOracle, names: frozenset[str], probes: int, seed: int) -> Iterator[ParameterVector]:
-    return (random.signs(oracle, seed, index).only(names) for index in range(probes))
+def _samples(
+    oracle: CurvatureOracle,
+    sample: Callable[[ParameterVector, ParameterVector], list[float]],
+    label: str,
+    names: frozenset[str],
+    probes: int,
+    seed: int,
+) -> Samples:
+    """One row of numbers per probe of the named groups; goes on from a checkpoint."""
+    loop = loop_name(label, oracle, seed, *sorted(names))
+    state = resumed(loop)
+    rows = [] if state is None else [list(row) for row in state["rows"][:probes]]
+    directions = (random.signs(oracle, seed, index).only(names) for index in range(len(rows), probes))
+    for direction, product in hessian_vector_products(oracle, directions, probes - len(rows), label):
+        rows.append(sample(direction, product))
+        keep(loop, lambda: {"rows": np.array(rows)})
+    return np.array(rows).reshape(probes, -1)
 
 
 def _unit_vectors(oracle: CurvatureOracle) -> Iterator[ParameterVector]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from invariant_sharpness.checkpoints import keep, loop_name, resumed
 from invariant_sharpness.estimators.group_diagonals import GroupDiagonal
 from invariant_sharpness.estimators.parts import equal_parts
 from invariant_sharpness.progress import track
@@ -22,10 +23,12 @@ def sampled_groups(
 ) -> dict[str, GroupDiagonal]:
     """The diagonal of certified groups. Cost: ``draws`` backward passes with per-example squaring; ten copies of the groups."""
     parts = equal_parts(range(draws))
-    label, cost = "sampling outputs", _GRADIENTS * len(parts[0])
-    means = [
-        oracle.to_numpy(oracle.sampled_gauss_newton_diagonal(oracle.parameters, names, part, seed))
-        for part in track(parts, label, len(parts), gradients=cost)
-    ]
+    loop = loop_name("sampling outputs", oracle, seed, draws, *sorted(names))
+    state = resumed(loop) or {}
+    means = [{name: state[f"{n} {name}"] for name in names} for n in range(len(state) // len(names))]
+    for part in track(parts[len(means) :], "sampling outputs", len(parts), gradients=_GRADIENTS * len(parts[0])):
+        drawn = oracle.to_numpy(oracle.sampled_gauss_newton_diagonal(oracle.parameters, names, part, seed))
+        means.append({name: drawn[name] for name in names})
+        keep(loop, lambda: {f"{n} {name}": array for n, mean in enumerate(means) for name, array in mean.items()})
     stacked = {name: np.stack([mean[name] for mean in means]) for name in names}
     return {name: GroupDiagonal(values.mean(axis=0), "sampled outputs", values) for name, values in stacked.items()}
