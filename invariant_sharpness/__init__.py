@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from invariant_sharpness.checkpoints import checkpoint
-from invariant_sharpness.coordinates import Moved, Scaled
+from invariant_sharpness.coordinates import GaussNewton, Moved, Scaled
 from invariant_sharpness.errors import InvariantSharpnessError
 from invariant_sharpness.estimate import Estimate, GroupEstimate
 from invariant_sharpness.estimators.diagonal import hessian_diagonal
@@ -30,6 +30,7 @@ __all__ = [
     "METRICS",
     "CurvatureOracle",
     "Estimate",
+    "GaussNewton",
     "GroupEstimate",
     "HessianDiagonal",
     "InvariantSharpnessError",

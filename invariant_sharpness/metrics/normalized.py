@@ -19,6 +19,11 @@ from invariant_sharpness.metrics.parameter_normalized import parameterwise
 from invariant_sharpness.progress import track
 from invariant_sharpness.protocol import CurvatureOracle, HostArrays, ParameterGroup
 
+_PROBED = (
+    "the noise of the probes was clipped at 0, so the value is too large, in large networks many times: compare it with "
+    "nothing but itself, or measure ish.GaussNewton(oracle), whose diagonal has no such noise"
+)
+
 
 def normalized_sharpness(
     oracle: CurvatureOracle,
@@ -46,7 +51,8 @@ def normalized_sharpness(
     If outputs are sampled, ``bracket`` has two sides: solved and evaluated on all samples, which is too small in
     expectation as it is a minimum, and solved on one half and evaluated on the other, which is too large. The value
     lies a third of the way up, where there is no bias of first order. Probes of the Hessian have noise of both signs, which
-    is clipped at 0: there is no bracket, and the value is too large in expectation. The standard error is that of
+    is clipped at 0: there is no bracket, and the value is too large, in large networks many times; see
+    :class:`invariant_sharpness.GaussNewton` for a quantity without this bias. The standard error is that of
     :math:`\sum \sigma^2 h`.
 
     Cost: that of the Hessian diagonal, and matrix-vector sweeps over h and W^2.

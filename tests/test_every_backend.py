@@ -1,0 +1,97 @@
+"""One network, the same data and seed: every metric has the value of the NumPy reference in every backend."""
+
+from __future__ import annotations
+
+from functools import cache
+from importlib.util import find_spec
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import pytest
+
+import invariant_sharpness as ish
+from invariant_metrics import relative_change
+from invariant_sharpness_numpy import ReluNetwork
+
+SIZES = (6, 9, 7, 4)
+EXAMPLES = 23
+LOSSES = ("cross_entropy", "normalized_cross_entropy", "mse")
+TOLERANCE = 1e-9
+
+
+@cache
+def network() -> ReluNetwork:
+    random = np.random.default_rng(1)
+    weights = [random.normal(size=(outputs, inputs)) for inputs, outputs in pairwise(SIZES)]
+    return ReluNetwork(tuple(weights), tuple(random.normal(size=outputs) for outputs in SIZES[1:]))
+
+
+@cache
+def data(loss: str) -> tuple[Any, Any]:
+    random = np.random.default_rng(8)
+    x, labels = random.normal(size=(EXAMPLES, SIZES[0])), random.integers(0, SIZES[-1], EXAMPLES)
+    return x, random.normal(size=(EXAMPLES, SIZES[-1])) if loss == "mse" else labels
+
+
+def numpy_oracle(loss: str) -> ish.CurvatureOracle:
+    return ish.oracle(network(), data(loss), loss)
+
+
+def torch_oracle(loss: str) -> ish.CurvatureOracle:
+    import torch
+    from torch import nn
+
+    layers = [nn.Linear(inputs, outputs, dtype=torch.float64) for inputs, outputs in pairwise(SIZES)]
+    with torch.no_grad():
+        for layer, weight, bias in zip(layers, network().weights, biases(), strict=True):
+            layer.weight.copy_(torch.tensor(weight.tolist(), dtype=torch.float64))
+            layer.bias.copy_(torch.tensor(bias.tolist(), dtype=torch.float64))
+    model = nn.Sequential(*(part for layer in layers for part in (layer, nn.ReLU())))[:-1]
+    return ish.oracle(model, data(loss), loss, batch_size=5)
+
+
+def jax_oracle(loss: str) -> ish.CurvatureOracle:
+    import jax
+
+    jax.config.update("jax_enable_x64", True)
+
+    def apply(parameters: Any, x: Any) -> Any:
+        *hidden, last = parameters
+        for layer in hidden:
+            x = jax.nn.relu(x @ layer["kernel"] + layer["bias"])
+        return x @ last["kernel"] + last["bias"]
+
+    parameters = [{"kernel": W.T, "bias": b} for W, b in zip(network().weights, biases(), strict=True)]
+    return ish.oracle(apply, data(loss), loss, parameters=parameters, batch_size=5)
+
+
+def biases() -> tuple[Any, ...]:
+    assert network().biases is not None
+    return network().biases
+
+
+ORACLES = {"numpy": numpy_oracle, "torch": torch_oracle, "jax": jax_oracle}
+OTHERS = [
+    pytest.param(name, marks=pytest.mark.skipif(find_spec(name) is None, reason=f"{name} is not installed"))
+    for name in ("torch", "jax")
+]
+
+
+@cache
+def report(backend: str, loss: str) -> ish.Report:
+    return ish.measure(ORACLES[backend](loss), list(ish.METRICS), seed=5)
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize("backend", OTHERS)
+@pytest.mark.parametrize("name", list(ish.METRICS))
+def test_value_is_that_of_the_reference(name: str, backend: str, loss: str) -> None:
+    reference, other = report("numpy", loss)[name], report(backend, loss)[name]
+    assert reference.value != 0, f"{name} of {loss} is zero, so that nothing is compared"
+    change = relative_change(reference.value, other.value)
+    assert change <= TOLERANCE, f"{name} of {loss}: NumPy {reference.value!r}, {backend} {other.value!r} ({change:.1e})"
+    assert other.method == reference.method, f"NumPy by {reference.method}, {backend} by {other.method}"
+    before, after = reference.standard_error or 0.0, other.standard_error or 0.0
+    scatter = relative_change(before, after)
+    assert scatter <= TOLERANCE, f"standard error of {name}: NumPy {before!r}, {backend} {after!r} ({scatter:.1e})"
