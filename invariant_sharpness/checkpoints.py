@@ -21,6 +21,7 @@ import numpy.typing as npt
 
 from invariant_sharpness.errors import CheckpointError
 from invariant_sharpness.protocol import CurvatureOracle
+from invariant_sharpness.vector import ParameterVector
 
 State = Mapping[str, npt.NDArray[Any]]
 """Arrays by name, from which a loop can go on."""
@@ -87,9 +88,9 @@ def keep(loop: str, state: Callable[[], State]) -> None:
         file.write()
 
 
-def loop_name(kind: str, oracle: CurvatureOracle, *settings: object) -> str:
+def loop_name(kind: str, oracle: CurvatureOracle, point: ParameterVector, *settings: object) -> str:
     """What a loop does, at which point of which coordinates, and with which settings."""
-    return f"{kind} {_digest(oracle.to_numpy(oracle.parameters))} {' '.join(map(str, settings))}"
+    return f"{kind} {_digest(oracle.to_numpy(point))} {' '.join(map(str, settings))}"
 
 
 def _fingerprint(oracle: CurvatureOracle) -> str:

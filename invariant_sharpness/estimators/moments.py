@@ -34,7 +34,9 @@ def trace_samples(oracle: CurvatureOracle, names: frozenset[str], probes: int, s
 def squared_norm_samples(oracle: CurvatureOracle, probes: int, seed: int) -> Samples:
     r"""Draws of :math:`\|H u\|^2` for random signs u; their mean estimates :math:`\|H\|_F^2` without bias."""
     names = frozenset(group.name for group in oracle.groups)
-    return _samples(oracle, lambda _, product: [product.norm() ** 2], "probing the Frobenius norm", names, probes, seed)[:, 0]
+    return _samples(
+        oracle, lambda _, product: [product.norm() ** 2], "probing the Frobenius norm", names, probes, seed
+    )[:, 0]
 
 
 def column_squared_norms(oracle: CurvatureOracle) -> Samples:
@@ -53,7 +55,7 @@ def _samples(
     seed: int,
 ) -> Samples:
     """One row of numbers per probe of the named groups; goes on from a checkpoint."""
-    loop = loop_name(label, oracle, seed, *sorted(names))
+    loop = loop_name(label, oracle, oracle.parameters, seed, *sorted(names))
     state = resumed(loop)
     rows = [] if state is None else [list(row) for row in state["rows"][:probes]]
     directions = (random.signs(oracle, seed, index).only(names) for index in range(len(rows), probes))

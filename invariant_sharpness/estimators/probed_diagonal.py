@@ -13,7 +13,6 @@ import numpy as np
 
 from invariant_sharpness import probes as random
 from invariant_sharpness.checkpoints import State, keep, loop_name, resumed
-from invariant_sharpness.coordinates.scaled import Scaled
 from invariant_sharpness.coordinates.scales import balanced, optimal
 from invariant_sharpness.estimators.group_diagonals import GroupDiagonal, HostArray
 from invariant_sharpness.estimators.parts import equal_parts
@@ -38,7 +37,7 @@ def probe_means(
     oracle: CurvatureOracle, names: frozenset[str], scale: ParameterVector, parts: list[range], seed: int
 ) -> dict[str, HostArray]:
     """Means of the probes with the indices of each part, stacked; all named groups are probed at once."""
-    loop = loop_name("probing the diagonal", Scaled(oracle, scale), seed, *parts, *sorted(names))
+    loop = loop_name("probing the diagonal", oracle, oracle.parameters / scale, seed, *parts, *sorted(names))
     sums = _PartSums.resumed(oracle, loop, names)
     indices = list(chain.from_iterable(parts))[sums.draws :]
     directions = ((scale * random.signs(oracle, seed, index)).only(names) for index in indices)
@@ -64,7 +63,9 @@ class _PartSums:
         state = resumed(loop)
         if state is None:
             return cls(oracle, names)
-        finished: list[HostArrays] = [{name: state[f"{part} {name}"] for name in names} for part in range(int(state["finished"]))]
+        finished: list[HostArrays] = [
+            {name: state[f"{part} {name}"] for name in names} for part in range(int(state["finished"]))
+        ]
         current = None
         if "current " + min(names) in state:
             zeros = {group.name: np.zeros(group.shape) for group in oracle.groups}

@@ -23,7 +23,7 @@ def sampled_groups(
 ) -> dict[str, GroupDiagonal]:
     """The diagonal of certified groups. Cost: ``draws`` backward passes with per-example squaring; ten copies of the groups."""
     parts = equal_parts(range(draws))
-    loop = loop_name("sampling outputs", oracle, seed, draws, *sorted(names))
+    loop = loop_name("sampling outputs", oracle, oracle.parameters, seed, draws, *sorted(names))
     state = resumed(loop) or {}
     means = [{name: state[f"{n} {name}"] for name in names} for n in range(len(state) // len(names))]
     for part in track(parts[len(means) :], "sampling outputs", len(parts), gradients=_GRADIENTS * len(parts[0])):
