@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -12,6 +11,9 @@ import jax
 import jax.flatten_util
 import jax.numpy as jnp
 import numpy as np
+import pytest
+
+import invariant_sharpness as ish
 
 jax.config.update("jax_enable_x64", True)
 
@@ -78,10 +80,35 @@ def flat(oracle: Any, vector: Any) -> Any:
     return np.concatenate([np.ravel(array) for array in oracle.to_numpy(vector).values()])
 
 
+def vector_of(oracle: Any, values: Any) -> Any:
+    """Undo :func:`flat`."""
+    arrays, position = {}, 0
+    for group in oracle.groups:
+        arrays[group.name] = values[position : position + group.size].reshape(group.shape)
+        position += group.size
+    return oracle.from_numpy(arrays)
+
+
+def direction(oracle: Any, seed: int = 8) -> Any:
+    random = np.random.default_rng(seed)
+    return oracle.from_numpy({group.name: random.normal(size=group.shape) for group in oracle.groups})
+
+
+def assert_close(value: Any, expected: Any, what: str) -> None:
+    error = float(np.max(np.abs(value - expected)) / np.max(np.abs(expected)))
+    assert error <= 1e-9, f"relative error {error:.1e} of {what}: {value} instead of {expected}"
+
+
 def dense_hessian(apply: Any, parameters: Any, x: Any, y: Any, loss: Any) -> Any:
     """The whole Hessian of the mean loss, in the order of the leaves."""
     theta, unravel = jax.flatten_util.ravel_pytree(parameters)
     return np.asarray(jax.jit(jax.hessian(lambda t: jnp.mean(loss(apply(unravel(t), x), y))))(theta))
+
+
+def dense_jacobian(apply: Any, parameters: Any, x: Any) -> Any:
+    """The derivatives (n, M, P) of the outputs of every example."""
+    theta, unravel = jax.flatten_util.ravel_pytree(parameters)
+    return np.asarray(jax.jit(jax.jacrev(lambda t: apply(unravel(t), x)))(theta))
 
 
 def example_gradients(apply: Any, parameters: Any, x: Any, y: Any, loss: Any) -> Any:
@@ -90,19 +117,12 @@ def example_gradients(apply: Any, parameters: Any, x: Any, y: Any, loss: Any) ->
     return np.asarray(jax.jit(jax.jacrev(lambda t: loss(apply(unravel(t), x), y)))(theta))
 
 
-def convolutional_network(parameters: Any, statistics: Any, x: Any) -> Any:
-    """Convolution, batch norm in inference mode, a grouped convolution with stride, max pooling, dense: (n, h, w, c) in."""
-    dimensions = ("NHWC", "HWIO", "NHWC")
-    first, norm, grouped, head = parameters.values()
-    x = jax.lax.conv_general_dilated(x, first["kernel"], (1, 1), "SAME", dimension_numbers=dimensions) + first["bias"]
-    x = (x - statistics["mean"]) / jnp.sqrt(statistics["variance"] + 1e-5) * norm["scale"] + norm["bias"]
-    x = jax.lax.conv_general_dilated(
-        jax.nn.relu(x), grouped["kernel"], (2, 2), "VALID", dimension_numbers=dimensions, feature_group_count=2
-    )
-    x = jax.lax.reduce_window(jax.nn.relu(x), -jnp.inf, jax.lax.max, (1, 2, 2, 1), (1, 1, 1, 1), "VALID")
-    return jnp.mean(x, axis=(1, 2)) @ head["kernel"] + head["bias"]
-
-
-def ordered(*items: tuple[str, Any]) -> Any:
-    """A tree whose leaves keep this order, unlike those of a plain dictionary."""
-    return OrderedDict(items)
+def assert_equal_reports(ours: ish.CurvatureOracle, theirs: ish.CurvatureOracle) -> None:
+    """Every metric, its error and its method."""
+    values, expected = (ish.measure(oracle, list(ish.METRICS), seed=5) for oracle in (ours, theirs))
+    for name in expected:
+        a, b = values[name], expected[name]
+        assert a.value == pytest.approx(b.value, rel=1e-9), f"{name}: {a.value!r} in JAX, {b.value!r} elsewhere"
+        assert a.method == b.method, f"{name}: {a.method!r} in JAX, {b.method!r} elsewhere"
+        if b.standard_error is not None:
+            assert a.standard_error == pytest.approx(b.standard_error, rel=1e-6), f"standard error of {name}"

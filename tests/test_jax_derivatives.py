@@ -9,18 +9,20 @@ import jax
 import numpy as np
 import pytest
 
-from invariant_sharpness import ParameterVector
 from invariant_sharpness.estimators.exactness import curvature_defects, exact_groups
 from invariant_sharpness_jax import backend, example_squares
 from jax_networks import (
     LOSSES,
     Network,
+    assert_close,
     dense_hessian,
+    direction,
     example_gradients,
     flat,
     random_data,
     random_parameters,
     squared_error,
+    vector_of,
 )
 
 NAMES = [*LOSSES, "a callable"]
@@ -42,16 +44,6 @@ def measured(loss: str) -> tuple[Any, Any, Any]:
     )
     args = (Network().apply, parameters, x, y, independent)
     return oracle, dense_hessian(*args), example_gradients(*args)
-
-
-def assert_close(value: Any, expected: Any, what: str) -> None:
-    error = float(np.max(np.abs(value - expected)) / np.max(np.abs(expected)))
-    assert error <= 1e-9, f"relative error {error:.1e} of {what}: {value} instead of {expected}"
-
-
-def direction(oracle: Any) -> Any:
-    random = np.random.default_rng(8)
-    return oracle.from_numpy({group.name: random.normal(size=group.shape) for group in oracle.groups})
 
 
 @pytest.mark.parametrize("loss", NAMES)
@@ -136,11 +128,3 @@ def test_positions_count_like_examples() -> None:
         assert_close(values[0], values[1], what)
     diagonals = [flat(oracle, oracle.gauss_newton_diagonal(oracle.parameters, names)) for oracle in (pairs, single)]
     assert_close(*diagonals, "the diagonal")
-
-
-def vector_of(oracle: Any, values: Any) -> ParameterVector:
-    arrays, position = {}, 0
-    for group in oracle.groups:
-        arrays[group.name] = values[position : position + group.size].reshape(group.shape)
-        position += group.size
-    return oracle.from_numpy(arrays)

@@ -10,6 +10,8 @@ import jax.numpy as jnp
 
 from invariant_sharpness.data import batch_size, is_per_example, leaves, map_leaves
 from invariant_sharpness.losses import Factors
+from invariant_sharpness_jax.layer_sites import Tapped, tapped
+from invariant_sharpness_jax.layer_squares import squares_at
 from invariant_sharpness_jax.trees import Arrays
 
 _MOST_ENTRIES = 2**23
@@ -19,9 +21,10 @@ Outputs = Callable[[Arrays, Any], jax.Array]
 
 
 def squared_products(outputs: Outputs, arrays: Arrays, batch: Any, factors: Factors) -> Arrays:
-    """The sum of squares over the examples of a batch, in chunks of so many as memory allows.
+    """The sum of squares over the examples of a batch.
 
-    Cost: one backward pass per example and factor. The last chunk is filled up with examples of weight zero.
+    Cost: for parameters with a site (see ``layer_sites``) one backward pass per factor, to the sites alone; for all others
+    one per example and factor.
 
     Parameters
     ----------
@@ -34,6 +37,37 @@ def squared_products(outputs: Outputs, arrays: Arrays, batch: Any, factors: Fact
     factors
         What is squared, and its weight.
     """
+    found = _at_sites(tapped(outputs, arrays, batch.inputs), arrays, factors)
+    rest = {name: array for name, array in arrays.items() if name not in found}
+    if not rest:
+        return found
+    fixed = {name: array for name, array in arrays.items() if name in found}
+    return found | _one_by_one(lambda a, inputs: outputs({**a, **fixed}, inputs), rest, batch, factors)
+
+
+def _at_sites(opened: Tapped, arrays: Arrays, factors: Factors) -> Arrays:
+    """Term by term, for all examples at once."""
+    found = zip(opened.sites, opened.activations, strict=True)
+    rules = [squares_at(site, activations, arrays[site.name]) for site, activations in found]
+    _, positions, terms = factors.signs.shape
+
+    def add_term(totals: list[jax.Array], index: jax.Array) -> tuple[list[jax.Array], None]:
+        t, r = index // terms, index % terms
+        cotangents = (
+            jnp.zeros(factors.vectors.shape[:3], opened.outputs.dtype).at[:, t].set(factors.vectors[:, t, :, r])
+        )
+        deltas = opened.pullback(cotangents.reshape(opened.outputs.shape))
+        signs = factors.signs[:, t, r]
+        return [rule.add(total, signs, d) for rule, total, d in zip(rules, totals, deltas, strict=True)], None
+
+    if not rules:
+        return {}
+    totals, _ = jax.lax.scan(add_term, [rule.start() for rule in rules], jnp.arange(positions * terms))
+    return {site.name: rule.finish(t) for site, rule, t in zip(opened.sites, rules, totals, strict=True)}
+
+
+def _one_by_one(outputs: Outputs, arrays: Arrays, batch: Any, factors: Factors) -> Arrays:
+    """Example by example, in chunks of so many as memory allows; the last is filled up with examples of weight zero."""
     size = batch_size(batch)
     rows = [leaf for leaf in leaves(batch.inputs) if is_per_example(leaf, size)]
 

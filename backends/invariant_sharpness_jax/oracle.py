@@ -12,11 +12,13 @@ import numpy as np
 import numpy.typing as npt
 
 from invariant_sharpness import probes as random
+from invariant_sharpness.data import Batch, random_state
 from invariant_sharpness.errors import DataError, ModelError, NonFiniteError
-from invariant_sharpness.protocol import HostArrays, ParameterGroup
+from invariant_sharpness.protocol import HostArrays, ParameterGroup, Rows
+from invariant_sharpness.rows import CotangentRows, stacked
 from invariant_sharpness.vector import ParameterVector
 from invariant_sharpness_jax.dataset import Dataset
-from invariant_sharpness_jax.forward import Batch
+from invariant_sharpness_jax.first_examples import FirstExamples
 from invariant_sharpness_jax.program import Program, Sums
 from invariant_sharpness_jax.trees import Arrays, Structure, checked_arrays, named_leaves
 
@@ -33,6 +35,7 @@ class JaxOracle:
 
     All sums over the data are of unnormalized losses and weights, batch by batch, and are divided once. Every
     derivative is compiled when it is first asked for, once for each shape of a batch. Arrays keep their sharding.
+    Every pass over the data starts from a fixed random state: a loader that shuffles repeats its order.
 
     Parameters
     ----------
@@ -74,12 +77,14 @@ class JaxOracle:
         self._structure = structure
         self._dataset = dataset
         self._head = head
+        self._first_examples = FirstExamples(dataset)
         self._head_outputs = head_outputs
 
     @property
     def parameters(self) -> ParameterVector:
         return self._vector(self._arrays)
 
+    @random_state()
     def loss(self, parameters: ParameterVector, /) -> float:
         arrays, total, weight = dict(parameters.arrays), 0.0, 0.0
         for index, batch in enumerate(self._dataset):
@@ -95,6 +100,10 @@ class JaxOracle:
         arrays, direction = dict(parameters.arrays), dict(vector.arrays)
         return self._mean_derivative(lambda batch: self._program.product(arrays, direction, batch))
 
+    def gauss_newton_vector_product(self, parameters: ParameterVector, vector: ParameterVector, /) -> ParameterVector:
+        arrays, direction = dict(parameters.arrays), dict(vector.arrays)
+        return self._mean_derivative(lambda batch: self._program.curvature_product(arrays, direction, batch))
+
     def gauss_newton_diagonal(self, parameters: ParameterVector, /, names: frozenset[str]) -> ParameterVector:
         chosen = {name: array for name, array in parameters.arrays.items() if name in names}
         fixed = {name: array for name, array in parameters.arrays.items() if name not in names}
@@ -104,6 +113,7 @@ class JaxOracle:
         arrays = dict(parameters.arrays)
         return self._mean(self._program.gradient_squares(arrays, {}, batch) for batch in self._dataset)
 
+    @random_state()
     def directional_second_moment(self, parameters: ParameterVector, direction: ParameterVector, /) -> float:
         arrays, along, total, weight = dict(parameters.arrays), dict(direction.arrays), 0.0, 0.0
         for batch in self._dataset:
@@ -120,13 +130,28 @@ class JaxOracle:
         first, second = self._program.output_curvature(arrays, along, cotangents, self._head.inputs)
         return self._vector(first), self._vector(second)
 
+    @random_state()
+    def outputs(self, parameters: ParameterVector, /, examples: int) -> Rows:
+        arrays, first = dict(parameters.arrays), self._first_examples.batches(examples)
+        return stacked(self._program.evaluate(arrays, batch.inputs) for batch in first)[:examples]
+
+    @random_state()
+    def jacobian_vector_product(self, parameters: ParameterVector, vector: ParameterVector, /, examples: int) -> Rows:
+        arrays, along, first = dict(parameters.arrays), dict(vector.arrays), self._first_examples.batches(examples)
+        return stacked(self._program.pushforward(arrays, along, batch.inputs) for batch in first)[:examples]
+
+    @random_state()
+    def vector_jacobian_product(self, parameters: ParameterVector, cotangents: Rows, /) -> ParameterVector:
+        arrays, rows = dict(parameters.arrays), CotangentRows(cotangents)
+        total = jax.tree.map(jnp.zeros_like, arrays)
+        for batch in self._first_examples.batches(len(rows)):
+            part = self._program.pullback(arrays, self._next_cotangents(rows, batch.examples), batch.inputs)
+            total = _add(total, part)
+        rows.check_used()
+        return self._vector(total)
+
     def from_numpy(self, arrays: HostArrays, /) -> ParameterVector:
-        return self._vector(
-            {
-                name: jax.device_put(np.array(arrays[name], dtype=array.dtype), array.sharding)
-                for name, array in self._arrays.items()
-            }
-        )
+        return self._vector({name: _placed_like(array, arrays[name]) for name, array in self._arrays.items()})
 
     def to_numpy(self, vector: ParameterVector, /) -> dict[str, npt.NDArray[np.float64]]:
         return {name: np.array(array, dtype=np.float64) for name, array in vector.arrays.items()}
@@ -157,6 +182,14 @@ class JaxOracle:
                 raise ModelError(msg)
         return self._vector(arrays)
 
+    def _next_cotangents(self, rows: CotangentRows, examples: int) -> jax.Array:
+        """Those of a whole batch: zero for the examples without a row."""
+        _, *shape = self._head_outputs.shape
+        given = rows.next_like((min(len(rows), examples), *shape))
+        padded = np.zeros((examples, *shape), dtype=self._head_outputs.dtype)
+        padded[: len(given)] = given
+        return jnp.asarray(padded)
+
     def _mean_derivative(self, derivative: Callable[[Batch], tuple[Arrays, Sums]]) -> ParameterVector:
         """The mean of a derivative of the losses, which have to be finite."""
 
@@ -168,6 +201,7 @@ class JaxOracle:
 
         return self._mean(parts())
 
+    @random_state()
     def _mean(self, parts: Iterator[tuple[Arrays, jax.Array]]) -> ParameterVector:
         """Sum over the batches, divided once by the sum of the weights; zero for the groups that are left out."""
         total: Arrays | None = None
@@ -188,6 +222,11 @@ class JaxOracle:
 
     def _vector(self, arrays: Arrays) -> ParameterVector:
         return ParameterVector(self.xp, {name: arrays[name] for name in self._structure.names})
+
+
+def _placed_like(array: jax.Array, values: npt.NDArray[np.float64]) -> jax.Array:
+    """Host values where ``array`` is; where JAX may choose, it goes on choosing, such as the devices of the data."""
+    return jax.device_put(np.array(values, dtype=array.dtype), array.sharding if array.committed else None)
 
 
 @jax.jit

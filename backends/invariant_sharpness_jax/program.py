@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import wraps
-from typing import Any, NamedTuple, ParamSpec, TypeVar
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
-from invariant_sharpness.errors import InvariantSharpnessError, ModelError
+from invariant_sharpness.data import Batch
+from invariant_sharpness.errors import DataError
+from invariant_sharpness_jax.compilation import compiled, differentiated
 from invariant_sharpness_jax.example_squares import squared_products
-from invariant_sharpness_jax.forward import Batch, array_of
+from invariant_sharpness_jax.forward import array_of
 from invariant_sharpness_jax.losses import Factors, JaxLoss
 from invariant_sharpness_jax.trees import Arrays, Structure
-
-P = ParamSpec("P")
-T = TypeVar("T")
 
 Apply = Callable[[Any, Any], Any]
 
@@ -27,44 +25,6 @@ class Sums(NamedTuple):
     total: jax.Array
     weight: jax.Array
     losses: jax.Array
-
-
-def compiled(function: Callable[P, T]) -> Callable[P, T]:
-    """Compile ``function``, with products of float32 matrices in float32 instead of an accelerator's shorter type."""
-    inner = jax.jit(function)
-
-    @wraps(function)
-    def call(*arguments: P.args, **options: P.kwargs) -> T:
-        with jax.default_matmul_precision("highest"):
-            return inner(*arguments, **options)
-
-    return call
-
-
-def differentiated(function: Callable[P, T]) -> Callable[P, T]:
-    """Compile ``function``, which takes derivatives of the model.
-
-    Raises
-    ------
-    ModelError
-        When called, if JAX cannot differentiate what is in it.
-    """
-    inner = compiled(function)
-
-    @wraps(function)
-    def call(*arguments: P.args, **options: P.kwargs) -> T:
-        try:
-            return inner(*arguments, **options)
-        except InvariantSharpnessError:
-            raise
-        except (TypeError, ValueError, NotImplementedError) as error:
-            msg = (
-                f"JAX cannot differentiate this model: {type(error).__name__}: {error}. Replace that operation by one with "
-                f"two derivatives (lax.scan for lax.while_loop, jax.numpy for numpy)"
-            )
-            raise ModelError(msg) from error
-
-    return call
 
 
 class Program:
@@ -88,6 +48,9 @@ class Program:
         self.losses = compiled(self._losses)
         self.gradient = differentiated(self._gradient)
         self.product = differentiated(self._product)
+        self.curvature_product = differentiated(self._curvature_product)
+        self.pushforward = differentiated(self._pushforward)
+        self.pullback = differentiated(self._pullback)
         self.slopes = differentiated(self._slopes)
         self.curvature_squares = differentiated(self._curvature_squares)
         self.gradient_squares = differentiated(self._gradient_squares)
@@ -97,8 +60,11 @@ class Program:
         return array_of(self._apply(self._structure.tree(arrays), inputs))
 
     def _losses(self, arrays: Arrays, batch: Batch) -> Sums:
+        return self._sums(self._outputs(arrays, batch.inputs), batch.targets)
+
+    def _sums(self, outputs: jax.Array, targets: jax.Array) -> Sums:
         """The losses, added up."""
-        losses, weights = self._values(arrays, batch)
+        losses, weights = self._loss.values(outputs, targets)
         return Sums(jnp.sum(losses * weights), jnp.sum(weights), losses)
 
     def _values(self, arrays: Arrays, batch: Batch) -> tuple[jax.Array, jax.Array]:
@@ -118,6 +84,33 @@ class Program:
         tangents = _like(arrays, vector)
         _, product, sums = jax.jvp(lambda at: self._gradient(at, batch), (arrays,), (tangents,), has_aux=True)
         return product, sums
+
+    def _curvature_product(self, arrays: Arrays, vector: Arrays, batch: Batch) -> tuple[Arrays, Sums]:
+        r"""The product :math:`\sum_n w_n J_n^T \Lambda_n J_n v`: the output Hessian between two passes through the model."""
+
+        def total(outputs: jax.Array) -> tuple[jax.Array, Sums]:
+            sums = self._sums(outputs, batch.targets)
+            return sums.total, sums
+
+        outputs, pullback = jax.vjp(lambda at: self._outputs(at, batch.inputs), arrays)
+        along = self._pushforward(arrays, vector, batch.inputs)
+        _, curved, sums = jax.jvp(jax.grad(total, has_aux=True), (outputs,), (along,), has_aux=True)
+        return pullback(curved)[0], sums
+
+    def _pushforward(self, arrays: Arrays, vector: Arrays, inputs: Any) -> jax.Array:
+        """The derivatives of the outputs along ``vector``."""
+        return jax.jvp(lambda at: self._outputs(at, inputs), (arrays,), (_like(arrays, vector),))[1]
+
+    def _pullback(self, arrays: Arrays, cotangents: jax.Array, inputs: Any) -> Arrays:
+        """The gradient of the sum of outputs times ``cotangents``."""
+        outputs, pullback = jax.vjp(lambda at: self._outputs(at, inputs), arrays)
+        if outputs.shape != cotangents.shape:
+            msg = (
+                f"examples have outputs of shape {cotangents.shape[1:]} and {outputs.shape[1:]}: make batches of one "
+                f"shape, or ask for fewer examples"
+            )
+            raise DataError(msg)
+        return pullback(cotangents)[0]
 
     def _slopes(self, arrays: Arrays, vector: Arrays, batch: Batch) -> tuple[jax.Array, jax.Array]:
         """The sum of the weighted squares of the losses' derivatives along ``vector``, and that of the weights."""

@@ -1,0 +1,82 @@
+"""Functions of the parameters, compiled: in full precision, with results where the parameters are, and errors that say what to do."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial, wraps
+from typing import Any, Concatenate, ParamSpec, TypeVar
+
+import jax
+from jax.sharding import NamedSharding
+
+from invariant_sharpness.errors import InvariantSharpnessError, ModelError
+from invariant_sharpness_jax.trees import Arrays
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+OfArrays = Callable[Concatenate[Arrays, P], T]
+"""A function whose first argument is arrays by name."""
+
+Layout = tuple[tuple[str, NamedSharding], ...]
+"""How the arrays of these names are spread over a mesh of devices."""
+
+
+def compiled(function: OfArrays[P, T]) -> OfArrays[P, T]:
+    """Compile ``function``, with products of float32 matrices in float32 instead of an accelerator's shorter type.
+
+    Arrays among the results that bear the name of one of the arguments are sharded as that one is: left to itself,
+    the compiler may put all of a gradient on every device.
+    """
+
+    @partial(jax.jit, static_argnums=0)
+    def inner(layout: Layout, arrays: Arrays, *arguments: P.args, **options: P.kwargs) -> T:
+        return _laid_out(function(arrays, *arguments, **options), layout)
+
+    @wraps(function)
+    def call(arrays: Arrays, /, *arguments: P.args, **options: P.kwargs) -> T:
+        with jax.default_matmul_precision("highest"):
+            return inner(_layout(arrays), arrays, *arguments, **options)
+
+    return call
+
+
+def differentiated(function: OfArrays[P, T]) -> OfArrays[P, T]:
+    """Compile ``function``, which takes derivatives of the model.
+
+    Raises
+    ------
+    ModelError
+        When called, if JAX cannot differentiate what is in it.
+    """
+    inner = compiled(function)
+
+    @wraps(function)
+    def call(arrays: Arrays, /, *arguments: P.args, **options: P.kwargs) -> T:
+        try:
+            return inner(arrays, *arguments, **options)
+        except InvariantSharpnessError:
+            raise
+        except (TypeError, ValueError, NotImplementedError) as error:
+            msg = (
+                f"JAX cannot differentiate this model: {type(error).__name__}: {error}. Replace that operation by one with "
+                f"two derivatives (lax.scan for lax.while_loop, jax.numpy for numpy)"
+            )
+            raise ModelError(msg) from error
+
+    return call
+
+
+def _layout(arrays: Arrays) -> Layout:
+    return tuple((name, array.sharding) for name, array in arrays.items() if isinstance(array.sharding, NamedSharding))
+
+
+def _laid_out(results: T, layout: Layout) -> T:
+    shardings = dict(layout)
+
+    def place(path: tuple[Any, ...], array: jax.Array) -> jax.Array:
+        sharding = shardings.get(getattr(path[-1], "key", "")) if path else None
+        return array if sharding is None else jax.lax.with_sharding_constraint(array, sharding)
+
+    placed: T = jax.tree_util.tree_map_with_path(place, results)
+    return placed
