@@ -55,6 +55,23 @@ class Engine(Protocol):
         """Derivative of every loss along the directions, and the losses."""
         ...
 
+    def curvature_product(
+        self, values: Arrays, directions: Arrays, inputs: Any, targets: Array, weights: Array, /
+    ) -> tuple[Arrays, Array]:
+        r"""Sum of :math:`w_n J_n^T \Lambda_n J_n u`, and the losses.
+
+        :math:`\Lambda_n` is the whole Hessian of the loss in the outputs, also where that is indefinite.
+        """
+        ...
+
+    def output_gradient(self, values: Arrays, inputs: Any, cotangents: Array, /) -> Arrays:
+        """Gradient of the sum of ``cotangents * outputs``."""
+        ...
+
+    def output_slopes(self, values: Arrays, directions: Arrays, inputs: Any, /) -> Array:
+        """Derivative of every output along the directions, in the shape of the outputs."""
+        ...
+
     def output_product(
         self, values: Arrays, directions: Arrays, inputs: Any, cotangents: Array, /
     ) -> tuple[Arrays, Arrays]:

@@ -12,11 +12,13 @@ import numpy.typing as npt
 
 from invariant_sharpness import probes as random
 from invariant_sharpness.errors import DataError, NonFiniteError
-from invariant_sharpness.protocol import HostArrays, ParameterGroup
+from invariant_sharpness.protocol import HostArrays, ParameterGroup, Rows
+from invariant_sharpness.rows import CotangentRows, stacked
 from invariant_sharpness.vector import ParameterVector
 from invariant_sharpness_keras.batch import Batch
 from invariant_sharpness_keras.dataset import Dataset, random_state
 from invariant_sharpness_keras.engines import Array, Arrays, Engine
+from invariant_sharpness_keras.first_examples import FirstExamples
 from invariant_sharpness_keras.losses import KerasLoss, Term
 from invariant_sharpness_keras.models import check_layers, host_values
 
@@ -66,6 +68,7 @@ class KerasOracle:
         self._dataset = dataset
         self._loss = loss
         self._engine = engine
+        self._first = FirstExamples(dataset)
         self._variables = variables
         self._width = output_shape[-1] if output_shape else 1
         self._dtypes = [value.dtype for value in host_values(variables)]
@@ -98,6 +101,16 @@ class KerasOracle:
 
         def total(batch: Batch, weights: Array, index: int) -> Arrays:
             product, losses = self._engine.loss_product(values, directions, batch.inputs, batch.targets, weights)
+            _finite_total(losses, weights, batch, index)
+            return product
+
+        return self._mean(total)
+
+    def gauss_newton_vector_product(self, parameters: ParameterVector, vector: ParameterVector, /) -> ParameterVector:
+        values, directions = self._arrays(parameters), self._arrays(vector)
+
+        def total(batch: Batch, weights: Array, index: int) -> Arrays:
+            product, losses = self._engine.curvature_product(values, directions, batch.inputs, batch.targets, weights)
             _finite_total(losses, weights, batch, index)
             return product
 
@@ -137,6 +150,25 @@ class KerasOracle:
             second.append(products[index])
         return self._vector(first), self._vector(second)
 
+    def outputs(self, parameters: ParameterVector, /, examples: int) -> Rows:
+        values = self._arrays(parameters)
+        return self._rows(examples, lambda inputs: self._engine.outputs(values, inputs))
+
+    def jacobian_vector_product(self, parameters: ParameterVector, vector: ParameterVector, /, examples: int) -> Rows:
+        values, directions = self._arrays(parameters), self._arrays(vector)
+        return self._rows(examples, lambda inputs: self._engine.output_slopes(values, directions, inputs))
+
+    def vector_jacobian_product(self, parameters: ParameterVector, cotangents: Rows, /) -> ParameterVector:
+        values, rows = self._arrays(parameters), CotangentRows(cotangents)
+        sums = [np.zeros_like(value) for value in values]
+        with self._pass():
+            for batch in self._first.batches(len(rows)):
+                shape = self._engine.outputs(values, batch.inputs).shape
+                gradient = self._engine.output_gradient(values, batch.inputs, rows.next_like(shape))
+                sums = [a + b for a, b in zip(sums, gradient, strict=True)]
+        rows.check_used()
+        return self._vector(sums)
+
     def from_numpy(self, arrays: HostArrays, /) -> ParameterVector:
         values = [np.array(arrays[g.name], dtype=dtype) for g, dtype in zip(self.groups, self._dtypes, strict=True)]
         return self._vector(values)
@@ -158,6 +190,11 @@ class KerasOracle:
             return sums
 
         return self._mean(total)
+
+    def _rows(self, examples: int, function: Callable[[Any], Array]) -> Rows:
+        """What a function of the inputs gives for the first examples of a pass."""
+        with self._pass():
+            return stacked(function(batch.inputs) for batch in self._first.batches(examples))
 
     @contextmanager
     def _pass(self) -> Generator[Iterator[tuple[int, Batch]]]:

@@ -50,6 +50,17 @@ class TensorFlowEngine:
     def loss_slopes(self, values: Arrays, directions: Arrays, inputs: Any, targets: Array, /) -> tuple[Array, Array]:
         return self._differentiate(self._loss_slopes, values, directions, inputs, targets)
 
+    def curvature_product(
+        self, values: Arrays, directions: Arrays, inputs: Any, targets: Array, weights: Array, /
+    ) -> tuple[Arrays, Array]:
+        return self._differentiate(self._curvature_product, values, directions, inputs, targets, weights)
+
+    def output_gradient(self, values: Arrays, inputs: Any, cotangents: Array, /) -> Arrays:
+        return self._differentiate(self._output_gradient, values, inputs, cotangents)
+
+    def output_slopes(self, values: Arrays, directions: Arrays, inputs: Any, /) -> Array:
+        return self._differentiate(self._output_slopes, values, directions, inputs)
+
     def output_product(
         self, values: Arrays, directions: Arrays, inputs: Any, cotangents: Array, /
     ) -> tuple[Arrays, Arrays]:
@@ -127,17 +138,43 @@ class TensorFlowEngine:
 
     @_graph
     def _loss_slopes(self, values: Tensors, directions: Tensors, inputs: Any, targets: Any) -> Any:
-        """``J u`` for all losses, as the derivative of ``(J^T c) . u`` in c."""
         sources = self._function.bind(values)
+        return _along(lambda: self._loss.values(self._function(sources, inputs), targets), sources, directions)
+
+    @_graph
+    def _curvature_product(self, values: Tensors, directions: Tensors, inputs: Any, targets: Any, weights: Any) -> Any:
+        sources = self._function.bind(values)
+        with tf.GradientTape() as tape:
+            tape.watch(sources)
+            along, outputs = _along(lambda: self._function(sources, inputs), sources, directions)
+        curved, losses = self._curved(outputs, along, targets, weights)
+        return _gradients(tape, outputs, sources, curved), losses
+
+    def _curved(self, outputs: Any, along: Any, targets: Any, weights: Any) -> Any:
+        """The Hessian of the weighted sum of the losses in the outputs times ``along``, and the losses."""
+        z = tf.stop_gradient(outputs)
         with tf.GradientTape() as outer:
+            outer.watch(z)
             with tf.GradientTape() as inner:
-                inner.watch(sources)
-                losses = self._loss.values(self._function(sources, inputs), targets)
-                cotangent = tf.ones_like(losses)
-                outer.watch(cotangent)
-                total = tf.reduce_sum(losses * cotangent)
-            along = _inner(_gradients(inner, total, sources), directions)
-        return outer.gradient(along, cotangent, unconnected_gradients="zero"), losses
+                inner.watch(z)
+                losses = self._loss.values(z, targets)
+                total = _weighted_sum(losses, weights)
+            slope = tf.reduce_sum(_gradients(inner, total, [z])[0] * along)
+        return _gradients(outer, slope, [z])[0], losses
+
+    @_graph
+    def _output_gradient(self, values: Tensors, inputs: Any, cotangents: Any) -> Any:
+        sources = self._function.bind(values)
+        with tf.GradientTape() as tape:
+            tape.watch(sources)
+            outputs = self._function(sources, inputs)
+        return _gradients(tape, outputs, sources, tf.cast(cotangents, outputs.dtype))
+
+    @_graph
+    def _output_slopes(self, values: Tensors, directions: Tensors, inputs: Any) -> Any:
+        sources = self._function.bind(values)
+        along, _ = _along(lambda: self._function(sources, inputs), sources, directions)
+        return along
 
     @_graph
     def _output_product(self, values: Tensors, directions: Tensors, inputs: Any, cotangents: Any) -> Any:
@@ -172,9 +209,23 @@ def _weighted_sum(losses: Any, weights: Any) -> Any:
     return tf.reduce_sum(losses * tf.cast(weights, losses.dtype))
 
 
-def _gradients(tape: tf.GradientTape, value: Any, sources: Tensors) -> Tensors:
-    """Dense derivatives; zero for those that the value does not depend on."""
-    return [tf.convert_to_tensor(g) for g in tape.gradient(value, sources, unconnected_gradients="zero")]
+def _gradients(tape: tf.GradientTape, value: Any, sources: Tensors, cotangent: Any = None) -> Tensors:
+    """Dense derivatives, of the sum of ``cotangent * value``; zero for sources that it does not depend on."""
+    found = tape.gradient(value, sources, output_gradients=cotangent, unconnected_gradients="zero")
+    return [tf.convert_to_tensor(gradient) for gradient in found]
+
+
+def _along(function: Callable[[], Any], sources: Tensors, directions: Tensors) -> tuple[Any, Any]:
+    """``J u`` for all results of a function, as the derivative of ``(J^T c) . u`` in c; and the results."""
+    with tf.GradientTape() as outer:
+        with tf.GradientTape() as inner:
+            inner.watch(sources)
+            results = function()
+            cotangent = tf.ones_like(results)
+            outer.watch(cotangent)
+            total = tf.reduce_sum(results * cotangent)
+        slope = _inner(_gradients(inner, total, sources), directions)
+    return _gradients(outer, slope, [cotangent])[0], results
 
 
 def _inner(slopes: Tensors, directions: Tensors) -> Any:

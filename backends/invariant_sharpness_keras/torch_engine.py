@@ -61,14 +61,34 @@ class TorchEngine:
             return [_on_host(p) for p in _gradients(self._inner(slopes, directions), leaves)], _on_host(losses)
 
     def loss_slopes(self, values: Arrays, directions: Arrays, inputs: Any, targets: Array, /) -> tuple[Array, Array]:
-        """``J u`` for all losses, as the derivative of ``(J^T c) . u`` in c."""
         with _differentiating():
             leaves = self._leaves(values)
             losses = self._losses(leaves, inputs, targets)
-            cotangent = torch.ones_like(losses, requires_grad=True)
-            slopes = _gradients((losses * cotangent).sum(), leaves, create_graph=True)
-            (derivatives,) = _gradients(self._inner(slopes, directions), [cotangent])
-            return _on_host(derivatives), _on_host(losses)
+            return _on_host(self._along(losses, leaves, directions)), _on_host(losses)
+
+    def curvature_product(
+        self, values: Arrays, directions: Arrays, inputs: Any, targets: Array, weights: Array, /
+    ) -> tuple[Arrays, Array]:
+        with _differentiating():
+            leaves = self._leaves(values)
+            outputs = self._call(leaves, inputs)
+            along = self._along(outputs, leaves, directions)
+            z = outputs.detach().requires_grad_()
+            losses = self._loss.values(z, self._tensor(targets))
+            slopes = _gradients((losses * self._like(losses, weights)).sum(), [z], create_graph=True)
+            (curved,) = _gradients((slopes[0] * along).sum(), [z])
+            return [_on_host(p) for p in _gradients((outputs * curved).sum(), leaves)], _on_host(losses)
+
+    def output_gradient(self, values: Arrays, inputs: Any, cotangents: Array, /) -> Arrays:
+        with _differentiating():
+            leaves = self._leaves(values)
+            outputs = self._call(leaves, inputs)
+            return [_on_host(g) for g in _gradients((outputs * self._like(outputs, cotangents)).sum(), leaves)]
+
+    def output_slopes(self, values: Arrays, directions: Arrays, inputs: Any, /) -> Array:
+        with _differentiating():
+            leaves = self._leaves(values)
+            return _on_host(self._along(self._call(leaves, inputs), leaves, directions))
 
     def output_product(
         self, values: Arrays, directions: Arrays, inputs: Any, cotangents: Array, /
@@ -113,6 +133,12 @@ class TorchEngine:
 
     def _losses(self, values: Tensors, inputs: Any, targets: Array) -> torch.Tensor:
         return self._loss.values(self._call(values, inputs), self._tensor(targets))
+
+    def _along(self, results: torch.Tensor, leaves: Tensors, directions: Arrays) -> torch.Tensor:
+        """``J u`` for all results, as the derivative of ``(J^T c) . u`` in c."""
+        cotangent = torch.ones_like(results, requires_grad=True)
+        slopes = _gradients((results * cotangent).sum(), leaves, create_graph=True)
+        return _gradients(self._inner(slopes, directions), [cotangent])[0]
 
     def _inner(self, slopes: Tensors, directions: Arrays) -> torch.Tensor:
         return torch.stack(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from itertools import pairwise
 from typing import Any
 
@@ -9,6 +10,8 @@ import keras
 import numpy as np
 from keras import layers
 
+from invariant_sharpness_keras import backend
+from invariant_sharpness_keras.oracle import KerasOracle
 from invariant_sharpness_numpy import ReluNetwork
 
 DOUBLE = keras.backend.backend() == "tensorflow"
@@ -53,12 +56,40 @@ def convolutional() -> keras.Model:
         ],
         name="convolutional",
     )
+    return with_random_weights(model)
+
+
+def residual() -> keras.Model:
+    """Two convolutions beside a shortcut, one of them grouped; batch norm with statistics of its own."""
+    images = keras.Input((6, 6, 2))
+    shortcut = layers.ReLU()(layers.BatchNormalization()(layers.Conv2D(4, 3, padding="same", use_bias=False)(images)))
+    y = layers.Conv2D(4, 3, padding="same", use_bias=False, groups=2)(shortcut)
+    y = layers.ReLU()(layers.BatchNormalization()(y))
+    y = layers.BatchNormalization()(layers.Conv2D(4, 3, padding="same", use_bias=False)(y))
+    y = layers.ReLU()(layers.Add()([y, shortcut]))
+    outputs = layers.Dense(3)(layers.GlobalAveragePooling2D()(y))
+    return with_random_weights(keras.Model(images, outputs, name="residual"))
+
+
+def with_random_weights(model: keras.Model) -> keras.Model:
     random = np.random.default_rng(1)
     for variable in model.weights:
         positive = variable.name in ("gamma", "moving_variance")
         values = random.uniform(0.5, 2, variable.shape) if positive else random.normal(size=variable.shape) / 2
         variable.assign(values)
     return model
+
+
+@cache
+def perceptron_oracle(loss: str = "cross_entropy") -> KerasOracle:
+    """In batches of which the last is short."""
+    targets = inputs(11, 3) if loss == "mse" else labels()
+    return backend.oracle(perceptron(), (inputs(), targets), loss=loss, batch_size=4)
+
+
+@cache
+def convolutional_oracle() -> KerasOracle:
+    return backend.oracle(convolutional(), (inputs(6, 8, 8, 2), labels(6)), loss="cross_entropy")
 
 
 def inputs(*shape: int) -> np.ndarray[Any, Any]:

@@ -10,12 +10,25 @@ import time
 import traceback
 from typing import Any
 
+EVERY_ENGINE = (
+    "reference",
+    "twins",
+    "products",
+    "conformance",
+    "exactness",
+    "rescaling",
+    "layers_of_keras",
+    "forms_of_input",
+    "untouched_model",
+    "bad_input",
+)
+TENSORFLOW = ("tensorflow_alone", "mobile_network")
+
 
 def results(engine: str) -> dict[str, Any]:
     os.environ["KERAS_BACKEND"] = engine
-    modules = ["every_engine"] + (["tensorflow_alone"] if engine == "tensorflow" else [])
     found: dict[str, Any] = {"seconds": {}}
-    for module in modules:
+    for module in (*EVERY_ENGINE, *(TENSORFLOW if engine == "tensorflow" else ())):
         for check in importlib.import_module(module).CHECKS:
             started = time.perf_counter()
             try:

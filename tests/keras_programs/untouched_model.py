@@ -1,0 +1,59 @@
+"""Variables and random states are what they were."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import numpy as np
+from keras import layers
+from keras_problems import inputs, labels, same, state
+
+import invariant_sharpness as ish
+from invariant_sharpness_keras import backend
+
+
+def untouched() -> dict[str, bool]:
+    """Whether all variables and random states are what they were: after measuring, and after two kinds of interruption."""
+    model = with_states()
+    before = state(model)
+    oracle = backend.oracle(model, Breaking(), loss="cross_entropy")
+    ish.measure(oracle, ["hessian_trace", "hessian_spectral_norm", "fisher_rao_norm"])
+    oracle.gauss_newton_vector_product(oracle.parameters, oracle.parameters)
+    oracle.vector_jacobian_product(2.0 * oracle.parameters, oracle.outputs(oracle.parameters, 5))
+    found = {"measured": same(before, state(model))}
+    for error in (ZeroDivisionError, KeyboardInterrupt):
+        Breaking.error = error
+        try:
+            oracle.gradient(2.0 * oracle.parameters)
+        except error:
+            found[error.__name__] = same(before, state(model))
+    return found
+
+
+def with_states() -> keras.Model:
+    """A network with moving statistics, and with a random state of its own."""
+    return keras.Sequential(
+        [
+            keras.Input((5,)),
+            layers.Dense(4, activation="relu"),
+            layers.BatchNormalization(),
+            layers.Dropout(0.5),
+            layers.Dense(3),
+        ]
+    )
+
+
+class Breaking:
+    """Batches that are read from the user's random state, and of which the second raises, if it is told to."""
+
+    error: type[BaseException] | None = None
+
+    def __iter__(self) -> Any:
+        for index in range(2):
+            if index and Breaking.error is not None:
+                raise Breaking.error
+            yield inputs(3, 5) + np.random.random() * 0, labels(3)  # noqa: NPY002 - draws from the user's state
+
+
+CHECKS = [untouched]

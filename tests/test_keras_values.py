@@ -1,0 +1,52 @@
+"""Every metric on every engine is that of the NumPy and of the PyTorch backend."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+
+import pytest
+
+from keras_results import TOLERANCE, every_engine, found, relative_error
+
+with_torch = pytest.mark.skipif(find_spec("torch") is None, reason="torch is not installed")
+
+
+@every_engine
+def test_every_metric_is_that_of_the_reference(engine: str) -> None:
+    for what, pair in found(engine, "metrics_of_the_reference").items():
+        error = relative_error(pair)
+        assert error <= TOLERANCE[engine], f"{what} is {pair[0]}, by the NumPy backend {pair[1]} ({error:.1e})"
+
+
+@every_engine
+def test_squared_error_is_that_of_the_reference(engine: str) -> None:
+    pair = found(engine, "squared_error")
+    assert relative_error(pair) <= TOLERANCE[engine], f"the trace is {pair[0]}, by the NumPy backend {pair[1]}"
+
+
+@every_engine
+def test_callable_has_the_values_of_the_named_loss(engine: str) -> None:
+    for what, pair in found(engine, "callable_loss").items():
+        assert relative_error(pair) <= TOLERANCE[engine], f"{what} is {pair[0]}, by name {pair[1]}"
+
+
+@every_engine
+def test_gradient_is_the_slope_of_the_loss(engine: str) -> None:
+    slope, difference = found(engine, "derivative_by_differences")
+    assert slope == pytest.approx(difference, rel=1e-3)
+
+
+@every_engine
+@with_torch
+def test_convolutional_network_is_that_of_the_torch_backend(engine: str) -> None:
+    for name, pair in found(engine, "convolutional_network_in_torch").items():
+        error = relative_error(pair)
+        assert error <= TOLERANCE[engine], f"{name} is {pair[0]}, on PyTorch {pair[1]} ({error:.1e})"
+
+
+@every_engine
+@with_torch
+def test_residual_network_is_that_of_the_torch_backend(engine: str) -> None:
+    for name, pair in found(engine, "residual_network_in_torch").items():
+        error = relative_error(pair)
+        assert error <= TOLERANCE[engine], f"{name} is {pair[0]}, on PyTorch {pair[1]} ({error:.1e})"
