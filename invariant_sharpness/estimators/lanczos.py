@@ -1,70 +1,112 @@
-"""The eigenvalue of largest magnitude, by Lanczos' method with full reorthogonalization."""
+"""Extreme eigenvalues of the Hessian, by Lanczos' method in blocks with full reorthogonalization."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator
 
 import numpy as np
-import numpy.typing as npt
-from scipy.linalg import eigh_tridiagonal
 
-from invariant_sharpness import probes as random
+from invariant_sharpness.estimators.basis import vectors_within_limit
+from invariant_sharpness.estimators.extreme_eigenpairs import Eigenpair, Eigenpairs, ExtremeEigenvalue
+from invariant_sharpness.estimators.krylov import Indices, KrylovSpace
+from invariant_sharpness.estimators.products import hessian_vector_products
 from invariant_sharpness.progress import track
 from invariant_sharpness.protocol import CurvatureOracle
-from invariant_sharpness.vector import ParameterVector
 
 
-@dataclass(frozen=True, slots=True)
-class ExtremeEigenvalue:
-    r"""A Ritz value with its residual :math:`\|H v - \lambda v\|`: some eigenvalue is that close to it."""
+def eigenpairs(
+    oracle: CurvatureOracle,
+    *,
+    largest: int = 1,
+    smallest: int = 1,
+    tolerance: float = 1e-6,
+    products: int = 1000,
+    seed: int = 0,
+) -> Eigenpairs:
+    """The largest and the smallest eigenvalues of the Hessian, with their vectors and residuals.
 
-    value: float
-    residual: float
-    steps: int
-    converged: bool
+    Blocks are as wide as the larger of both numbers, so that a multiple eigenvalue is found as often as it occurs; where a
+    block finds nothing new, random directions go on. A pair has converged if its residual is at most ``tolerance``
+    times the largest magnitude. A residual r means an error of the eigenvalue of at most r, and of about ``r**2 / gap``
+    once it is isolated. That nothing more extreme is missing is not proven, as with every Krylov method.
+
+    Cost: at most ``products`` Hessian-vector products, in blocks. Memory: as many vectors, or half of what fits into the
+    memory limit, but four times the pairs that were asked for in any case: there the method restarts with the best half
+    (Wu and Simon 2000).
+    Source: Lanczos (1950), Golub and Underwood (1977).
+
+    Raises
+    ------
+    ValueError
+        If no pair is asked for, or more than there are parameters or than the products can find.
+    """
+    width, asked = max(largest, smallest), largest + smallest
+    size = sum(group.size for group in oracle.groups)
+    findable = min(size, products // max(width, 1) * width)
+    if min(largest, smallest) < 0 or not 1 <= asked <= findable:
+        msg = (
+            f"largest={largest} and smallest={smallest} of {size} eigenvalues, with products={products} in blocks of "
+            f"{width}: ask for 1 to {findable} in all, or give more products"
+        )
+        raise ValueError(msg)
+    space = KrylovSpace(oracle)
+    for space in _growing_spaces(oracle, smallest, largest, width, products, seed):
+        values, _, residuals = space.ritz_pairs()
+        ends = _ends(len(space), smallest, largest)
+        if len(space) >= asked and residuals[ends].max() <= tolerance * np.abs(values).max():
+            break
+    pairs = _pairs_at_ends(space, smallest, largest, tolerance)
+    return Eigenpairs(pairs[smallest:][::-1], pairs[:smallest], space.products)
 
 
 def largest_magnitude_eigenvalue(
     oracle: CurvatureOracle, *, tolerance: float, steps: int, seed: int
 ) -> ExtremeEigenvalue:
-    """Lanczos from a random vector, until the residual is at most ``tolerance * abs(value)``.
+    """The eigenvalue of largest magnitude, up to a residual of at most ``tolerance * abs(value)``.
 
-    Cost: one Hessian-vector product and one more vector of memory per step. A residual r means an
-    error of the eigenvalue of at most r, and of about ``r**2 / gap`` once it is isolated.
+    Cost: at most ``steps`` Hessian-vector products; memory as for :func:`eigenpairs`.
     """
-    size = sum(group.size for group in oracle.groups)
-    basis: list[ParameterVector] = []
-    diagonal: list[float] = []
-    couplings: list[float] = []
-    vector = random.uniform(oracle, seed, 0)  # signs can be orthogonal to an eigenvector exactly
-    vector = vector / vector.norm()
     best = ExtremeEigenvalue(0.0, np.inf, 0, converged=False)
-    for step in track(range(1, min(steps, size) + 1), "Lanczos", min(steps, size)):
-        basis.append(vector)
-        product = oracle.hessian_vector_product(oracle.parameters, vector)
-        diagonal.append(vector.dot(product))
-        remainder = _orthogonalize(product, basis)
-        coupling = remainder.norm()
-        best = _extreme_ritz_value(np.array(diagonal), np.array(couplings), coupling, tolerance)
-        if best.converged or step == size:
+    for space in _growing_spaces(oracle, 1, 1, 1, steps, seed):
+        values, _, residuals = space.ritz_pairs()
+        index = int(np.argmax(np.abs(values)))
+        value, residual = float(values[index]), float(residuals[index])
+        best = ExtremeEigenvalue(value, residual, space.products, residual <= tolerance * abs(value))
+        if best.converged:
             break
-        couplings.append(coupling)
-        vector = remainder / coupling
     return best
 
 
-def _orthogonalize(vector: ParameterVector, basis: list[ParameterVector]) -> ParameterVector:
-    """Remove the parts along the basis, twice: once is not enough in floating point."""
-    for _ in range(2):
-        for direction in basis:
-            vector = vector - vector.dot(direction) * direction
-    return vector
+def _growing_spaces(
+    oracle: CurvatureOracle, smallest: int, largest: int, width: int, products: int, seed: int
+) -> Iterator[KrylovSpace]:
+    """The space after every block, restarted where it does not fit into memory; always the same one, which grows."""
+    asked = smallest + largest
+    capacity = max(vectors_within_limit(oracle) // 2, 2 * (asked + width))
+    space, steps = KrylovSpace(oracle), products // width
+    for _ in track(range(steps), "Lanczos", steps):
+        if len(space) + width > capacity:
+            low = capacity // 2 * smallest // asked
+            space.restart(_ends(len(space), low, capacity // 2 - low))
+        space.refill(width, seed)
+        block = space.block
+        if not block:
+            return
+        space.expand([product for _, product in hessian_vector_products(oracle, block, len(block), "a block")])
+        yield space
 
 
-def _extreme_ritz_value(
-    diagonal: npt.NDArray[np.float64], couplings: npt.NDArray[np.float64], last: float, tolerance: float
-) -> ExtremeEigenvalue:
-    values, vectors = eigh_tridiagonal(diagonal, couplings)
-    index = int(np.argmax(np.abs(values)))
-    value, residual = float(values[index]), float(abs(last * vectors[-1, index]))
-    return ExtremeEigenvalue(value, residual, len(diagonal), residual <= tolerance * abs(value))
+def _pairs_at_ends(space: KrylovSpace, smallest: int, largest: int, tolerance: float) -> tuple[Eigenpair, ...]:
+    values, coordinates, residuals = space.ritz_pairs()
+    accepted = tolerance * np.abs(values).max()
+    return tuple(
+        Eigenpair(
+            float(values[i]), space.vector(coordinates[:, i]), float(residuals[i]), bool(residuals[i] <= accepted)
+        )
+        for i in _ends(len(space), smallest, largest)
+    )
+
+
+def _ends(count: int, smallest: int, largest: int) -> Indices:
+    """The first and the last ones of so many indices."""
+    return np.r_[:smallest, count - largest : count]
