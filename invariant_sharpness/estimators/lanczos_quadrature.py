@@ -37,7 +37,8 @@ def spectral_density(
     ----------
     known
         From :func:`~invariant_sharpness.estimators.lanczos.eigenpairs`. These count without an error, and only the others
-        are probed: with the few large eigenvalues of a network, most of the error goes.
+        are probed: with the few large eigenvalues of a network most of the error goes, and the skewness of the draws, for
+        which intervals from few probes cover too little.
 
     Raises
     ------
