@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from math import prod
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -23,6 +24,14 @@ Values = npt.NDArray[np.float64]
 
 _COTANGENT_STREAM = 2**32
 _OUTPUT_STREAM = 2**34
+
+
+class Draws(NamedTuple):
+    """Which random signs are drawn for the rows of some outputs, the first of which is row ``start`` of the data."""
+
+    numbers: range
+    seed: int
+    start: int
 
 
 def signs(oracle: CurvatureOracle, seed: int, index: int) -> ParameterVector:

@@ -37,7 +37,9 @@ def squared_products(outputs: Outputs, arrays: Arrays, batch: Any, factors: Fact
     factors
         What is squared, and its weight.
     """
-    found = _at_sites(tapped(outputs, arrays, batch.inputs), arrays, factors)
+    # Axes that are part of the types of arrays would have to be carried through every site.
+    typed = jax.sharding.AxisType.Explicit in jax.sharding.get_abstract_mesh().axis_types
+    found = {} if typed else _at_sites(tapped(outputs, arrays, batch.inputs), arrays, factors)
     rest = {name: array for name, array in arrays.items() if name not in found}
     if not rest:
         return found

@@ -12,7 +12,7 @@ import numpy as np
 
 from invariant_sharpness.errors import LossError
 from invariant_sharpness.losses import Factors as Factors
-from invariant_sharpness.losses import FunctionLoss, OutputLoss, PositionLoss, named_loss
+from invariant_sharpness.losses import FunctionLoss, OutputLoss, PositionLoss, convex, named_loss
 
 Array = jax.Array
 
@@ -39,6 +39,15 @@ class JaxLoss(Protocol):
 
     def curvature_factors(self, outputs: Array, targets: Array, /) -> Factors:
         """Factors of the Gauss-Newton diagonal."""
+        ...
+
+    @property
+    def samples_outputs(self) -> bool:
+        """Whether there are random factors."""
+        ...
+
+    def sampled_factors(self, outputs: Array, targets: Array, signs: Array, /) -> Factors:
+        """Random factors with the mean of ``curvature_factors``, from signs of shape ``(draws, m, K)`` for the m rows of outputs."""
         ...
 
 
@@ -77,6 +86,12 @@ class RowLoss(PositionLoss):
     def curvature_factors(self, outputs: Array, targets: Array, /) -> Factors:
         return self.curvature_rows(jnp, outputs, targets)
 
+    def sampled_factors(self, outputs: Array, targets: Array, signs: Array, /) -> Factors:
+        """One term for all outputs of an example."""
+        draws = [self.sampled_cotangents(jnp, outputs, targets, drawn) for drawn in signs.astype(outputs.dtype)]
+        vectors = jnp.stack([cotangents.reshape(len(outputs), 1, -1) for cotangents in draws], axis=3)
+        return Factors(jnp.ones((len(outputs), 1, len(draws)), outputs.dtype), vectors)
+
 
 class CallableLoss(FunctionLoss):
     """A user's function of JAX arrays."""
@@ -101,3 +116,11 @@ class CallableLoss(FunctionLoss):
 
         eigenvalues, eigenvectors = jnp.linalg.eigh(jax.vmap(jax.hessian(loss))(rows, targets))
         return Factors(eigenvalues[:, None], eigenvectors[:, None])
+
+    @property
+    def samples_outputs(self) -> bool:
+        return False
+
+    def sampled_factors(self, outputs: Array, targets: Array, signs: Array, /) -> Factors:
+        convex(self)  # says that it is not
+        raise AssertionError

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from math import isfinite
 from typing import Any, NamedTuple
 
@@ -100,6 +100,20 @@ class JaxOracle:
         arrays, direction = dict(parameters.arrays), dict(vector.arrays)
         return self._mean_derivative(lambda batch: self._program.product(arrays, direction, batch))
 
+    def hessian_vector_products(
+        self, parameters: ParameterVector, vectors: Sequence[ParameterVector], /
+    ) -> list[ParameterVector]:
+        arrays, directions = dict(parameters.arrays), [dict(vector.arrays) for vector in vectors]
+        totals: list[Arrays] | None = None
+        weight = 0.0
+        with random_state():
+            for index, batch in enumerate(self._dataset):
+                parts, sums = self._program.products(arrays, directions, batch)
+                _finite_total(sums, index)
+                totals = parts if totals is None else [_add(a, b) for a, b in zip(totals, parts, strict=True)]
+                weight += float(sums.weight)
+        return [self._divided(total, weight) for total in totals or []]
+
     def gauss_newton_vector_product(self, parameters: ParameterVector, vector: ParameterVector, /) -> ParameterVector:
         arrays, direction = dict(parameters.arrays), dict(vector.arrays)
         return self._mean_derivative(lambda batch: self._program.curvature_product(arrays, direction, batch))
@@ -108,6 +122,26 @@ class JaxOracle:
         chosen = {name: array for name, array in parameters.arrays.items() if name in names}
         fixed = {name: array for name, array in parameters.arrays.items() if name not in names}
         return self._mean(self._program.curvature_squares(chosen, fixed, batch) for batch in self._dataset)
+
+    @property
+    def samples_outputs(self) -> bool:
+        return self._program.samples_outputs
+
+    def sampled_gauss_newton_diagonal(
+        self, parameters: ParameterVector, /, names: frozenset[str], draws: range, seed: int
+    ) -> ParameterVector:
+        chosen = {name: array for name, array in parameters.arrays.items() if name in names}
+        fixed = {name: array for name, array in parameters.arrays.items() if name not in names}
+
+        def parts() -> Iterator[tuple[Arrays, jax.Array]]:
+            start = 0
+            for batch in self._dataset:
+                rows, width = self._program.rows({**chosen, **fixed}, batch)
+                signs = np.stack([random.output_signs(seed, draw, start, rows, width) for draw in draws])
+                yield self._program.sampled_squares(chosen, fixed, jnp.asarray(signs.astype(np.float32)), batch)
+                start += rows
+
+        return self._mean(parts()) / float(len(draws))
 
     def gradient_second_moment(self, parameters: ParameterVector, /) -> ParameterVector:
         arrays = dict(parameters.arrays)
@@ -212,6 +246,10 @@ class JaxOracle:
         if total is None:
             msg = "the data yielded no batch on this pass"
             raise DataError(msg)
+        return self._divided(total, weight)
+
+    def _divided(self, total: Arrays, weight: float) -> ParameterVector:
+        """The mean, which has to be finite; zero for the groups that are left out."""
         mean, finite = _divide(total, _positive(weight))
         for name, is_finite in finite.items():
             if not is_finite:

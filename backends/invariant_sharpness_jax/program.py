@@ -48,13 +48,20 @@ class Program:
         self.losses = compiled(self._losses)
         self.gradient = differentiated(self._gradient)
         self.product = differentiated(self._product)
+        self.products = differentiated(self._products)
         self.curvature_product = differentiated(self._curvature_product)
         self.pushforward = differentiated(self._pushforward)
         self.pullback = differentiated(self._pullback)
         self.slopes = differentiated(self._slopes)
         self.curvature_squares = differentiated(self._curvature_squares)
+        self.sampled_squares = differentiated(self._sampled_squares)
         self.gradient_squares = differentiated(self._gradient_squares)
         self.output_curvature = differentiated(self._output_curvature)
+
+    @property
+    def samples_outputs(self) -> bool:
+        """Whether the loss has random factors."""
+        return self._loss.samples_outputs
 
     def _outputs(self, arrays: Arrays, inputs: Any) -> jax.Array:
         return array_of(self._apply(self._structure.tree(arrays), inputs))
@@ -84,6 +91,13 @@ class Program:
         tangents = _like(arrays, vector)
         _, product, sums = jax.jvp(lambda at: self._gradient(at, batch), (arrays,), (tangents,), has_aux=True)
         return product, sums
+
+    def _products(self, arrays: Arrays, vectors: list[Arrays], batch: Batch) -> tuple[list[Arrays], Sums]:
+        """The same for many vectors: the gradient is linearized once, and multiplied with one vector after the other."""
+        _, linear, sums = jax.linearize(lambda at: self._gradient(at, batch), arrays, has_aux=True)
+        stacked = jax.tree.map(lambda *parts: jnp.stack(parts), *(_like(arrays, vector) for vector in vectors))
+        products = jax.lax.map(linear, stacked)
+        return [{name: array[k] for name, array in products.items()} for k in range(len(vectors))], sums
 
     def _curvature_product(self, arrays: Arrays, vector: Arrays, batch: Batch) -> tuple[Arrays, Sums]:
         r"""The product :math:`\sum_n w_n J_n^T \Lambda_n J_n v`: the output Hessian between two passes through the model."""
@@ -121,6 +135,18 @@ class Program:
     def _curvature_squares(self, chosen: Arrays, fixed: Arrays, batch: Batch) -> tuple[Arrays, jax.Array]:
         """The Gauss-Newton diagonal in the chosen parameters, and the sum of the weights."""
         return self._squares(self._loss.curvature_factors, chosen, fixed, batch)
+
+    def rows(self, arrays: Arrays, batch: Batch) -> tuple[int, int]:
+        """Number of rows of outputs that the loss sees in a batch, and of outputs in a row. Nothing is computed."""
+        losses = jax.eval_shape(self._losses, arrays, batch).losses
+        outputs = jax.eval_shape(self._outputs, arrays, batch.inputs)
+        return losses.size, outputs.size // losses.size
+
+    def _sampled_squares(
+        self, chosen: Arrays, fixed: Arrays, signs: jax.Array, batch: Batch
+    ) -> tuple[Arrays, jax.Array]:
+        """The sum over draws of the outputs of what has the Gauss-Newton diagonal as its mean, and the sum of the weights."""
+        return self._squares(lambda z, y: self._loss.sampled_factors(z, y, signs), chosen, fixed, batch)
 
     def _gradient_squares(self, chosen: Arrays, fixed: Arrays, batch: Batch) -> tuple[Arrays, jax.Array]:
         """Squared gradients of the losses in the chosen parameters, and the sum of the weights."""

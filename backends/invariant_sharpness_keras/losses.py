@@ -10,7 +10,16 @@ import keras
 import numpy as np
 
 from invariant_sharpness.errors import LossError
-from invariant_sharpness.losses import CrossEntropy, FunctionLoss, OutputLoss, PositionLoss, SquaredError, named_loss
+from invariant_sharpness.losses import (
+    CrossEntropy,
+    FunctionLoss,
+    OutputLoss,
+    PositionLoss,
+    SquaredError,
+    convex,
+    named_loss,
+)
+from invariant_sharpness.probes import Draws, output_signs
 from invariant_sharpness_keras.engines import Array, Engine
 from invariant_sharpness_keras.output_losses import row_values
 
@@ -44,6 +53,15 @@ class KerasLoss(Protocol):
 
     def curvature_terms(self, engine: Engine, outputs: Array, targets: Array, /) -> Iterator[Term]:
         """Terms such that the Gauss-Newton diagonal is the sum of ``s_n (J_n^T v_n)^2``."""
+        ...
+
+    @property
+    def samples_outputs(self) -> bool:
+        """Whether there are random terms."""
+        ...
+
+    def sampled_terms(self, outputs: Array, targets: Array, draws: Draws, /) -> Iterator[Term]:
+        """Random terms, one for each draw, with the mean of ``curvature_terms``."""
         ...
 
 
@@ -114,6 +132,12 @@ class RowLoss(PositionLoss):
     def curvature_terms(self, engine: Engine, outputs: Array, targets: Array, /) -> Iterator[Term]:
         return self.terms(xp, self.curvature_rows(xp, outputs, targets), outputs)
 
+    def sampled_terms(self, outputs: Array, targets: Array, draws: Draws, /) -> Iterator[Term]:
+        rows, _ = self.rows(xp, outputs, targets)
+        for number in draws.numbers:
+            signs = output_signs(draws.seed, number, draws.start, *rows.shape).astype(outputs.dtype)
+            yield np.ones(len(outputs)), self.sampled_cotangents(xp, outputs, targets, signs)
+
 
 class CallableLoss(FunctionLoss):
     """A user's function of tensors of the engine."""
@@ -135,6 +159,14 @@ class CallableLoss(FunctionLoss):
         eigenvalues, eigenvectors = np.linalg.eigh(engine.row_hessian(outputs, targets))
         for k in range(eigenvalues.shape[1]):
             yield eigenvalues[:, k], eigenvectors[:, :, k].reshape(outputs.shape)
+
+    @property
+    def samples_outputs(self) -> bool:
+        return False
+
+    def sampled_terms(self, outputs: Array, targets: Array, draws: Draws, /) -> Iterator[Term]:
+        convex(self)  # says that it is not
+        return iter(())
 
 
 def _check_logits(name: str, outputs: Array) -> None:

@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from invariant_sharpness import probes as random
 from invariant_sharpness.errors import DataError, NonFiniteError
+from invariant_sharpness.probes import Draws
 from invariant_sharpness.protocol import HostArrays, ParameterGroup, Rows
 from invariant_sharpness.rows import CotangentRows, stacked
 from invariant_sharpness.vector import ParameterVector
@@ -118,6 +119,22 @@ class KerasOracle:
 
     def gauss_newton_diagonal(self, parameters: ParameterVector, /, names: frozenset[str]) -> ParameterVector:
         return self._squares(parameters, self._loss.curvature_terms).only(names)
+
+    @property
+    def samples_outputs(self) -> bool:
+        return self._loss.samples_outputs
+
+    def sampled_gauss_newton_diagonal(
+        self, parameters: ParameterVector, /, names: frozenset[str], draws: range, seed: int
+    ) -> ParameterVector:
+        start = 0
+
+        def terms(_: Engine, outputs: Array, targets: Array) -> Iterator[Term]:
+            nonlocal start
+            yield from self._loss.sampled_terms(outputs, targets, Draws(draws, seed, start))
+            start += len(self._loss.weights(targets, self._width))
+
+        return self._squares(parameters, terms).only(names) / float(len(draws))
 
     def gradient_second_moment(self, parameters: ParameterVector, /) -> ParameterVector:
         return self._squares(parameters, self._loss.gradient_terms)

@@ -16,8 +16,9 @@ import torch
 from torch import nn
 
 from invariant_sharpness.data import batch_size, take
+from invariant_sharpness.probes import Draws
 from invariant_sharpness_torch.forward import Forward
-from invariant_sharpness_torch.losses import Draws, Term, TorchLoss
+from invariant_sharpness_torch.losses import Term, TorchLoss
 from invariant_sharpness_torch.recording import Record, layer_cotangents, parameter_gradients, recording
 from invariant_sharpness_torch.trusted_layers import Layer, trusted_layers
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple, Protocol, cast
+from typing import Any, Protocol, cast
 
 import array_api_compat.torch as xp
 import torch
@@ -19,19 +19,10 @@ from invariant_sharpness.losses import (
     convex,
     named_loss,
 )
-from invariant_sharpness.probes import output_signs
+from invariant_sharpness.probes import Draws, output_signs
 
 Term = tuple[torch.Tensor, torch.Tensor]
 """Signed weights ``s`` of shape ``(n,)`` and cotangents of the shape of the outputs."""
-
-
-class Draws(NamedTuple):
-    """Which random signs are drawn for the rows of some outputs, the first of which is row ``start`` of the data."""
-
-    numbers: range
-    seed: int
-    start: int
-
 
 _CLASSES_ON_AXIS_ONE = "torch.nn.CrossEntropyLoss() as the loss if the classes stand on axis 1"
 

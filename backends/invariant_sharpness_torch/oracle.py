@@ -14,13 +14,14 @@ from torch import nn
 
 from invariant_sharpness import probes as random
 from invariant_sharpness.errors import DataError, NonFiniteError
+from invariant_sharpness.probes import Draws
 from invariant_sharpness.protocol import HostArrays, ParameterGroup, Rows
 from invariant_sharpness.rows import CotangentRows, stacked
 from invariant_sharpness.vector import ParameterVector
 from invariant_sharpness_torch.dataset import Dataset, loader_generators
 from invariant_sharpness_torch.example_squares import ExampleSquares
 from invariant_sharpness_torch.forward import Forward, batch_size, take
-from invariant_sharpness_torch.losses import Draws, TorchLoss
+from invariant_sharpness_torch.losses import TorchLoss
 from invariant_sharpness_torch.models import check_modules
 from invariant_sharpness_torch.products import (
     Tensors,
