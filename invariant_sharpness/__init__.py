@@ -7,7 +7,15 @@ from invariant_sharpness.coordinates import GaussNewton, Moved, Scaled
 from invariant_sharpness.errors import InvariantSharpnessError
 from invariant_sharpness.estimate import Estimate, GroupEstimate
 from invariant_sharpness.estimators.diagonal import hessian_diagonal
+from invariant_sharpness.estimators.extreme_eigenpairs import Eigenpairs
 from invariant_sharpness.estimators.group_diagonals import HessianDiagonal
+from invariant_sharpness.estimators.lanczos import eigenpairs
+from invariant_sharpness.estimators.lanczos_quadrature import schatten_norm, spectral_density
+from invariant_sharpness.estimators.leave_one_out_diagonal import xdiag
+from invariant_sharpness.estimators.leave_one_out_trace import xtrace
+from invariant_sharpness.estimators.spectrum import SpectralDensity
+from invariant_sharpness.estimators.target_error import hutchinson_trace_within
+from invariant_sharpness.estimators.traces import hutch_plus_plus_trace, hutchinson_trace
 from invariant_sharpness.measuring import measure
 from invariant_sharpness.memory import memory_limit
 from invariant_sharpness.metrics import (
@@ -29,6 +37,7 @@ from invariant_sharpness.vector import ParameterVector
 __all__ = [
     "METRICS",
     "CurvatureOracle",
+    "Eigenpairs",
     "Estimate",
     "GaussNewton",
     "GroupEstimate",
@@ -40,16 +49,25 @@ __all__ = [
     "ParameterVector",
     "Report",
     "Scaled",
+    "SpectralDensity",
     "checkpoint",
+    "eigenpairs",
     "fisher_rao_norm",
     "hessian_diagonal",
     "hessian_frobenius_norm",
     "hessian_spectral_norm",
     "hessian_trace",
+    "hutch_plus_plus_trace",
+    "hutchinson_trace",
+    "hutchinson_trace_within",
     "matrix_normalized_sharpness",
     "measure",
     "memory_limit",
     "normalized_sharpness",
     "oracle",
     "parameter_normalized_sharpness",
+    "schatten_norm",
+    "spectral_density",
+    "xdiag",
+    "xtrace",
 ]

@@ -69,8 +69,8 @@ class Estimate:
     degrees_of_freedom
         From how many the standard error is known, for intervals.
     bracket
-        Of a minimum that was sampled: a value that is below it in expectation, and one that is above; both scatter
-        with the standard error.
+        What is below and above the true value in expectation, where sampling or a quadrature leave room; both sides
+        scatter with the standard error.
     """
 
     name: str
