@@ -33,9 +33,9 @@ def vision_transformer() -> Any:
 
 
 @cache
-def gpt2(forward: str = "next_bytes", *, tied: bool = True) -> Any:
+def gpt2(*, tied: bool = True) -> Any:
     model, data = networks["gpt2"](layers=2, width=WIDTH, tied=tied)
-    return ish.oracle(model, data, dtype="float64", forward=networks[forward])
+    return ish.oracle(model, data, dtype="float64", forward=networks["next_bytes"])
 
 
 ORACLES = {"vision transformer": vision_transformer, "GPT-2": gpt2}
@@ -58,12 +58,12 @@ def test_only_what_follows_the_last_nonlinearity_of_a_vision_transformer_is_exac
 
 
 def test_only_the_last_norm_of_a_tied_language_model_is_exact() -> None:
-    found = certified(gpt2("last_bytes"))
+    found = certified(gpt2())
     assert found == {"transformer.ln_f.weight", "transformer.ln_f.bias"}, f"certified: {sorted(found)}"
 
 
 def test_an_untied_head_is_exact() -> None:
-    found = certified(gpt2("last_bytes", tied=False))
+    found = certified(gpt2(tied=False))
     affine = {"transformer.ln_f.weight", "transformer.ln_f.bias", "lm_head.weight"}
     assert found == affine, f"certified: {sorted(found)}"
 
@@ -86,10 +86,18 @@ def test_every_sampled_weight_says_why() -> None:
     assert not silent, f"sampled, but it is not said why: {silent}"
 
 
-def test_a_language_model_with_too_many_outputs_is_sampled_throughout() -> None:
-    estimate = report("GPT-2")["normalized_sharpness"]
-    assert gpt2().outputs_per_example == 63 * 256
-    assert {share.method for share in estimate.per_group.values()} == {"probes"}, estimate.method
+def test_the_outputs_of_a_language_model_are_sampled_for_its_head_alone() -> None:
+    oracle = gpt2(tied=False)
+    assert oracle.outputs_per_example == 63 * 256
+    shares = ish.normalized_sharpness(oracle, probes=8).per_group
+    assert {name for name, share in shares.items() if share.method == "sampled outputs"} == {"lm_head.weight"}
+
+
+def test_all_weights_of_a_language_model_have_a_sampled_gauss_newton_diagonal() -> None:
+    estimate = ish.normalized_sharpness(ish.GaussNewton(gpt2()), probes=8)
+    assert {share.method for share in estimate.per_group.values()} == {"sampled outputs"}, estimate.method
+    assert estimate.bracket is not None, estimate
+    assert estimate.bracket.lower < estimate.bracket.upper, estimate.bracket
 
 
 @every_network
