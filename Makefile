@@ -16,7 +16,7 @@ demo: $(ENVIRONMENT)/demo
 	$(RUN)/invariant-sharpness demo
 
 test: $(ENVIRONMENT)/develop
-	$(RUN)/python -m pytest $(PYTEST_OPTIONS)
+	$(RUN)/python -m pytest --numprocesses 2 --dist loadgroup $(PYTEST_OPTIONS)
 
 lint: $(ENVIRONMENT)/develop
 	$(RUN)/ruff check .

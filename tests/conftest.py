@@ -47,5 +47,14 @@ def pytest_ignore_collect(collection_path: Path) -> bool | None:
     return True if any(re.search(pattern, source, re.MULTILINE) for pattern in missing) else None
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Tests that share what is computed once stay in one process, where the suite runs in several."""
+    if config.pluginmanager.hasplugin("xdist"):
+        for item in items:
+            name = item.path.stem
+            item.add_marker(pytest.mark.xdist_group("keras" if name.startswith("test_keras") else name))
+
+
 def pytest_report_header() -> list[str]:
     return [f"{name}: not installed, its tests are skipped" for name, m in FRAMEWORKS.items() if find_spec(m) is None]
