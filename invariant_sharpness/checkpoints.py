@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from invariant_sharpness.errors import CheckpointError
-from invariant_sharpness.protocol import CurvatureOracle
+from invariant_sharpness.protocol import CoordinateOracle, CurvatureOracle
 from invariant_sharpness.vector import ParameterVector
 
 State = Mapping[str, npt.NDArray[Any]]
@@ -89,8 +89,14 @@ def keep(loop: str, state: Callable[[], State]) -> None:
 
 
 def loop_name(kind: str, oracle: CurvatureOracle, point: ParameterVector, *settings: object) -> str:
-    """What a loop does, at which point of which coordinates, and with which settings."""
-    return f"{kind} {_digest(oracle.to_numpy(point))} {' '.join(map(str, settings))}"
+    """What a loop does with which matrix, at which point of which coordinates, and with which settings."""
+    return f"{kind} {_wrappers(oracle)} {_digest(oracle.to_numpy(point))} {' '.join(map(str, settings))}"
+
+
+def _wrappers(oracle: CurvatureOracle) -> str:
+    """The types of an oracle and of those beneath it: at the same point they may stand for different matrices."""
+    name = type(oracle).__name__
+    return f"{name} {_wrappers(oracle.base)}" if isinstance(oracle, CoordinateOracle) else name
 
 
 def _fingerprint(oracle: CurvatureOracle) -> str:

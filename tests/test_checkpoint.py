@@ -117,6 +117,15 @@ def test_other_coordinates_do_not_share_a_state(tmp_path: Path) -> None:
     assert found == ish.hessian_frobenius_norm(scaled, probes=9)
 
 
+def test_hessian_and_gauss_newton_matrix_do_not_share_a_state(tmp_path: Path) -> None:
+    oracle = base()
+    with ish.checkpoint(tmp_path / "state.npz", oracle):
+        hessian = ish.hessian_frobenius_norm(oracle, probes=9)
+        found = ish.hessian_frobenius_norm(ish.GaussNewton(oracle), probes=9)
+    assert found == ish.hessian_frobenius_norm(ish.GaussNewton(oracle), probes=9), f"{found}, by the Hessian {hessian}"
+    assert found != hessian
+
+
 def test_state_of_other_parameters_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "state.npz"
     with ish.checkpoint(path, base()):
