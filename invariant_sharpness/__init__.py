@@ -6,16 +6,16 @@ from invariant_sharpness.checkpoints import checkpoint
 from invariant_sharpness.coordinates import GaussNewton, Moved, Scaled
 from invariant_sharpness.errors import InvariantSharpnessError
 from invariant_sharpness.estimate import Estimate, GroupEstimate
-from invariant_sharpness.estimators.diagonal import hessian_diagonal
-from invariant_sharpness.estimators.extreme_eigenpairs import Eigenpairs
-from invariant_sharpness.estimators.group_diagonals import HessianDiagonal
-from invariant_sharpness.estimators.lanczos import eigenpairs
-from invariant_sharpness.estimators.lanczos_quadrature import schatten_norm, spectral_density
-from invariant_sharpness.estimators.leave_one_out_diagonal import xdiag
-from invariant_sharpness.estimators.leave_one_out_trace import xtrace
-from invariant_sharpness.estimators.spectrum import SpectralDensity
-from invariant_sharpness.estimators.target_error import hutchinson_trace_within
-from invariant_sharpness.estimators.traces import hutch_plus_plus_trace, hutchinson_trace
+from invariant_sharpness.estimators.diagonals.diagonal import hessian_diagonal
+from invariant_sharpness.estimators.diagonals.group_diagonals import HessianDiagonal
+from invariant_sharpness.estimators.diagonals.leave_one_out_diagonal import xdiag
+from invariant_sharpness.estimators.spectra.extreme_eigenpairs import Eigenpairs
+from invariant_sharpness.estimators.spectra.lanczos import eigenpairs
+from invariant_sharpness.estimators.spectra.lanczos_quadrature import schatten_norm, spectral_density
+from invariant_sharpness.estimators.spectra.spectrum import SpectralDensity
+from invariant_sharpness.estimators.traces.hutchinson import hutch_plus_plus_trace, hutchinson_trace
+from invariant_sharpness.estimators.traces.leave_one_out_trace import xtrace
+from invariant_sharpness.estimators.traces.target_error import hutchinson_trace_within
 from invariant_sharpness.measuring import measure
 from invariant_sharpness.memory import memory_limit
 from invariant_sharpness.metrics import (

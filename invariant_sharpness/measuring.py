@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterable
 
 from invariant_sharpness.errors import NonFiniteError
 from invariant_sharpness.estimate import Estimate
-from invariant_sharpness.estimators.diagonal import exact_diagonal, hessian_diagonal
-from invariant_sharpness.estimators.group_diagonals import HessianDiagonal
+from invariant_sharpness.estimators.diagonals.diagonal import exact_diagonal, hessian_diagonal
+from invariant_sharpness.estimators.diagonals.group_diagonals import HessianDiagonal
 from invariant_sharpness.metrics import METRICS, Metric
 from invariant_sharpness.protocol import CurvatureOracle
 from invariant_sharpness.report import Report

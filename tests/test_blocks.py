@@ -14,7 +14,7 @@ import invariant_sharpness as ish
 from invariant_sharpness.coordinates.blocks import append_bias, from_blocks, split_bias, to_blocks
 from invariant_sharpness.coordinates.families import Family, others, weights_alone, weights_with_biases
 from invariant_sharpness.coordinates.solver import solve
-from invariant_sharpness.estimators.group_diagonals import GroupDiagonal
+from invariant_sharpness.estimators.diagonals.group_diagonals import GroupDiagonal
 from invariant_sharpness.protocol import ParameterGroup
 from invariant_sharpness_numpy import FunctionOracle
 

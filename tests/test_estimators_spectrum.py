@@ -18,9 +18,9 @@ from estimator_problems import (
     symmetric,
     with_spectrum,
 )
-from invariant_sharpness.estimators.gauss_rules import rules_with_the_same_moments
-from invariant_sharpness.estimators.lanczos import eigenpairs
-from invariant_sharpness.estimators.lanczos_quadrature import schatten_norm, spectral_density
+from invariant_sharpness.estimators.spectra.gauss_rules import rules_with_the_same_moments
+from invariant_sharpness.estimators.spectra.lanczos import eigenpairs
+from invariant_sharpness.estimators.spectra.lanczos_quadrature import schatten_norm, spectral_density
 
 every_spectrum = pytest.mark.parametrize("spectrum", SPECTRA)
 

@@ -9,7 +9,7 @@ import jax
 import numpy as np
 import pytest
 
-from invariant_sharpness.estimators.exactness import curvature_defects, exact_groups
+from invariant_sharpness.estimators.diagonals.exactness import curvature_defects, exact_groups
 from invariant_sharpness_jax import backend, example_squares
 from jax_networks import (
     LOSSES,

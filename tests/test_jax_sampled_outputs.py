@@ -12,7 +12,7 @@ import pytest
 import invariant_sharpness as ish
 import jax_networks  # noqa: F401 - float64
 from invariant_sharpness import probes
-from invariant_sharpness.estimators.diagonal import MOST_OUTPUTS
+from invariant_sharpness.estimators.diagonals.diagonal import MOST_OUTPUTS
 from invariant_sharpness_numpy import ReluNetwork
 
 

@@ -11,7 +11,7 @@ import invariant_sharpness as ish
 from invariant_metrics import relative_change
 from invariant_sharpness import probes
 from invariant_sharpness.coordinates import balanced
-from invariant_sharpness.estimators.probed_diagonal import probe_means
+from invariant_sharpness.estimators.diagonals.probed_diagonal import probe_means
 from invariant_sharpness_numpy import NetworkOracle, ReluNetwork
 
 SIZES = (6, 9, 7, 4)

@@ -23,7 +23,7 @@ from rich.table import Table
 from torch import nn
 
 import invariant_sharpness as ish
-from invariant_sharpness.estimators.exactness import curvature_defects
+from invariant_sharpness.estimators.diagonals.exactness import curvature_defects
 
 RUNS = 5
 BATCH = 256

@@ -13,7 +13,7 @@ from invariant_sharpness.cli.findings import MEANINGS, OVERVIEW
 from invariant_sharpness.cli.options import AsJson, Seed
 from invariant_sharpness.cli.output import console, working
 from invariant_sharpness.errors import InvariantSharpnessError
-from invariant_sharpness.estimators.exactness import curvature_defects, exact_groups
+from invariant_sharpness.estimators.diagonals.exactness import curvature_defects, exact_groups
 from invariant_sharpness.protocol import (
     CurvatureOracle,
     GaussNewtonDiagonalOracle,

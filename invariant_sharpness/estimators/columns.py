@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from invariant_sharpness.estimators.group_diagonals import GroupDiagonal
+from invariant_sharpness.estimators.diagonals.group_diagonals import GroupDiagonal
 from invariant_sharpness.estimators.products import hessian_vector_products
 from invariant_sharpness.protocol import CurvatureOracle
 from invariant_sharpness.vector import ParameterVector

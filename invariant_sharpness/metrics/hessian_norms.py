@@ -11,10 +11,10 @@ from math import fsum, hypot
 import numpy as np
 
 from invariant_sharpness.estimate import Estimate, GroupEstimate, methods_in_words
-from invariant_sharpness.estimators.diagonal import certified_diagonal, hessian_diagonal
-from invariant_sharpness.estimators.group_diagonals import HessianDiagonal, Scatter
-from invariant_sharpness.estimators.lanczos import largest_magnitude_eigenvalue
-from invariant_sharpness.estimators.moments import column_squared_norms, squared_norm_samples, trace_samples
+from invariant_sharpness.estimators.diagonals.diagonal import certified_diagonal, hessian_diagonal
+from invariant_sharpness.estimators.diagonals.group_diagonals import HessianDiagonal, Scatter
+from invariant_sharpness.estimators.spectra.lanczos import largest_magnitude_eigenvalue
+from invariant_sharpness.estimators.traces.moments import column_squared_norms, squared_norm_samples, trace_samples
 from invariant_sharpness.metrics.declaration import Metric
 from invariant_sharpness.probes import require_probes
 from invariant_sharpness.protocol import CurvatureOracle

@@ -11,9 +11,9 @@ from invariant_sharpness.coordinates.blocks import HostArray
 from invariant_sharpness.coordinates.families import Family, others, weights_alone, weights_with_biases
 from invariant_sharpness.coordinates.solver import solve
 from invariant_sharpness.estimate import Bracket, Estimate, GroupEstimate
-from invariant_sharpness.estimators.cross_fitting import Tangent, cross_fitted
-from invariant_sharpness.estimators.diagonal import hessian_diagonal
-from invariant_sharpness.estimators.group_diagonals import HessianDiagonal
+from invariant_sharpness.estimators.diagonals.cross_fitting import Tangent, cross_fitted
+from invariant_sharpness.estimators.diagonals.diagonal import hessian_diagonal
+from invariant_sharpness.estimators.diagonals.group_diagonals import HessianDiagonal
 from invariant_sharpness.metrics.declaration import BiasPolicy, Metric
 from invariant_sharpness.metrics.parameter_normalized import parameterwise
 from invariant_sharpness.progress import track

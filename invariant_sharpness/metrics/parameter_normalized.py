@@ -9,8 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from invariant_sharpness.estimate import Estimate, GroupEstimate
-from invariant_sharpness.estimators.diagonal import hessian_diagonal
-from invariant_sharpness.estimators.group_diagonals import HessianDiagonal
+from invariant_sharpness.estimators.diagonals.diagonal import hessian_diagonal
+from invariant_sharpness.estimators.diagonals.group_diagonals import HessianDiagonal
 from invariant_sharpness.metrics.declaration import Metric
 from invariant_sharpness.protocol import CurvatureOracle
 

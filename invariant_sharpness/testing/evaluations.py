@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from invariant_sharpness.estimators.diagonal import MOST_OUTPUTS
+from invariant_sharpness.estimators.diagonals.diagonal import MOST_OUTPUTS
 from invariant_sharpness.protocol import (
     BlockProductOracle,
     CurvatureOracle,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from invariant_sharpness.coordinates.scales import magnitudes
-from invariant_sharpness.estimators.diagonal import MOST_OUTPUTS
+from invariant_sharpness.estimators.diagonals.diagonal import MOST_OUTPUTS
 from invariant_sharpness.protocol import (
     CurvatureOracle,
     GaussNewtonDiagonalOracle,

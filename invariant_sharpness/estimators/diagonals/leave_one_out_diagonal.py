@@ -8,7 +8,7 @@ Given the others it is unbiased, but the :math:`d_i` share vectors: the scatter 
 half of what it should be. The jackknife errs to the other side: leaving a vector out altogether changes the mean
 by more than the vector's own part in its error, by a factor that is much the same for all sums over entries. So
 the parts are those of the jackknife, times the factor with which the variances of all entries add up to their unbiased
-estimate (see :mod:`~invariant_sharpness.estimators.leave_one_out_trace`).
+estimate (see :mod:`~invariant_sharpness.estimators.traces.leave_one_out_trace`).
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from operator import add
 import numpy as np
 
 from invariant_sharpness import probes as random
-from invariant_sharpness.estimators.basis import HostArray, combination, room_for_vectors, zero_vector
-from invariant_sharpness.estimators.group_diagonals import GroupDiagonal, HessianDiagonal
+from invariant_sharpness.estimators.diagonals.group_diagonals import GroupDiagonal, HessianDiagonal
 from invariant_sharpness.estimators.products import hessian_vector_products
-from invariant_sharpness.estimators.range_sketch import Sketch, sketch
-from invariant_sharpness.estimators.traces import require_products
+from invariant_sharpness.estimators.subspaces.basis import HostArray, combination, room_for_vectors, zero_vector
+from invariant_sharpness.estimators.subspaces.range_sketch import Sketch, sketch
+from invariant_sharpness.estimators.traces.hutchinson import require_products
 from invariant_sharpness.protocol import CurvatureOracle
 from invariant_sharpness.vector import ParameterVector
 

@@ -6,12 +6,12 @@ import numpy as np
 
 from invariant_sharpness import probes as random
 from invariant_sharpness.estimate import Estimate
-from invariant_sharpness.estimators.basis import OrthonormalBasis, room_for_vectors, vectors_within_limit
-from invariant_sharpness.estimators.extreme_eigenpairs import Eigenpairs
-from invariant_sharpness.estimators.gauss_rules import Projection
-from invariant_sharpness.estimators.krylov import KrylovSpace
 from invariant_sharpness.estimators.products import hessian_vector_products
-from invariant_sharpness.estimators.spectrum import SpectralDensity
+from invariant_sharpness.estimators.spectra.extreme_eigenpairs import Eigenpairs
+from invariant_sharpness.estimators.spectra.gauss_rules import Projection
+from invariant_sharpness.estimators.spectra.spectrum import SpectralDensity
+from invariant_sharpness.estimators.subspaces.basis import OrthonormalBasis, room_for_vectors, vectors_within_limit
+from invariant_sharpness.estimators.subspaces.krylov import KrylovSpace
 from invariant_sharpness.progress import track
 from invariant_sharpness.protocol import CurvatureOracle
 
@@ -36,7 +36,7 @@ def spectral_density(
     Parameters
     ----------
     known
-        From :func:`~invariant_sharpness.estimators.lanczos.eigenpairs`. These count without an error, and only the others
+        From :func:`~invariant_sharpness.estimators.spectra.lanczos.eigenpairs`. These count without an error, and only the others
         are probed: with the few large eigenvalues of a network most of the error goes, and the skewness of the draws, for
         which intervals from few probes cover too little.
 

@@ -10,7 +10,7 @@ import numpy as np
 from scipy.special import gammaincinv
 
 from invariant_sharpness.estimate import Estimate
-from invariant_sharpness.estimators.traces import Samples, mean_estimate, require_products, signed_forms
+from invariant_sharpness.estimators.traces.hutchinson import Samples, mean_estimate, require_products, signed_forms
 from invariant_sharpness.protocol import CurvatureOracle
 
 _CONFIDENCE = 0.95
@@ -22,7 +22,7 @@ def hutchinson_trace_within(
 ) -> Estimate:
     """Hutchinson's trace with a standard error of at most this fraction of its value.
 
-    As :func:`~invariant_sharpness.estimators.traces.hutchinson_trace`, with the number of products from
+    As :func:`~invariant_sharpness.estimators.traces.hutchinson.hutchinson_trace`, with the number of products from
     :func:`mean_within`.
 
     Parameters

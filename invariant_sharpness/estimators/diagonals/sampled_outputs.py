@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from invariant_sharpness.checkpoints import keep, loop_name, resumed
-from invariant_sharpness.estimators.group_diagonals import GroupDiagonal
+from invariant_sharpness.estimators.diagonals.group_diagonals import GroupDiagonal
 from invariant_sharpness.estimators.parts import equal_parts
 from invariant_sharpness.progress import track
 from invariant_sharpness.protocol import SampledGaussNewtonOracle

@@ -9,7 +9,7 @@ from invariant_sharpness.plotting import new_figure
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from invariant_sharpness.estimators.spectrum import SpectralDensity
+    from invariant_sharpness.estimators.spectra.spectrum import SpectralDensity
 
 _COLOR = "#0072B2"
 _FEWEST = 1e-3

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from invariant_sharpness.estimators.basis import HostArray
+from invariant_sharpness.estimators.subspaces.basis import HostArray
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from invariant_sharpness.estimators.group_diagonals import GroupDiagonal, HessianDiagonal, HostArray
+from invariant_sharpness.estimators.diagonals.group_diagonals import GroupDiagonal, HessianDiagonal, HostArray
 from invariant_sharpness.protocol import HostArrays
 
 

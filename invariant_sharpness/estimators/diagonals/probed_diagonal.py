@@ -14,7 +14,7 @@ import numpy as np
 from invariant_sharpness import probes as random
 from invariant_sharpness.checkpoints import State, keep, loop_name, resumed
 from invariant_sharpness.coordinates.scales import balanced, optimal
-from invariant_sharpness.estimators.group_diagonals import GroupDiagonal, HostArray
+from invariant_sharpness.estimators.diagonals.group_diagonals import GroupDiagonal, HostArray
 from invariant_sharpness.estimators.parts import equal_parts
 from invariant_sharpness.estimators.products import hessian_vector_products
 from invariant_sharpness.protocol import CurvatureOracle, HostArrays

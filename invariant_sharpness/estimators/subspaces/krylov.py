@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from invariant_sharpness import probes as random
-from invariant_sharpness.estimators.basis import HostArray, OrthonormalBasis, combination, zero_vector
+from invariant_sharpness.estimators.subspaces.basis import HostArray, OrthonormalBasis, combination, zero_vector
 from invariant_sharpness.protocol import CurvatureOracle
 from invariant_sharpness.vector import ParameterVector
 

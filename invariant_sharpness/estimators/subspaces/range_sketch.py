@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from invariant_sharpness import probes as random
-from invariant_sharpness.estimators.basis import HostArray, OrthonormalBasis
 from invariant_sharpness.estimators.products import hessian_vector_products
+from invariant_sharpness.estimators.subspaces.basis import HostArray, OrthonormalBasis
 from invariant_sharpness.protocol import CurvatureOracle
 
 _REDUNDANT = 1e-6

@@ -9,10 +9,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from invariant_sharpness.estimate import Bracket, Estimate
-from invariant_sharpness.estimators.basis import HostArray
-from invariant_sharpness.estimators.gauss_rules import GaussRule, Projection, gauss_rule, rules_with_the_same_moments
-from invariant_sharpness.estimators.spectral_curve import SpectralCurve
-from invariant_sharpness.estimators.traces import Samples, mean_estimate
+from invariant_sharpness.estimators.spectra.gauss_rules import (
+    GaussRule,
+    Projection,
+    gauss_rule,
+    rules_with_the_same_moments,
+)
+from invariant_sharpness.estimators.spectra.spectral_curve import SpectralCurve
+from invariant_sharpness.estimators.subspaces.basis import HostArray
+from invariant_sharpness.estimators.traces.hutchinson import Samples, mean_estimate
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -159,7 +164,7 @@ class SpectralDensity:
         MissingDependencyError
             If matplotlib is not installed.
         """
-        from invariant_sharpness.estimators.density_picture import plot_density
+        from invariant_sharpness.estimators.spectra.density_picture import plot_density
 
         return plot_density(self, axes)
 

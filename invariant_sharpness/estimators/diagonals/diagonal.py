@@ -11,10 +11,10 @@ from collections.abc import Mapping
 
 from invariant_sharpness import probes as random
 from invariant_sharpness.estimators.columns import column_groups
-from invariant_sharpness.estimators.exactness import curvature_defects, exact_groups
-from invariant_sharpness.estimators.group_diagonals import GroupDiagonal, HessianDiagonal
-from invariant_sharpness.estimators.probed_diagonal import probed_groups
-from invariant_sharpness.estimators.sampled_outputs import sampled_groups
+from invariant_sharpness.estimators.diagonals.exactness import curvature_defects, exact_groups
+from invariant_sharpness.estimators.diagonals.group_diagonals import GroupDiagonal, HessianDiagonal
+from invariant_sharpness.estimators.diagonals.probed_diagonal import probed_groups
+from invariant_sharpness.estimators.diagonals.sampled_outputs import sampled_groups
 from invariant_sharpness.protocol import (
     CurvatureOracle,
     GaussNewtonDiagonalOracle,

@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from invariant_sharpness.estimators.basis import HostArray
+from invariant_sharpness.estimators.subspaces.basis import HostArray
 
 _RULES = 24
 """So many rules with one more node are tried on each side of the kink."""

@@ -1,0 +1,1 @@
+"""Extreme eigenvalues and the density of all."""

@@ -1,0 +1,1 @@
+"""The trace of the Hessian, with its standard error."""
