@@ -17,6 +17,9 @@ from invariant_sharpness_jax.trees import Arrays
 _MOST_ENTRIES = 2**23
 """So many entries of gradients of single examples are in memory at once, if one example does not have more."""
 
+_MOST_UNROLLED = 16
+"""So many backward passes through convolutions are compiled one by one: inside of a loop, XLA runs them far slower on a CPU."""
+
 Outputs = Callable[[Arrays, Any], jax.Array]
 
 
@@ -64,7 +67,10 @@ def _at_sites(opened: Tapped, arrays: Arrays, factors: Factors) -> Arrays:
 
     if not rules:
         return {}
-    totals, _ = jax.lax.scan(add_term, [rule.start() for rule in rules], jnp.arange(positions * terms))
+    indices = jnp.arange(positions * terms)
+    convolutions = any(site.operation == "conv_general_dilated" for site in opened.sites)
+    unroll = convolutions and len(indices) <= _MOST_UNROLLED
+    totals, _ = jax.lax.scan(add_term, [rule.start() for rule in rules], indices, unroll=unroll)
     return {site.name: rule.finish(t) for site, rule, t in zip(opened.sites, rules, totals, strict=True)}
 
 
