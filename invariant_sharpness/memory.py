@@ -9,6 +9,8 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from contextvars import ContextVar
 
+from invariant_sharpness.protocol import CurvatureOracle
+
 _DEFAULT = 2**30
 
 _bound: ContextVar[int] = ContextVar("memory", default=_DEFAULT)
@@ -39,3 +41,35 @@ def memory_limit(size: int) -> Generator[None]:
 def pieces_within_limit(size: int) -> int:
     """How many pieces of ``size`` bytes each fit into the bound; at least one."""
     return max(1, _bound.get() // max(1, size))
+
+
+def vector_size(oracle: CurvatureOracle) -> int:
+    """Bytes of a vector of parameters."""
+    parameters = oracle.parameters
+    bits = (group.size * int(oracle.xp.finfo(parameters[group.name].dtype).bits) for group in oracle.groups)
+    return sum(bits) // 8
+
+
+def vectors_within_limit(oracle: CurvatureOracle) -> int:
+    """How many vectors fit into the memory limit; at least one."""
+    return pieces_within_limit(vector_size(oracle))
+
+
+@contextmanager
+def room_for_vectors(oracle: CurvatureOracle, count: int, purpose: str) -> Generator[None]:
+    """Keep ``count`` vectors' memory free inside the ``with`` block: blocks of products get the rest.
+
+    Raises
+    ------
+    ValueError
+        If they do not fit into the memory limit; says how many would.
+    """
+    size, bound = vector_size(oracle), _bound.get()
+    if count * size >= bound:
+        msg = (
+            f"{purpose} holds {count} vectors of {size} bytes, and the memory limit of {bound} bytes leaves room for "
+            f"{(bound - 1) // size}: ask for fewer, or measure within memory_limit({2 * count * size})"
+        )
+        raise ValueError(msg)
+    with memory_limit(bound - count * size):
+        yield

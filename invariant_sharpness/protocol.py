@@ -235,6 +235,16 @@ class ExampleGradientOracle(CurvatureOracle, Protocol):
 
 
 @runtime_checkable
+class ModelPrecisionOracle(CurvatureOracle, Protocol):
+    """An oracle that says with how many digits its model computes: in half precision, fewer than its vectors hold."""
+
+    @property
+    def model_rounding(self) -> float:
+        """The unit of rounding of the least precise parameter in the model."""
+        ...
+
+
+@runtime_checkable
 class CoordinateOracle(CurvatureOracle, Protocol):
     """An oracle in other coordinates, which can do what the oracle beneath it can."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from itertools import islice
 
-from invariant_sharpness.memory import pieces_within_limit
+from invariant_sharpness.memory import pieces_within_limit, vector_size
 from invariant_sharpness.progress import track
 from invariant_sharpness.protocol import BlockProductOracle, CurvatureOracle, require, supports
 from invariant_sharpness.vector import ParameterVector
@@ -35,8 +35,7 @@ def block_size(oracle: CurvatureOracle) -> int:
     """How many vectors are multiplied at once within the memory limit."""
     if not supports(oracle, BlockProductOracle):
         return 1
-    size = sum(group.size * _bytes(oracle, group.name) for group in oracle.groups)
-    return min(_LARGEST_BLOCK, pieces_within_limit(_HELD * size))
+    return min(_LARGEST_BLOCK, pieces_within_limit(_HELD * vector_size(oracle)))
 
 
 def _products(
@@ -50,7 +49,3 @@ def _products(
             able = require(oracle, BlockProductOracle, metric="products")
             products = able.hessian_vector_products(oracle.parameters, block)
         yield from zip(block, products, strict=True)
-
-
-def _bytes(oracle: CurvatureOracle, name: str) -> int:
-    return int(oracle.xp.finfo(oracle.parameters[name].dtype).bits) // 8

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from invariant_sharpness import probes
 from invariant_sharpness.coordinates.scales import magnitudes
+from invariant_sharpness.precision import unit_of_rounding
 from invariant_sharpness.protocol import CurvatureOracle
 from invariant_sharpness.vector import ParameterVector
 
@@ -28,8 +29,8 @@ def scaled_signs(oracle: CurvatureOracle, seed: int, index: int) -> ParameterVec
 
 
 def precision(oracle: CurvatureOracle) -> float:
-    """Unit of rounding of the least precise group."""
-    return max(float(oracle.xp.finfo(array.dtype).eps) for array in oracle.parameters.arrays.values())
+    """Unit of rounding of the model, or of the least precise group."""
+    return unit_of_rounding(oracle)
 
 
 def group_norms(oracle: CurvatureOracle, vector: ParameterVector) -> dict[str, float]:

@@ -23,9 +23,10 @@ import numpy as np
 from invariant_sharpness import probes as random
 from invariant_sharpness.estimators.diagonals.group_diagonals import GroupDiagonal, HessianDiagonal
 from invariant_sharpness.estimators.products import hessian_vector_products
-from invariant_sharpness.estimators.subspaces.basis import HostArray, combination, room_for_vectors, zero_vector
+from invariant_sharpness.estimators.subspaces.basis import HostArray, combination, zero_vector
 from invariant_sharpness.estimators.subspaces.range_sketch import Sketch, sketch
 from invariant_sharpness.estimators.traces.hutchinson import require_products
+from invariant_sharpness.memory import room_for_vectors
 from invariant_sharpness.protocol import CurvatureOracle
 from invariant_sharpness.vector import ParameterVector
 

@@ -8,8 +8,8 @@ import numpy as np
 
 from invariant_sharpness.estimators.products import hessian_vector_products
 from invariant_sharpness.estimators.spectra.extreme_eigenpairs import Eigenpair, Eigenpairs, ExtremeEigenvalue
-from invariant_sharpness.estimators.subspaces.basis import vectors_within_limit
 from invariant_sharpness.estimators.subspaces.krylov import Indices, KrylovSpace
+from invariant_sharpness.memory import vectors_within_limit
 from invariant_sharpness.progress import track
 from invariant_sharpness.protocol import CurvatureOracle
 

@@ -10,8 +10,9 @@ from invariant_sharpness.estimators.products import hessian_vector_products
 from invariant_sharpness.estimators.spectra.extreme_eigenpairs import Eigenpairs
 from invariant_sharpness.estimators.spectra.gauss_rules import Projection
 from invariant_sharpness.estimators.spectra.spectrum import SpectralDensity
-from invariant_sharpness.estimators.subspaces.basis import OrthonormalBasis, room_for_vectors, vectors_within_limit
+from invariant_sharpness.estimators.subspaces.basis import OrthonormalBasis
 from invariant_sharpness.estimators.subspaces.krylov import KrylovSpace
+from invariant_sharpness.memory import room_for_vectors, vectors_within_limit
 from invariant_sharpness.progress import track
 from invariant_sharpness.protocol import CurvatureOracle
 

@@ -1,16 +1,15 @@
-"""An orthonormal basis of parameter vectors, and room for it within the memory limit."""
+"""An orthonormal basis of parameter vectors."""
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from functools import reduce
 from operator import add
 
 import numpy as np
 import numpy.typing as npt
 
-from invariant_sharpness.memory import memory_limit, pieces_within_limit
+from invariant_sharpness.precision import unit_of_rounding
 from invariant_sharpness.protocol import CurvatureOracle
 from invariant_sharpness.vector import ParameterVector
 
@@ -33,7 +32,7 @@ class OrthonormalBasis:
 
     def __init__(self, oracle: CurvatureOracle) -> None:
         self.vectors: list[ParameterVector] = []
-        self._rounding = min(_ROUNDING * _precision(oracle), _MOST_ROUNDING)
+        self._rounding = min(_ROUNDING * unit_of_rounding(oracle), _MOST_ROUNDING)
 
     def __len__(self) -> int:
         return len(self.vectors)
@@ -83,39 +82,3 @@ def combination(vectors: Sequence[ParameterVector], coefficients: HostArray, zer
 def zero_vector(oracle: CurvatureOracle) -> ParameterVector:
     """The vector of zeros."""
     return oracle.parameters.map(oracle.xp.zeros_like)
-
-
-def vectors_within_limit(oracle: CurvatureOracle) -> int:
-    """How many vectors fit into the memory limit; at least one."""
-    return pieces_within_limit(_vector_size(oracle))
-
-
-@contextmanager
-def room_for_vectors(oracle: CurvatureOracle, count: int, purpose: str) -> Generator[None]:
-    """Keep ``count`` vectors' memory free inside the ``with`` block: blocks of products get the rest.
-
-    Raises
-    ------
-    ValueError
-        If they do not fit into the memory limit; says how many would.
-    """
-    size, bound = _vector_size(oracle), pieces_within_limit(1)
-    if count * size >= bound:
-        msg = (
-            f"{purpose} holds {count} vectors of {size} bytes, and the memory limit of {bound} bytes leaves room for "
-            f"{(bound - 1) // size}: ask for fewer, or measure within memory_limit({2 * count * size})"
-        )
-        raise ValueError(msg)
-    with memory_limit(bound - count * size):
-        yield
-
-
-def _vector_size(oracle: CurvatureOracle) -> int:
-    parameters = oracle.parameters
-    bits = (group.size * int(oracle.xp.finfo(parameters[group.name].dtype).bits) for group in oracle.groups)
-    return sum(bits) // 8
-
-
-def _precision(oracle: CurvatureOracle) -> float:
-    parameters = oracle.parameters
-    return max(float(oracle.xp.finfo(parameters[group.name].dtype).eps) for group in oracle.groups)

@@ -11,7 +11,8 @@ import numpy.typing as npt
 from invariant_sharpness import probes as random
 from invariant_sharpness.estimate import Estimate
 from invariant_sharpness.estimators.products import hessian_vector_products
-from invariant_sharpness.estimators.subspaces.basis import OrthonormalBasis, room_for_vectors
+from invariant_sharpness.estimators.subspaces.basis import OrthonormalBasis
+from invariant_sharpness.memory import room_for_vectors
 from invariant_sharpness.protocol import CurvatureOracle
 from invariant_sharpness.vector import ParameterVector
 

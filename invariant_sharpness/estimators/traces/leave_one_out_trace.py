@@ -19,9 +19,10 @@ import numpy as np
 from invariant_sharpness import probes as random
 from invariant_sharpness.estimate import Estimate
 from invariant_sharpness.estimators.products import hessian_vector_products
-from invariant_sharpness.estimators.subspaces.basis import HostArray, room_for_vectors
+from invariant_sharpness.estimators.subspaces.basis import HostArray
 from invariant_sharpness.estimators.subspaces.range_sketch import sketch
 from invariant_sharpness.estimators.traces.hutchinson import require_products
+from invariant_sharpness.memory import room_for_vectors
 from invariant_sharpness.protocol import CurvatureOracle
 
 _ROUNDING = 1e-12
