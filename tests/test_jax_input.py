@@ -68,7 +68,7 @@ BAD = {
     "integer parameter": (ModelError, r"dense_1\.bias.*int64", {"parameters": without("bias", jnp.arange(3))}),
     "boolean parameter": (ModelError, r"dense_1\.bias.*bool", {"parameters": without("bias", np.ones(3, bool))}),
     "complex parameter": (ModelError, r"dense_1\.bias.*complex", {"parameters": without("bias", np.ones(3, complex))}),
-    "half precision": (ModelError, 'dtype="float32"', {"parameters": without("bias", np.ones(3, np.float16))}),
+    "eight bits": (ModelError, 'dtype="float32"', {"parameters": without("bias", jnp.ones(3, jnp.float8_e4m3fn))}),
     "number as parameter": (ModelError, r"dense_1\.bias.*float", {"parameters": without("bias", 0.5)}),
     "no parameter": (ModelError, "no leaf", {"parameters": {}}),
     "unknown dtype": (ModelError, "float16", {"dtype": "float16"}),

@@ -15,6 +15,7 @@ from flax import linen
 import jax_networks  # noqa: F401 - float64
 from invariant_sharpness_jax.layer_sites import tapped
 from invariant_sharpness_jax.layer_squares import squares_at
+from invariant_sharpness_jax.room import room_within_limit
 
 EXAMPLES, TERMS = 5, 2
 
@@ -76,7 +77,8 @@ def squares(model: Model, signs: Any, cotangents: Any) -> dict[str, Any]:
     """By the sites."""
     apply, arrays, x = model
     opened = tapped(apply, arrays, x)
-    rules = [squares_at(s, a, arrays[s.name]) for s, a in zip(opened.sites, opened.activations, strict=True)]
+    room = room_within_limit()
+    rules = [squares_at(s, a, arrays[s.name], room) for s, a in zip(opened.sites, opened.activations, strict=True)]
     totals = [rule.start() for rule in rules]
     for s, c in zip(signs, cotangents, strict=True):
         deltas = opened.pullback(c)

@@ -12,10 +12,8 @@ from invariant_sharpness.data import batch_size, is_per_example, leaves, map_lea
 from invariant_sharpness.losses import Factors
 from invariant_sharpness_jax.layer_sites import Tapped, tapped
 from invariant_sharpness_jax.layer_squares import squares_at
+from invariant_sharpness_jax.room import Room
 from invariant_sharpness_jax.trees import Arrays
-
-_MOST_ENTRIES = 2**23
-"""So many entries of gradients of single examples are in memory at once, if one example does not have more."""
 
 _MOST_UNROLLED = 16
 """So many backward passes through convolutions are compiled one by one: inside of a loop, XLA runs them far slower on a CPU."""
@@ -23,7 +21,7 @@ _MOST_UNROLLED = 16
 Outputs = Callable[[Arrays, Any], jax.Array]
 
 
-def squared_products(outputs: Outputs, arrays: Arrays, batch: Any, factors: Factors) -> Arrays:
+def squared_products(outputs: Outputs, arrays: Arrays, batch: Any, factors: Factors, room: Room) -> Arrays:
     """The sum of squares over the examples of a batch.
 
     Cost: for parameters with a site (see ``layer_sites``) one backward pass per factor, to the sites alone; for all others
@@ -39,21 +37,23 @@ def squared_products(outputs: Outputs, arrays: Arrays, batch: Any, factors: Fact
         Inputs and targets.
     factors
         What is squared, and its weight.
+    room
+        For gradients of single examples.
     """
     # Axes that are part of the types of arrays would have to be carried through every site.
     typed = jax.sharding.AxisType.Explicit in jax.sharding.get_abstract_mesh().axis_types
-    found = {} if typed else _at_sites(tapped(outputs, arrays, batch.inputs), arrays, factors)
+    found = {} if typed else _at_sites(tapped(outputs, arrays, batch.inputs), arrays, factors, room)
     rest = {name: array for name, array in arrays.items() if name not in found}
     if not rest:
         return found
     fixed = {name: array for name, array in arrays.items() if name in found}
-    return found | _one_by_one(lambda a, inputs: outputs({**a, **fixed}, inputs), rest, batch, factors)
+    return found | _one_by_one(lambda a, inputs: outputs({**a, **fixed}, inputs), rest, batch, factors, room)
 
 
-def _at_sites(opened: Tapped, arrays: Arrays, factors: Factors) -> Arrays:
+def _at_sites(opened: Tapped, arrays: Arrays, factors: Factors, room: Room) -> Arrays:
     """Term by term, for all examples at once."""
     found = zip(opened.sites, opened.activations, strict=True)
-    rules = [squares_at(site, activations, arrays[site.name]) for site, activations in found]
+    rules = [squares_at(site, activations, arrays[site.name], room) for site, activations in found]
     _, positions, terms = factors.signs.shape
 
     def add_term(totals: list[jax.Array], index: jax.Array) -> tuple[list[jax.Array], None]:
@@ -63,7 +63,8 @@ def _at_sites(opened: Tapped, arrays: Arrays, factors: Factors) -> Arrays:
         )
         deltas = opened.pullback(cotangents.reshape(opened.outputs.shape))
         signs = factors.signs[:, t, r]
-        return [rule.add(total, signs, d) for rule, total, d in zip(rules, totals, deltas, strict=True)], None
+        added = [rule.add(total, signs, d) for rule, total, d in zip(rules, totals, deltas, strict=True)]
+        return [new.astype(old.dtype) for new, old in zip(added, totals, strict=True)], None
 
     if not rules:
         return {}
@@ -74,7 +75,7 @@ def _at_sites(opened: Tapped, arrays: Arrays, factors: Factors) -> Arrays:
     return {site.name: rule.finish(t) for site, rule, t in zip(opened.sites, rules, totals, strict=True)}
 
 
-def _one_by_one(outputs: Outputs, arrays: Arrays, batch: Any, factors: Factors) -> Arrays:
+def _one_by_one(outputs: Outputs, arrays: Arrays, batch: Any, factors: Factors, room: Room) -> Arrays:
     """Example by example, in chunks of so many as memory allows; the last is filled up with examples of weight zero."""
     size = batch_size(batch)
     rows = [leaf for leaf in leaves(batch.inputs) if is_per_example(leaf, size)]
@@ -87,7 +88,7 @@ def _one_by_one(outputs: Outputs, arrays: Arrays, batch: Any, factors: Factors) 
         squares = jax.vmap(of_example)(*chunk)
         return jax.tree.map(lambda sum_, part: sum_ + jnp.sum(part, axis=0), total, squares), None
 
-    count = _chunk_count(size, sum(array.size for array in arrays.values()))
+    count = -(-size // min(size, room.examples(sum(array.size for array in arrays.values()))))
     signs = _in_chunks(factors.signs, count, "constant")
     chunks = ([_in_chunks(row, count, "edge") for row in rows], signs, _in_chunks(factors.vectors, count, "edge"))
     total, _ = jax.lax.scan(add_chunk, jax.tree.map(jnp.zeros_like, arrays), chunks)
@@ -113,11 +114,6 @@ def _with_rows(inputs: Any, size: int, row: list[jax.Array]) -> Any:
     """The inputs as a batch of one example; what all examples share stays as it is."""
     rows = iter(row)
     return map_leaves(lambda leaf: next(rows)[None] if is_per_example(leaf, size) else leaf, inputs)
-
-
-def _chunk_count(size: int, entries: int) -> int:
-    chunk = max(1, min(size, _MOST_ENTRIES // max(entries, 1)))
-    return -(-size // chunk)
 
 
 def _in_chunks(rows: jax.Array, count: int, mode: str) -> jax.Array:

@@ -15,7 +15,7 @@ from invariant_sharpness.errors import DataError
 
 
 def to_batch(batch: Any, dtype: Any) -> Batch:
-    """The batch as JAX arrays; those of floating-point numbers in ``dtype``.
+    """The batch as JAX arrays; inputs of floating-point numbers in ``dtype``, targets in single precision at least.
 
     Raises
     ------
@@ -23,8 +23,9 @@ def to_batch(batch: Any, dtype: Any) -> Batch:
         If the batch is neither ``(inputs, targets)`` nor a dictionary with ``"labels"``, or holds something
         that is not an array or does not fit into JAX's integers.
     """
-    converted: Batch = map_leaves(lambda leaf: _to_array(leaf, dtype), split_batch(batch))
-    return converted
+    inputs, targets = split_batch(batch)
+    exact = jnp.promote_types(dtype, jnp.float32)
+    return Batch(map_leaves(lambda leaf: _to_array(leaf, dtype), inputs), _to_array(targets, exact))
 
 
 def array_of(outputs: Any) -> jax.Array:

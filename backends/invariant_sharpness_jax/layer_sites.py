@@ -22,7 +22,7 @@ Outputs = Callable[[Arrays, Any], jax.Array]
 Operation = Literal["dot_general", "conv_general_dilated", "sum", "product"]
 
 _REARRANGING = {"reshape", "transpose", "squeeze", "copy", "copy_p"}
-_SPREADING = {"broadcast_in_dim", "convert_element_type"}
+_SPREADING = {"broadcast_in_dim"}
 _AFFINE = {"add", "add_any", "sub", "mul"}
 _CALLS = {
     "jit": "jaxpr",
@@ -30,6 +30,7 @@ _CALLS = {
     "closed_call": "call_jaxpr",
     "core_call": "call_jaxpr",
     "checkpoint": "jaxpr",
+    "remat2": "jaxpr",
 }
 _ELEMENTWISE: dict[str, Operation] = {"add": "sum", "add_any": "sum", "sub": "sum", "mul": "product"}
 
@@ -42,7 +43,10 @@ class Known(NamedTuple):
 
 
 class Derived(NamedTuple):
-    """A value that is an affine function of one parameter alone, and whether it has the same entries in another layout."""
+    """A value that is an affine function of one parameter alone, and whether it has the same entries in another layout.
+
+    The path is that function without its changes of type: squares take it back in the type of the parameter.
+    """
 
     name: str
     value: Any
@@ -220,13 +224,17 @@ class _Walk:
         (position,) = [n for n, operand in enumerate(operands) if isinstance(operand, Derived)]
         own = cast(Derived, operands[position])
         others = [operand for operand in operands if isinstance(operand, Known)]
+        if name == "convert_element_type" and jnp.issubdtype(equation.params["new_dtype"], jnp.floating):
+            return own._replace(value=_bind(equation, [own.value])[0])
         rearranged = name in _REARRANGING and not others
         affine = name in _AFFINE or (name in _SPREADING and not others)
         if not (rearranged or affine) or any(other.moving for other in others):
             return None
 
         def step(value: Any) -> Any:
-            return _bind(equation, [value if n == position else o.value for n, o in enumerate(operands)])[0]
+            return _bind(equation, [value if n == position else _like(o.value, value) for n, o in enumerate(operands)])[
+                0
+            ]
 
         def path(values: jax.Array) -> Any:
             return step(own.path(values))
@@ -270,6 +278,11 @@ def _rule(equation: Any, own: Derived, *, parameter_first: bool) -> tuple[Operat
         plain = equation.params["batch_group_count"] == 1 and numbers.lhs_spec[0] == numbers.out_spec[0] == 0
         return ("conv_general_dilated", 0) if plain else None
     return None
+
+
+def _like(constant: Any, value: Any) -> Any:
+    """The constant in the type of the value."""
+    return jnp.asarray(constant, dtype=value.dtype)
 
 
 def _bind(equation: Any, operands: list[Any]) -> list[Any]:

@@ -14,13 +14,15 @@ import jax
 import jax.numpy as jnp
 
 from invariant_sharpness_jax.layer_sites import Site
-
-_MOST_ENTRIES = 2**23
-"""Gradients of so many examples are made at once that they have about this many entries."""
+from invariant_sharpness_jax.precision import held
+from invariant_sharpness_jax.room import Room
 
 
 class Squares(Protocol):
-    """Adds up :math:`s_n (d_n)^2` over terms, where :math:`d_n` is the gradient of an example."""
+    """Adds up :math:`s_n (d_n)^2` over terms, where :math:`d_n` is the gradient of an example.
+
+    In the type in which the parameter is held: the squares of float16 would overflow.
+    """
 
     def start(self) -> jax.Array:
         """Nothing yet."""
@@ -35,13 +37,13 @@ class Squares(Protocol):
         ...
 
 
-def squares_at(site: Site, activations: jax.Array, parameter: jax.Array) -> Squares:
+def squares_at(site: Site, activations: jax.Array, parameter: jax.Array, room: Room) -> Squares:
     """The rule for the operation of a site."""
     if site.operation == "dot_general":
         rows = _Matrices(site, activations, parameter)
-        return _SinglePosition(rows) if rows.positions == 1 else _Positions(rows)
+        return _SinglePosition(rows) if rows.positions == 1 else _Positions(rows, room)
     if site.operation == "conv_general_dilated":
-        return _Positions(_Patches(site, activations, parameter))
+        return _Positions(_Patches(site, activations, parameter), room)
     return _Elementwise(site, activations, parameter)
 
 
@@ -54,7 +56,7 @@ class _Matrices:
         left, right = site.options["dimension_numbers"][0]
         contracted, own = (left, right) if site.axis == 0 else (right, left)
         free = [axis for axis in range(1, activations.ndim) if axis not in contracted]
-        self._site, self._parameter, self._own = site, parameter, own
+        self._site, self._parameter, self._own, self.dtype = site, parameter, own, parameter.dtype
         self.positions = prod(activations.shape[axis] for axis in free)
         moved = activations.transpose(0, *free, *contracted)
         self.inputs = moved.reshape(len(activations), 1, self.positions, -1)
@@ -82,7 +84,7 @@ class _Patches:
 
     def __init__(self, site: Site, activations: jax.Array, parameter: jax.Array) -> None:
         options = site.options
-        self._site, self._parameter = site, parameter
+        self._site, self._parameter, self.dtype = site, parameter, parameter.dtype
         self._spec = options["dimension_numbers"]
         self.groups = options["feature_group_count"]
         kernel = [site.operand[axis] for axis in self._spec.rhs_spec[2:]]
@@ -117,31 +119,30 @@ class _SinglePosition:
         self._rows = rows
 
     def start(self) -> jax.Array:
-        return jnp.zeros((len(self._rows.inputs), self._rows.outputs), self._rows.inputs.dtype)
+        return jnp.zeros((len(self._rows.inputs), self._rows.outputs), self._rows.dtype)
 
     def add(self, total: jax.Array, signs: jax.Array, delta: jax.Array, /) -> jax.Array:
-        return total + signs[:, None] * self._rows.rows(delta)[:, 0, 0] ** 2
+        return total + signs[:, None] * held(self._rows.rows(delta)[:, 0, 0]) ** 2
 
     def finish(self, total: jax.Array, /) -> jax.Array:
-        return self._rows.squares((total.T @ self._rows.inputs[:, 0, 0] ** 2)[None])
+        return self._rows.squares((total.T @ held(self._rows.inputs[:, 0, 0]) ** 2)[None])
 
 
 class _Positions:
     """Many positions: their sum comes before the square, term by term."""
 
-    def __init__(self, rows: _Matrices | _Patches) -> None:
-        self._rows = rows
+    def __init__(self, rows: _Matrices | _Patches, room: Room) -> None:
+        self._rows, self._room = rows, room
 
     def start(self) -> jax.Array:
-        inputs = self._rows.inputs
-        return jnp.zeros((self._rows.groups, self._rows.outputs, inputs.shape[3]), inputs.dtype)
+        return jnp.zeros((self._rows.groups, self._rows.outputs, self._rows.inputs.shape[3]), self._rows.dtype)
 
     def add(self, total: jax.Array, signs: jax.Array, delta: jax.Array, /) -> jax.Array:
         inputs, rows = self._rows.inputs, self._rows.rows(delta)
-        step = max(1, _MOST_ENTRIES // (inputs.shape[1] * inputs.shape[3] * rows.shape[3]))
+        step = self._room.examples(inputs.shape[1] * inputs.shape[3] * rows.shape[3])
         for start in range(0, len(signs), step):
             part = slice(start, start + step)
-            gradients = jnp.einsum("ngpo,ngpi->ngoi", rows[part], inputs[part])
+            gradients = jnp.einsum("ngpo,ngpi->ngoi", rows[part], inputs[part], preferred_element_type=total.dtype)
             total = total + jnp.einsum("n,ngoi->goi", signs[part], gradients**2)
         return total
 
@@ -159,7 +160,7 @@ class _Elementwise:
         return jnp.zeros_like(self._parameter)
 
     def add(self, total: jax.Array, signs: jax.Array, delta: jax.Array, /) -> jax.Array:
-        slopes = delta if self._site.operation == "sum" else delta * self._activations
+        slopes = held(delta) if self._site.operation == "sum" else held(delta) * self._activations
         operand, pullback = jax.vjp(self._site.path, self._parameter)
 
         def of_example(slope: jax.Array) -> jax.Array:
@@ -167,7 +168,7 @@ class _Elementwise:
             axes = [axis for axis in range(slope.ndim) if axis >= slope.ndim - operand.ndim]
             spread = [axis for axis in axes if operand.shape[axis - slope.ndim] == 1]
             summed = slope.sum(axis=[*range(slope.ndim - operand.ndim), *spread]).reshape(operand.shape)
-            return pullback(summed)[0]
+            return pullback(summed.astype(operand.dtype))[0]
 
         return total + jnp.tensordot(signs, jax.vmap(of_example)(slopes[:, None]) ** 2, axes=1)
 

@@ -13,14 +13,16 @@ import numpy.typing as npt
 
 from invariant_sharpness import probes as random
 from invariant_sharpness.data import Batch, random_state
-from invariant_sharpness.errors import DataError, ModelError, NonFiniteError
+from invariant_sharpness.errors import DataError, NonFiniteError
 from invariant_sharpness.protocol import HostArrays, ParameterGroup, Rows
 from invariant_sharpness.rows import CotangentRows, stacked
 from invariant_sharpness.vector import ParameterVector
 from invariant_sharpness_jax.dataset import Dataset
 from invariant_sharpness_jax.first_examples import FirstExamples
+from invariant_sharpness_jax.precision import held, model_rounding
 from invariant_sharpness_jax.program import Program, Sums
-from invariant_sharpness_jax.trees import Arrays, Structure, checked_arrays, named_leaves
+from invariant_sharpness_jax.room import room_within_limit
+from invariant_sharpness_jax.trees import Arrays, Structure, arrays_of_form
 
 
 class OutputForm(NamedTuple):
@@ -36,6 +38,9 @@ class JaxOracle:
     All sums over the data are of unnormalized losses and weights, batch by batch, and are divided once. Every
     derivative is compiled when it is first asked for, once for each shape of a batch. Arrays keep their sharding.
     Every pass over the data starts from a fixed random state: a loader that shuffles repeats its order.
+
+    A model in half precision computes in half precision, forward and backward. Its vectors are in float32, and so are
+    its losses, squares, and sums over batches.
 
     Parameters
     ----------
@@ -84,6 +89,10 @@ class JaxOracle:
     def parameters(self) -> ParameterVector:
         return self._vector(self._arrays)
 
+    @property
+    def model_rounding(self) -> float:
+        return model_rounding(self._program.dtypes)
+
     @random_state()
     def loss(self, parameters: ParameterVector, /) -> float:
         arrays, total, weight = dict(parameters.arrays), 0.0, 0.0
@@ -121,7 +130,8 @@ class JaxOracle:
     def gauss_newton_diagonal(self, parameters: ParameterVector, /, names: frozenset[str]) -> ParameterVector:
         chosen = {name: array for name, array in parameters.arrays.items() if name in names}
         fixed = {name: array for name, array in parameters.arrays.items() if name not in names}
-        return self._mean(self._program.curvature_squares(chosen, fixed, batch) for batch in self._dataset)
+        room = room_within_limit()
+        return self._mean(self._program.curvature_squares(chosen, fixed, batch, room) for batch in self._dataset)
 
     @property
     def samples_outputs(self) -> bool:
@@ -132,20 +142,21 @@ class JaxOracle:
     ) -> ParameterVector:
         chosen = {name: array for name, array in parameters.arrays.items() if name in names}
         fixed = {name: array for name, array in parameters.arrays.items() if name not in names}
+        room = room_within_limit()
 
         def parts() -> Iterator[tuple[Arrays, jax.Array]]:
             start = 0
             for batch in self._dataset:
                 rows, width = self._program.rows({**chosen, **fixed}, batch)
                 signs = np.stack([random.output_signs(seed, draw, start, rows, width) for draw in draws])
-                yield self._program.sampled_squares(chosen, fixed, jnp.asarray(signs.astype(np.float32)), batch)
+                yield self._program.sampled_squares(chosen, fixed, jnp.asarray(signs.astype(np.float32)), batch, room)
                 start += rows
 
         return self._mean(parts()) / float(len(draws))
 
     def gradient_second_moment(self, parameters: ParameterVector, /) -> ParameterVector:
-        arrays = dict(parameters.arrays)
-        return self._mean(self._program.gradient_squares(arrays, {}, batch) for batch in self._dataset)
+        arrays, room = dict(parameters.arrays), room_within_limit()
+        return self._mean(self._program.gradient_squares(arrays, {}, batch, room) for batch in self._dataset)
 
     @random_state()
     def directional_second_moment(self, parameters: ParameterVector, direction: ParameterVector, /) -> float:
@@ -202,19 +213,10 @@ class JaxOracle:
         NonFiniteError
             If a leaf has NaN or infinite entries; names it.
         """
-        leaves, structure = named_leaves(tree)
-        if structure != self._structure:
-            msg = f"the tree has the leaves {', '.join(structure.names)}, instead of {', '.join(self._structure.names)}"
-            raise ModelError(msg)
-        arrays = checked_arrays(leaves, None)
-        for name, array in self._arrays.items():
-            if arrays[name].shape != array.shape or arrays[name].dtype != array.dtype:
-                msg = (
-                    f"parameter {name!r} has shape {arrays[name].shape} and dtype {arrays[name].dtype}, instead of "
-                    f"{array.shape} and {array.dtype}"
-                )
-                raise ModelError(msg)
-        return self._vector(arrays)
+        dtypes = self._program.dtypes
+        forms = {name: jax.ShapeDtypeStruct(array.shape, dtypes[name]) for name, array in self._arrays.items()}
+        arrays = arrays_of_form(tree, self._structure, forms)
+        return self._vector({name: held(array) for name, array in arrays.items()})
 
     def _next_cotangents(self, rows: CotangentRows, examples: int) -> jax.Array:
         """Those of a whole batch: zero for the examples without a row."""

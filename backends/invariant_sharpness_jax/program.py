@@ -14,6 +14,9 @@ from invariant_sharpness_jax.compilation import compiled, differentiated
 from invariant_sharpness_jax.example_squares import squared_products
 from invariant_sharpness_jax.forward import array_of
 from invariant_sharpness_jax.losses import Factors, JaxLoss
+from invariant_sharpness_jax.precision import held, is_half, rounded
+from invariant_sharpness_jax.room import Room
+from invariant_sharpness_jax.sums import with_exact_sums
 from invariant_sharpness_jax.trees import Arrays, Structure
 
 _MOST_UNROLLED = 4
@@ -39,13 +42,17 @@ class Program:
         ``(parameters, inputs) -> outputs``.
     structure
         How arrays are put together into the parameters that ``apply`` takes.
+    dtypes
+        Their types in the model.
     loss
         Of outputs and targets.
     """
 
-    def __init__(self, apply: Apply, structure: Structure, loss: JaxLoss) -> None:
+    def __init__(self, apply: Apply, structure: Structure, dtypes: dict[str, jnp.dtype], loss: JaxLoss) -> None:
+        self.dtypes = dtypes
         self._apply = apply
         self._structure = structure
+        self._model = with_exact_sums(self._applied) if is_half(dtypes) else self._applied
         self._loss = loss
         self.evaluate = compiled(self._outputs)
         self.losses = compiled(self._losses)
@@ -67,6 +74,10 @@ class Program:
         return self._loss.samples_outputs
 
     def _outputs(self, arrays: Arrays, inputs: Any) -> jax.Array:
+        """In single precision at least, as all that is computed from them."""
+        return held(self._model(rounded(arrays, self.dtypes), inputs))
+
+    def _applied(self, arrays: Arrays, inputs: Any) -> jax.Array:
         return array_of(self._apply(self._structure.tree(arrays), inputs))
 
     def _losses(self, arrays: Arrays, batch: Batch) -> Sums:
@@ -142,9 +153,9 @@ class Program:
         _, slopes, weights = jax.jvp(lambda at: self._values(at, batch), (arrays,), (tangents,), has_aux=True)
         return jnp.sum(weights * slopes**2), jnp.sum(weights)
 
-    def _curvature_squares(self, chosen: Arrays, fixed: Arrays, batch: Batch) -> tuple[Arrays, jax.Array]:
+    def _curvature_squares(self, chosen: Arrays, fixed: Arrays, batch: Batch, room: Room) -> tuple[Arrays, jax.Array]:
         """The Gauss-Newton diagonal in the chosen parameters, and the sum of the weights."""
-        return self._squares(self._loss.curvature_factors, chosen, fixed, batch)
+        return self._squares(self._loss.curvature_factors, chosen, fixed, batch, room)
 
     def rows(self, arrays: Arrays, batch: Batch) -> tuple[int, int]:
         """Number of rows of outputs that the loss sees in a batch, and of outputs in a row. Nothing is computed."""
@@ -153,22 +164,27 @@ class Program:
         return losses.size, outputs.size // losses.size
 
     def _sampled_squares(
-        self, chosen: Arrays, fixed: Arrays, signs: jax.Array, batch: Batch
+        self, chosen: Arrays, fixed: Arrays, signs: jax.Array, batch: Batch, room: Room
     ) -> tuple[Arrays, jax.Array]:
         """The sum over draws of the outputs of what has the Gauss-Newton diagonal as its mean, and the sum of the weights."""
-        return self._squares(lambda z, y: self._loss.sampled_factors(z, y, signs), chosen, fixed, batch)
+        return self._squares(lambda z, y: self._loss.sampled_factors(z, y, signs), chosen, fixed, batch, room)
 
-    def _gradient_squares(self, chosen: Arrays, fixed: Arrays, batch: Batch) -> tuple[Arrays, jax.Array]:
+    def _gradient_squares(self, chosen: Arrays, fixed: Arrays, batch: Batch, room: Room) -> tuple[Arrays, jax.Array]:
         """Squared gradients of the losses in the chosen parameters, and the sum of the weights."""
-        return self._squares(self._loss.gradient_factors, chosen, fixed, batch)
+        return self._squares(self._loss.gradient_factors, chosen, fixed, batch, room)
 
     def _squares(
-        self, factors_of: Callable[[jax.Array, jax.Array], Factors], chosen: Arrays, fixed: Arrays, batch: Batch
+        self,
+        factors_of: Callable[[jax.Array, jax.Array], Factors],
+        chosen: Arrays,
+        fixed: Arrays,
+        batch: Batch,
+        room: Room,
     ) -> tuple[Arrays, jax.Array]:
         outputs = self._outputs({**chosen, **fixed}, batch.inputs)
         _, weights = self._loss.values(outputs, batch.targets)
         factors = factors_of(outputs, batch.targets)
-        squares = squared_products(lambda a, x: self._outputs({**a, **fixed}, x), chosen, batch, factors)
+        squares = squared_products(lambda a, x: self._outputs({**a, **fixed}, x), chosen, batch, factors, room)
         return squares, jnp.sum(weights)
 
     def _output_curvature(

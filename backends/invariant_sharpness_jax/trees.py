@@ -83,6 +83,30 @@ def checked_arrays(leaves: Mapping[str, Any], dtype: str | None) -> Arrays:
     return arrays
 
 
+def arrays_of_form(tree: Any, structure: Structure, forms: Mapping[str, jax.ShapeDtypeStruct]) -> Arrays:
+    """The leaves of another tree, which has to have this structure, these shapes and these types.
+
+    Raises
+    ------
+    ModelError, NonFiniteError
+        Name the leaf that is wrong.
+    """
+    leaves, found = named_leaves(tree)
+    if found != structure:
+        msg = f"the tree has the leaves {', '.join(found.names)}, instead of {', '.join(structure.names)}"
+        raise ModelError(msg)
+    arrays = checked_arrays(leaves, None)
+    for name, form in forms.items():
+        array = arrays[name]
+        if array.shape != form.shape or array.dtype != form.dtype:
+            msg = (
+                f"parameter {name!r} has shape {array.shape} and dtype {array.dtype}, instead of {form.shape} and "
+                f"{form.dtype}"
+            )
+            raise ModelError(msg)
+    return arrays
+
+
 @jax.jit
 def _count_non_finite(arrays: Arrays) -> dict[str, jax.Array]:
     return {name: jnp.sum(~jnp.isfinite(array)) for name, array in arrays.items()}
@@ -103,7 +127,7 @@ def _checked(name: str, leaf: Any, dtype: str | None) -> jax.Array:
             f"counters and masks out of the tree, and split complex parameters into real and imaginary parts"
         )
         raise ModelError(msg)
-    if dtype is None and leaf.dtype.itemsize < 4:
+    if dtype is None and leaf.dtype.itemsize < 2:
         msg = f'parameter {name!r} has dtype {leaf.dtype}: pass dtype="float32" to measure a copy in that precision'
         raise ModelError(msg)
     if dtype is None and leaf.dtype == np.float64 and not _has_64_bits():

@@ -18,6 +18,8 @@ from invariant_sharpness_torch.groups import parameter_groups
 from invariant_sharpness_torch.losses import TorchLoss, resolve_loss
 from invariant_sharpness_torch.models import check_finite_parameters, check_modules, in_precision, unwrapped
 from invariant_sharpness_torch.oracle import TorchOracle
+from invariant_sharpness_torch.pieces import Footprint, footprint
+from invariant_sharpness_torch.precision import with_held_outputs
 from invariant_sharpness_torch.safeguard import evaluating, random_state
 from invariant_sharpness_torch.trainable import trainable_parameters
 
@@ -30,6 +32,7 @@ def build_oracle(
     loss: Any = "cross_entropy",
     *,
     batch_size: int = 256,
+    microbatch: int | None = None,
     dtype: str | None = None,
     forward: Forward = default_forward,
     groups: Sequence[ParameterGroup] = (),
@@ -50,6 +53,9 @@ def build_oracle(
         ``(outputs, targets) -> one loss per example``.
     batch_size
         For ``(x, y)`` only. Memory grows with it; the value does not depend on it.
+    microbatch
+        Cut the batches of a loader, or of whatever kind, into pieces of at most so many examples, which count as batches
+        in messages. Memory falls with it; the value does not depend on it.
     dtype
         ``"float32"`` or ``"float64"``: measure a copy of the model in this precision.
     forward
@@ -69,9 +75,18 @@ def build_oracle(
     check_finite_parameters(parameters)
     described = parameter_groups(model, frozenset(parameters), groups)
     resolved = resolve_loss(loss)
-    dataset = checked_dataset(as_batches(data, batch_size), next(iter(parameters.values())).detach())
-    outputs = _check_pass(model, dataset, resolved, forward, parameters)
-    return TorchOracle(model, dataset, resolved, forward, parameters, outputs, described)
+    dataset = checked_dataset(as_batches(data, batch_size, microbatch), next(model.parameters()).detach())
+    to_outputs = with_held_outputs(forward)
+    outputs = _check_pass(model, dataset, resolved, to_outputs, parameters)
+    saved = _footprint(model, dataset, to_outputs, parameters)
+    return TorchOracle(model, dataset, resolved, to_outputs, parameters, saved, outputs, described)
+
+
+def _footprint(model: nn.Module, dataset: Dataset, forward: Forward, parameters: dict[str, nn.Parameter]) -> Footprint:
+    values = {name: parameter.detach() for name, parameter in parameters.items()}
+    generators = loader_generators(dataset.batches.source)
+    with evaluating(model, parameters, values, generators):
+        return footprint(model, forward, next(iter(dataset)))
 
 
 def _check_pass(

@@ -19,6 +19,7 @@ from invariant_sharpness.data import batch_size, take
 from invariant_sharpness.probes import Draws
 from invariant_sharpness_torch.forward import Forward
 from invariant_sharpness_torch.losses import Term, TorchLoss
+from invariant_sharpness_torch.precision import held
 from invariant_sharpness_torch.recording import Record, layer_cotangents, parameter_gradients, recording
 from invariant_sharpness_torch.trusted_layers import Layer, trusted_layers
 
@@ -67,7 +68,7 @@ class ExampleSquares:
     def _squares(
         self, batch: Any, loss: TorchLoss, terms: Terms, names: frozenset[str]
     ) -> tuple[list[torch.Tensor], float]:
-        sums = {name: torch.zeros_like(p, requires_grad=False) for name, p in self._parameters.items()}
+        sums = {name: torch.zeros_like(held(p.detach())) for name, p in self._parameters.items()}
         layers = [layer for layer in self._layers(batch) if names & set(layer.owned.values())]
         with recording([layer.module for layer in layers]) as records:
             outputs, targets = self._forward(self._model, batch)
@@ -97,7 +98,7 @@ class ExampleSquares:
         for signs, cotangent in terms:
             deltas = layer_cotangents(outputs, list(layers.values()), cotangent)
             for accumulator, delta in zip(accumulators, deltas, strict=True):
-                accumulator.add(signs, delta)
+                accumulator.add(signs, held(delta))
         for layer, accumulator in zip(layers, accumulators, strict=True):
             for attribute, total in accumulator.totals().items():
                 sums[layer.owned[attribute]] += total
@@ -109,7 +110,7 @@ class ExampleSquares:
             outputs, targets = self._forward(self._model, take(batch, example, example + 1))
             for signs, cotangent in terms(outputs.detach(), targets, example):
                 for name, gradient in zip(parameters, parameter_gradients(outputs, parameters, cotangent), strict=True):
-                    sums[name] += signs[0] * gradient**2
+                    sums[name] += signs[0] * held(gradient) ** 2
 
     def _layers(self, batch: Any) -> list[Layer]:
         """The layers whose rules hold for this model; tested once."""

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from invariant_sharpness.data import batch_size as batch_size
-from invariant_sharpness.data import map_leaves, output_array, split_batch
+from invariant_sharpness.data import is_pair, map_leaves, output_array, split_batch
 from invariant_sharpness.data import take as take
 
 Forward = Callable[[nn.Module, Any], tuple[torch.Tensor, torch.Tensor]]
@@ -41,13 +41,22 @@ def default_forward(model: nn.Module, batch: Any) -> tuple[torch.Tensor, torch.T
 
 
 def to_device(batch: Any, like: torch.Tensor) -> Any:
-    """The batch as tensors on the device of ``like``; floating-point ones in its dtype."""
+    """The batch as tensors on the device of ``like``; floating-point ones in its dtype, and targets in single precision at least."""
+    exact = torch.promote_types(like.dtype, torch.float32)
+    if is_pair(batch):
+        parts = _moved(batch[0], like.device, like.dtype), _moved(batch[1], like.device, exact)
+        return type(batch)(*parts) if hasattr(batch, "_fields") else parts
+    if isinstance(batch, Mapping):
+        return {k: _moved(v, like.device, exact if k == "labels" else like.dtype) for k, v in batch.items()}
+    return _moved(batch, like.device, like.dtype)
 
+
+def _moved(tree: Any, device: torch.device, dtype: torch.dtype) -> Any:
     def move(leaf: Any) -> Any:
         if isinstance(leaf, (np.ndarray, np.generic)):
             leaf = torch.as_tensor(np.array(leaf))
         if not isinstance(leaf, torch.Tensor):
             return leaf
-        return leaf.to(like.device, like.dtype) if leaf.is_floating_point() else leaf.to(like.device)
+        return leaf.to(device, dtype) if leaf.is_floating_point() else leaf.to(device)
 
-    return map_leaves(move, batch)
+    return map_leaves(move, tree)

@@ -10,12 +10,18 @@ from torch import nn
 from torch.func import functional_call, grad, vmap
 from torch.nn import functional
 
+from invariant_sharpness.memory import pieces_within_limit
+from invariant_sharpness_torch.precision import held
+
 _ENTRIES = 2**23
-"""Per-example gradients are made for so many examples at once that they have about this many entries."""
+"""Per-example gradients are made for so many examples at once that they have about this many entries, or fewer if memory is limited."""
 
 
 class Accumulator(Protocol):
-    """Adds up ``s_n (d_n)^2`` over terms, where ``d_n`` is an example's gradient in the layer's parameters."""
+    """Adds up ``s_n (d_n)^2`` over terms, where ``d_n`` is an example's gradient in the layer's parameters.
+
+    In single precision at least: the squares of float16 would overflow.
+    """
 
     def add(self, signs: torch.Tensor, delta: torch.Tensor, /) -> None:
         """Add a term: signed weights ``(n,)`` and cotangents of the layer's outputs."""
@@ -65,7 +71,7 @@ class DenseSquares:
             return {}
         totals = {}
         if "weight" in self._wanted:
-            totals["weight"] = self._squares.T @ self._inputs.square()
+            totals["weight"] = self._squares.T @ held(self._inputs).square()
         if "bias" in self._wanted:
             totals["bias"] = self._squares.sum(dim=0)
         return totals
@@ -85,10 +91,10 @@ class _PositionSquares:
 
     def _add(self, attribute: str, signs: torch.Tensor, gradients: torch.Tensor) -> None:
         """Gradients of shape (n, ...)."""
-        flat = gradients.reshape(len(signs), -1)
+        flat = held(gradients).reshape(len(signs), -1)
         total = (signs.to(flat) @ flat.square()).reshape(gradients.shape[1:])
-        held = self._totals.get(attribute)
-        self._totals[attribute] = total if held is None else held.add_(total)
+        before = self._totals.get(attribute)
+        self._totals[attribute] = total if before is None else before.add_(total)
 
 
 class SequenceSquares(_PositionSquares):
@@ -99,8 +105,8 @@ class SequenceSquares(_PositionSquares):
         if "bias" in self._wanted:
             self._add("bias", signs, delta.sum(dim=1))
         if "weight" in self._wanted:
-            for part in _parts(len(signs), delta.shape[2] * inputs.shape[2]):
-                self._add("weight", signs[part], delta[part].mT @ inputs[part])
+            for part in _parts(len(signs), delta.shape[2] * inputs.shape[2], delta.dtype):
+                self._add("weight", signs[part], delta[part].mT @ held(inputs[part]))
 
 
 class ConvolutionSquares(_PositionSquares):
@@ -117,7 +123,8 @@ class ConvolutionSquares(_PositionSquares):
             self._add("bias", signs, delta.sum(dim=2))
         if "weight" in self._wanted:
             weight = self._module.weight
-            for part in _parts(len(signs), max(weight.numel(), weight[0].numel() * groups * delta.shape[2])):
+            entries = max(weight.numel(), weight[0].numel() * groups * delta.shape[2])
+            for part in _parts(len(signs), entries, delta.dtype):
                 patches = self._patches_of(part)
                 outputs = delta[part].unflatten(1, (groups, -1))
                 self._add("weight", signs[part], (outputs @ patches.mT).reshape(-1, *weight.shape))
@@ -128,7 +135,7 @@ class ConvolutionSquares(_PositionSquares):
             module = self._module
             assert isinstance(module, nn.Conv2d)
             mode = "constant" if module.padding_mode == "zeros" else module.padding_mode
-            padded = functional.pad(self._inputs[part], module._reversed_padding_repeated_twice, mode=mode)
+            padded = functional.pad(held(self._inputs[part]), module._reversed_padding_repeated_twice, mode=mode)
             patches = functional.unfold(padded, module.kernel_size, module.dilation, 0, module.stride)
             self._patches[part.start] = patches.unflatten(1, (module.groups, -1))
         return self._patches[part.start]
@@ -147,7 +154,7 @@ class EmbeddingSquares(_PositionSquares):
         padding = self._module.padding_idx
         if padding is not None:
             squares[slots % tokens == padding] = 0
-        total = self._totals.setdefault("weight", torch.zeros_like(self._module.weight, requires_grad=False))
+        total = self._totals.setdefault("weight", delta.new_zeros(tokens, width))
         total.index_add_(0, slots % tokens, squares)
 
 
@@ -162,7 +169,7 @@ class LeafSquares(_PositionSquares):
             return (functional_call(self._module, parameters, example[None]) * part[None]).sum()
 
         size = sum(parameter.numel() for parameter in wanted.values())
-        for part in _parts(len(signs), size):
+        for part in _parts(len(signs), size, delta.dtype):
             gradients = vmap(grad(product), in_dims=(None, 0, 0))(wanted, self._inputs[part], delta[part])
             for name, gradient in gradients.items():
                 self._add(name, signs[part], gradient)
@@ -184,7 +191,7 @@ _EXAMPLE_WISE = (
 )
 
 
-def _parts(examples: int, entries: int) -> Iterator[slice]:
-    """Slices of the examples, such that ``entries`` numbers for each of them stay within the bound."""
-    step = max(1, _ENTRIES // max(1, entries))
+def _parts(examples: int, entries: int, dtype: torch.dtype) -> Iterator[slice]:
+    """Slices of the examples, such that ``entries`` numbers for each of them stay within the bounds."""
+    step = min(max(1, _ENTRIES // max(1, entries)), pieces_within_limit(entries * dtype.itemsize))
     return (slice(start, min(start + step, examples)) for start in range(0, examples, step))

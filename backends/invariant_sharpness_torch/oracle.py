@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from invariant_sharpness import probes as random
-from invariant_sharpness.errors import DataError, NonFiniteError
+from invariant_sharpness.errors import NonFiniteError
 from invariant_sharpness.probes import Draws
 from invariant_sharpness.protocol import HostArrays, ParameterGroup, Rows
 from invariant_sharpness.rows import CotangentRows, stacked
@@ -22,7 +22,10 @@ from invariant_sharpness_torch.dataset import Dataset, loader_generators
 from invariant_sharpness_torch.example_squares import ExampleSquares
 from invariant_sharpness_torch.forward import Forward, batch_size, take
 from invariant_sharpness_torch.losses import TorchLoss
+from invariant_sharpness_torch.means import added, mean_of, positive, zeros_like
 from invariant_sharpness_torch.models import check_modules
+from invariant_sharpness_torch.pieces import Footprint, Piece
+from invariant_sharpness_torch.precision import held, held_dtype, model_rounding
 from invariant_sharpness_torch.products import (
     Tensors,
     block_product,
@@ -42,6 +45,9 @@ class TorchOracle:
     That mode works for every module whose backward pass can itself be differentiated. All sums over the
     data are of unnormalized losses and weights, batch by batch, and are divided once.
 
+    A model in half precision computes in half precision, forward and backward. Its vectors are in float32, and so are
+    its losses, squares, and sums over batches.
+
     Parameters
     ----------
     model
@@ -54,6 +60,8 @@ class TorchOracle:
         ``(model, batch) -> (outputs, targets)``.
     parameters
         Those that are measured, by name.
+    footprint
+        What the activations of an example take: batches are computed in pieces that fit into the memory limit.
     outputs_per_example
         Number of outputs of one example.
     groups
@@ -69,6 +77,7 @@ class TorchOracle:
         loss: TorchLoss,
         forward: Forward,
         parameters: dict[str, nn.Parameter],
+        footprint: Footprint,
         outputs_per_example: int,
         groups: tuple[ParameterGroup, ...],
     ) -> None:
@@ -78,45 +87,50 @@ class TorchOracle:
         self._dataset = dataset
         self._loss = loss
         self._forward = forward
+        self._footprint = footprint
         self._parameters = {group.name: parameters[group.name] for group in groups}
         self._squares = ExampleSquares(model, forward, self._parameters)
 
     @property
     def parameters(self) -> ParameterVector:
-        return self._vector([p.detach() for p in self._parameters.values()])
+        return self._vector([held(p.detach()) for p in self._parameters.values()])
+
+    @property
+    def model_rounding(self) -> float:
+        return model_rounding(self.model)
 
     def loss(self, parameters: ParameterVector, /) -> float:
         total = weight = 0.0
         with self._at(parameters), torch.no_grad():
-            for index, batch in enumerate(self._dataset):
-                loss_sum, weight_sum = self._sums(batch, index)
+            for piece in self._pieces():
+                loss_sum, weight_sum = self._sums(piece)
                 total, weight = total + float(loss_sum), weight + weight_sum
-        return total / self._positive(weight)
+        return total / positive(weight)
 
     def gradient(self, parameters: ParameterVector, /) -> ParameterVector:
         with self._at(parameters):
-            return self._mean(self._loss_gradient(batch, index) for index, batch in enumerate(self._dataset))
+            return self._mean(self._loss_gradient(piece) for piece in self._pieces())
 
     def hessian_vector_product(self, parameters: ParameterVector, vector: ParameterVector, /) -> ParameterVector:
         with self._at(parameters):
-            return self._mean(self._products(batch, index, [vector]) for index, batch in enumerate(self._dataset))
+            return self._mean(self._products(piece, [vector]) for piece in self._pieces())
 
     def hessian_vector_products(
         self, parameters: ParameterVector, vectors: Sequence[ParameterVector], /
     ) -> list[ParameterVector]:
         with self._at(parameters):
-            return self._means(self._products(batch, index, vectors) for index, batch in enumerate(self._dataset))
+            return self._means(self._products(piece, vectors) for piece in self._pieces())
 
     def gauss_newton_vector_product(self, parameters: ParameterVector, vector: ParameterVector, /) -> ParameterVector:
         with self._at(parameters):
-            return self._mean(self._curvature_product(batch, vector) for batch in self._dataset)
+            return self._mean(self._curvature_product(batch, vector) for batch, *_ in self._pieces())
 
     def gauss_newton_diagonal(self, parameters: ParameterVector, /, names: frozenset[str]) -> ParameterVector:
         def squares(batch: Any) -> tuple[Tensors, float]:
             return self._squares.of_curvature(batch, self._loss, names)
 
         with self._at(parameters):
-            return self._mean(squares(batch) for batch in self._dataset)
+            return self._mean(squares(batch) for batch, *_ in self._pieces())
 
     @property
     def samples_outputs(self) -> bool:
@@ -127,7 +141,7 @@ class TorchOracle:
     ) -> ParameterVector:
         def squares() -> Iterator[tuple[Tensors, float]]:
             start = 0
-            for batch in self._dataset:
+            for batch, *_ in self._pieces():
                 sums, weight, rows = self._squares.of_samples(batch, self._loss, names, Draws(draws, seed, start))
                 start += rows
                 yield sums, weight
@@ -137,27 +151,30 @@ class TorchOracle:
 
     def gradient_second_moment(self, parameters: ParameterVector, /) -> ParameterVector:
         with self._at(parameters):
-            return self._mean(self._squares.of_gradients(batch, self._loss) for batch in self._dataset)
+            return self._mean(self._squares.of_gradients(batch, self._loss) for batch, *_ in self._pieces())
 
     def directional_second_moment(self, parameters: ParameterVector, direction: ParameterVector, /) -> float:
         total = weight = 0.0
         with self._at(parameters):
-            for batch in self._dataset:
+            for batch, *_ in self._pieces():
                 losses, weights = self._loss.values(*self._forward(self.model, batch))
                 slopes = jacobian_product(losses, self._sources, self._along(direction))
                 total, weight = total + float((weights * slopes**2).sum()), weight + float(weights.sum())
-        return total / self._positive(weight)
+        return total / positive(weight)
 
     def output_curvature(
         self, parameters: ParameterVector, direction: ParameterVector, /, seed: int
     ) -> tuple[ParameterVector, ParameterVector]:
+        slopes, bends, start = zeros_like(self._sources), zeros_like(self._sources), 0
         with self._at(parameters):
-            head = take(next(iter(self._dataset)), 0, _CERTIFICATE_EXAMPLES)
-            outputs, _ = self._forward(self.model, head)
-            first = gradients((outputs * _cotangents(outputs, seed)).sum(), self._sources, create_graph=True)
-            blocks = zip(first, self._along(direction), self._sources, strict=True)
-            second = [block_product(slope, along, source) for slope, along, source in blocks]
-        return self._vector([slope.detach() for slope in first]), self._vector(second)
+            for batch in self._head(_CERTIFICATE_EXAMPLES):
+                outputs, _ = self._forward(self.model, batch)
+                value = (outputs * _cotangents(outputs, seed, start)).sum()
+                first = gradients(value, self._sources, create_graph=True)
+                blocks = zip(first, self._along(direction), self._sources, strict=True)
+                bends = added(bends, [block_product(slope, along, source) for slope, along, source in blocks])
+                slopes, start = added(slopes, first), start + len(outputs)
+        return self._vector(slopes), self._vector(bends)
 
     def outputs(self, parameters: ParameterVector, /, examples: int) -> Rows:
         with self._at(parameters), torch.no_grad():
@@ -170,19 +187,19 @@ class TorchOracle:
 
     def vector_jacobian_product(self, parameters: ParameterVector, cotangents: Rows, /) -> ParameterVector:
         rows = CotangentRows(cotangents)
-        total = [torch.zeros_like(source) for source in self._sources]
+        total = zeros_like(self._sources)
         with self._at(parameters):
             for batch in self._head(len(rows)):
                 outputs, _ = self._forward(self.model, batch)
                 weighted = outputs * torch.as_tensor(rows.next_like(tuple(outputs.shape))).to(outputs)
-                total = [a + b for a, b in zip(total, gradients(weighted.sum(), self._sources), strict=True)]
+                total = added(total, gradients(weighted.sum(), self._sources))
         rows.check_used()
         return self._vector(total)
 
     def from_numpy(self, arrays: HostArrays, /) -> ParameterVector:
         return self._vector(
             [
-                torch.as_tensor(np.array(arrays[name]), dtype=p.dtype, device=p.device)
+                torch.as_tensor(np.array(arrays[name]), dtype=held_dtype(p.dtype), device=p.device)
                 for name, p in self._parameters.items()
             ]
         )
@@ -197,23 +214,29 @@ class TorchOracle:
         with evaluating(self.model, self._parameters, parameters.arrays, generators):
             yield
 
-    def _sums(self, batch: Any, index: int) -> tuple[torch.Tensor, float]:
-        """Sum of the weighted losses of a batch, and of the weights."""
-        losses, weights = self._loss.values(*self._forward(self.model, batch))
+    def _pieces(self) -> Iterator[Piece]:
+        return self._footprint.pieces(self._dataset)
+
+    def _sums(self, piece: Piece) -> tuple[torch.Tensor, float]:
+        """Sum of the weighted losses of some examples, and of the weights."""
+        losses, weights = self._loss.values(*self._forward(self.model, piece.batch))
         total = (losses * weights).sum()
         if not torch.isfinite(total):
-            example = int((~torch.isfinite(losses)).to(torch.int8).argmax())
-            msg = f"the loss of example {example} in batch {index} is {float(losses[example])}: there is no curvature"
+            row = int((~torch.isfinite(losses)).to(torch.int8).argmax())
+            msg = (
+                f"the loss of example {piece.start + row} in batch {piece.number} is {float(losses[row])}: "
+                f"there is no curvature"
+            )
             raise NonFiniteError(msg)
         return total, float(weights.sum())
 
-    def _loss_gradient(self, batch: Any, index: int) -> tuple[Tensors, float]:
-        total, weight = self._sums(batch, index)
+    def _loss_gradient(self, piece: Piece) -> tuple[Tensors, float]:
+        total, weight = self._sums(piece)
         return gradients(total, self._sources), weight
 
-    def _products(self, batch: Any, index: int, vectors: Sequence[ParameterVector]) -> tuple[Tensors, float]:
+    def _products(self, piece: Piece, vectors: Sequence[ParameterVector]) -> tuple[Tensors, float]:
         """The products of all vectors, one after the other in one list."""
-        total, weight = self._sums(batch, index)
+        total, weight = self._sums(piece)
         products = hessian_products(total, self._sources, [self._along(vector) for vector in vectors])
         return [part for product in products for part in product], weight
 
@@ -225,7 +248,7 @@ class TorchOracle:
 
     def _head(self, examples: int) -> Iterator[Any]:
         """The first examples of a pass, batch by batch."""
-        for batch in self._dataset:
+        for batch, *_ in self._pieces():
             if examples <= 0:
                 return
             yield take(batch, 0, examples)
@@ -236,7 +259,8 @@ class TorchOracle:
         return list(self._parameters.values())
 
     def _along(self, vector: ParameterVector) -> Tensors:
-        return [vector[name] for name in self._parameters]
+        """The direction, as the model can follow it."""
+        return [vector[name].to(parameter.dtype) for name, parameter in self._parameters.items()]
 
     def _mean(self, terms: Iterator[tuple[Tensors, float]]) -> ParameterVector:
         """The mean of one vector over the data."""
@@ -244,18 +268,9 @@ class TorchOracle:
         return mean
 
     def _means(self, terms: Iterator[tuple[Tensors, float]]) -> list[ParameterVector]:
-        """Sums over the batches, divided once by the sum of the weights: as many vectors as the list is long for."""
-        total: Tensors | None = None
-        weight = 0.0
-        for part, part_weight in terms:
-            total = part if total is None else [a + b for a, b in zip(total, part, strict=True)]
-            weight += part_weight
-        if total is None:
-            msg = "the data yielded no batch on this pass"
-            raise DataError(msg)
-        means = [(part / self._positive(weight)).detach() for part in total]
-        length = len(self._parameters)
-        return [self._finite(means[start : start + length]) for start in range(0, len(means), length)]
+        """The means of as many vectors as every term has one after the other."""
+        parts, length = mean_of(terms), len(self._parameters)
+        return [self._finite(parts[start : start + length]) for start in range(0, len(parts), length)]
 
     def _finite(self, arrays: Tensors) -> ParameterVector:
         for name, array in zip(self._parameters, arrays, strict=True):
@@ -264,18 +279,13 @@ class TorchOracle:
                 raise NonFiniteError(msg)
         return self._vector(arrays)
 
-    def _positive(self, weight: float) -> float:
-        if weight > 0:
-            return weight
-        msg = "the weights of all examples add up to zero: every label is ignored, or its class has weight zero"
-        raise DataError(msg)
-
     def _vector(self, arrays: Tensors) -> ParameterVector:
         return ParameterVector(self.xp, dict(zip(self._parameters, arrays, strict=True)))
 
 
-def _cotangents(outputs: torch.Tensor, seed: int) -> torch.Tensor:
-    values = random.cotangents(seed, tuple(outputs.shape))
+def _cotangents(outputs: torch.Tensor, seed: int, start: int) -> torch.Tensor:
+    """Those of some rows, of which the first is row ``start``."""
+    values = random.cotangents(seed, (start + len(outputs), *outputs.shape[1:]))[start:]
     return torch.as_tensor(values, dtype=outputs.dtype, device=outputs.device)
 
 

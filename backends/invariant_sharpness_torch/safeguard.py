@@ -11,6 +11,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from invariant_sharpness import data
 from invariant_sharpness.errors import ModelError
+from invariant_sharpness_torch.sums import exact_sums
 
 
 @contextmanager
@@ -20,7 +21,7 @@ def evaluating(
     values: Mapping[str, torch.Tensor],
     generators: Sequence[torch.Generator] = (),
 ) -> Generator[None]:
-    """Put ``values`` in the place of the parameters, and afterwards everything back to what it was.
+    """Put ``values`` in the place of the parameters, in their types, and afterwards everything back to what it was.
 
     The parameters get a copy for the time being; neither their own storage nor ``values`` is written to, not
     even by a forward pass that changes weights. Buffers, tensors kept as attributes, training flags and all
@@ -47,7 +48,8 @@ def evaluating(
         stack.enter_context(_uncompiled(model))
         stack.enter_context(torch.autocast(next(iter(storage.values())).device.type, enabled=False))
         stack.enter_context(torch.enable_grad())
-        _swap(parameters, {name: values[name].detach().clone() for name in parameters})
+        stack.enter_context(exact_sums(storage.values()))
+        _swap(parameters, {k: values[k].detach().to(p.dtype, copy=True) for k, p in parameters.items()})
         yield
 
 

@@ -14,7 +14,7 @@ def trainable_parameters(model: nn.Module) -> dict[str, nn.Parameter]:
     Raises
     ------
     ModelError
-        If there is none, or one is complex, an integer, half precision, or without data.
+        If there is none, or one is complex, an integer, in eight bits, or without data.
     """
     for name, parameter in model.named_parameters():
         _check_parameter(name, parameter)
@@ -35,7 +35,7 @@ def _check_parameter(name: str, parameter: nn.Parameter) -> None:
             f"register integers as buffers, and split complex parameters into real and imaginary parts"
         )
         raise ModelError(msg)
-    if parameter.dtype.itemsize < 4:
+    if parameter.dtype.itemsize < 2:
         msg = (
             f'parameter {name!r} has dtype {parameter.dtype}: pass dtype="float32" to measure a copy in that precision'
         )

@@ -15,6 +15,7 @@ from torch import nn
 from invariant_sharpness.data import batch_size, take
 from invariant_sharpness_torch.forward import Forward
 from invariant_sharpness_torch.layer_squares import LayerRule, rule_for
+from invariant_sharpness_torch.precision import held, model_rounding
 from invariant_sharpness_torch.recording import Record, layer_cotangents, parameter_gradients, recording
 
 _TEST_EXAMPLES = 8
@@ -51,7 +52,8 @@ def trusted_layers(
         gradients = dict(zip(parameters, parameter_gradients(outputs, parameters, alone), strict=True))
         for test, delta in zip(tests, layer_cotangents(outputs, [test.record for test in tests], alone), strict=True):
             test.add(example, delta, gradients)
-    return [test.layer for test in tests if test.passed()]
+    tolerance = model_rounding(model) ** 0.5
+    return [test.layer for test in tests if test.passed(tolerance)]
 
 
 def _candidates(model: nn.Module, parameters: Mapping[str, nn.Parameter]) -> Iterator[Layer]:
@@ -79,23 +81,23 @@ class _Test:
 
     def add(self, example: int, delta: torch.Tensor, gradients: Mapping[str, torch.Tensor]) -> None:
         """Take the cotangents and gradients of one example."""
+        delta = held(delta)
         others = torch.arange(len(delta), device=delta.device) != example
         self._apart = self._apart and not bool((delta[others] != 0).any())
         self._accumulator.add(torch.ones(len(delta)).to(delta), delta)
         for attribute, name in self.layer.owned.items():
-            square = gradients[name].square()
+            square = held(gradients[name]).square()
             self._expected[attribute] = self._expected[attribute] + square if attribute in self._expected else square
 
-    def passed(self) -> bool:
+    def passed(self, tolerance: float) -> bool:
         """Whether all parameters of the layer came out right."""
         totals = self._accumulator.totals()
         return (
             self._apart
             and totals.keys() == self._expected.keys()
-            and all(_close(totals[attribute], expected) for attribute, expected in self._expected.items())
+            and all(_close(totals[attribute], expected, tolerance) for attribute, expected in self._expected.items())
         )
 
 
-def _close(a: torch.Tensor, b: torch.Tensor) -> bool:
-    tolerance = torch.finfo(a.dtype).eps ** 0.5
+def _close(a: torch.Tensor, b: torch.Tensor, tolerance: float) -> bool:
     return bool(torch.allclose(a, b, rtol=tolerance, atol=tolerance * float(b.abs().max())))

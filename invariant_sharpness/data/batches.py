@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from invariant_sharpness.data.examples import batch_size as batch_size_of
 from invariant_sharpness.data.examples import is_pair, take
 from invariant_sharpness.data.trees import leaves
 from invariant_sharpness.errors import DataError
@@ -21,32 +22,39 @@ class Batches:
         What is iterated over.
     static
         Whether it lies in memory, so that it cannot change by itself.
+    microbatch
+        What is yielded has at most so many examples: larger batches are cut. None leaves them as they are.
     """
 
     source: Iterable[Any]
     static: bool
+    microbatch: int | None = None
 
     def __iter__(self) -> Iterator[Any]:
-        return iter(self.source)
+        if self.microbatch is None:
+            return iter(self.source)
+        return (piece for batch in self.source for piece in _pieces(batch, self.microbatch))
 
 
-def as_batches(data: Any, batch_size: int) -> Batches:
+def as_batches(data: Any, batch_size: int, microbatch: int | None = None) -> Batches:
     """Accept ``(x, y)``, one dictionary, a list of batches, or any object that can be iterated over again.
 
-    ``(x, y)`` is cut into batches of ``batch_size`` examples; batches that users made are left as they are.
+    ``(x, y)`` is cut into batches of ``batch_size`` examples; batches that users made are left as they are, or cut into
+    pieces of at most ``microbatch`` examples.
 
     Raises
     ------
     DataError
         For a generator or iterator, which is empty after one pass, and for what is no data set at all.
     """
-    if batch_size < 1:
-        msg = f"batch_size={batch_size}, but a batch has at least one example"
-        raise DataError(msg)
+    for name, size in {"batch_size": batch_size, "microbatch": microbatch}.items():
+        if size is not None and size < 1:
+            msg = f"{name}={size}, but a batch has at least one example"
+            raise DataError(msg)
     if is_pair(data):
-        return Batches(_slices(data, batch_size), static=True)
+        return Batches(_slices(data, batch_size), static=True, microbatch=microbatch)
     if isinstance(data, Mapping):
-        return Batches([data], static=True)
+        return Batches([data], static=True, microbatch=microbatch)
     if isinstance(data, Iterator):
         msg = (
             f"data is a one-shot {type(data).__name__}: it is empty after one pass, and curvature takes many. "
@@ -59,7 +67,13 @@ def as_batches(data: Any, batch_size: int) -> Batches:
             f"a data loader (for a map-style torch data set: torch.utils.data.DataLoader(data, batch_size=...))"
         )
         raise DataError(msg)
-    return Batches(data, static=isinstance(data, Sequence))
+    return Batches(data, static=isinstance(data, Sequence), microbatch=microbatch)
+
+
+def _pieces(batch: Any, size: int) -> Iterator[Any]:
+    """A batch without examples stays one, for the message."""
+    starts = range(0, max(batch_size_of(batch), 1), size)
+    return (take(batch, start, start + size) for start in starts)
 
 
 def _slices(pair: Any, batch_size: int) -> list[Any]:
