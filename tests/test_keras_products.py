@@ -28,6 +28,13 @@ def test_products_are_those_of_the_dense_jacobian(engine: str, coordinates: str)
 
 
 @every_engine
+def test_products_in_a_block_are_those_of_the_reference(engine: str) -> None:
+    block = found(engine, "block_of_products")
+    assert block["products"] == 9
+    assert block["error"] <= TOLERANCE[engine], f"relative error {block['error']:.1e} of products in a block"
+
+
+@every_engine
 def test_products_of_a_convolutional_network_are_adjoint(engine: str) -> None:
     for what, pair in found(engine, "adjoint_products").items():
         assert pair[0] != 0, f"{what}: both sides are zero"
@@ -62,4 +69,6 @@ def test_rows_that_do_not_fit_are_refused(engine: str, what: str) -> None:
 def test_oracle_passes_the_checks_of_the_library(engine: str, kind: str) -> None:
     outcome = found(engine, "conformance")[kind]
     assert not outcome["failed"], "\n".join(outcome["failed"])
-    assert {"check_gauss_newton_product", "check_jacobian"} <= {line.split()[0] for line in outcome["passed"]}
+    assert {"check_block_products", "check_gauss_newton_product", "check_jacobian"} <= {
+        line.split()[0] for line in outcome["passed"]
+    }

@@ -45,10 +45,10 @@ class Engine(Protocol):
         """Gradient of the weighted sum of the losses, and the losses."""
         ...
 
-    def loss_product(
-        self, values: Arrays, directions: Arrays, inputs: Any, targets: Array, weights: Array, /
-    ) -> tuple[Arrays, Array]:
-        """Hessian of the weighted sum of the losses times the directions, and the losses."""
+    def loss_products(
+        self, values: Arrays, vectors: list[Arrays], inputs: Any, targets: Array, weights: Array, /
+    ) -> tuple[list[Arrays], Array]:
+        """Hessian of the weighted sum of the losses times each of the vectors, and the losses."""
         ...
 
     def loss_slopes(self, values: Arrays, directions: Arrays, inputs: Any, targets: Array, /) -> tuple[Array, Array]:
@@ -78,8 +78,13 @@ class Engine(Protocol):
         """Gradient of the sum of ``cotangents * outputs``, and its Hessian times the directions."""
         ...
 
-    def output_squares(self, values: Arrays, inputs: Any, signs: Array, cotangents: Array, /) -> Arrays:
-        """Sum of ``s_n (J_n^T c_n)^2`` over the examples, one example at a time."""
+    def output_squares(
+        self, values: Arrays, wanted: frozenset[int], inputs: Any, signs: Array, cotangents: Array, /
+    ) -> dict[int, Array]:
+        """Sum of ``s_kn (J_n^T c_kn)^2`` over terms and examples, for the wanted values and perhaps for others, by position.
+
+        ``signs`` have shape ``(terms, n)``, ``cotangents`` that of the outputs with the terms first.
+        """
         ...
 
     def row_losses(self, outputs: Array, targets: Array, /) -> Array:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import islice
 from typing import Any
 
 import array_api_compat.numpy
@@ -12,6 +13,7 @@ import numpy.typing as npt
 
 from invariant_sharpness import probes as random
 from invariant_sharpness.errors import DataError, NonFiniteError
+from invariant_sharpness.memory import pieces_within_limit
 from invariant_sharpness.probes import Draws
 from invariant_sharpness.protocol import HostArrays, ParameterGroup, Rows
 from invariant_sharpness.rows import CotangentRows, stacked
@@ -30,8 +32,7 @@ class KerasOracle:
     """The mean loss of a model in inference mode, with its derivatives by an engine.
 
     Vectors are NumPy arrays in the dtypes of the variables. All sums over the data are of unnormalized losses and
-    weights, batch by batch, and are divided once. The exact diagonal costs one backward pass per example and
-    output, and no more memory than one example's gradient.
+    weights, batch by batch, and are divided once.
 
     Parameters
     ----------
@@ -98,14 +99,20 @@ class KerasOracle:
         return self._mean(total)
 
     def hessian_vector_product(self, parameters: ParameterVector, vector: ParameterVector, /) -> ParameterVector:
-        values, directions = self._arrays(parameters), self._arrays(vector)
+        (product,) = self.hessian_vector_products(parameters, [vector])
+        return product
 
-        def total(batch: Batch, weights: Array, index: int) -> Arrays:
-            product, losses = self._engine.loss_product(values, directions, batch.inputs, batch.targets, weights)
+    def hessian_vector_products(
+        self, parameters: ParameterVector, vectors: Sequence[ParameterVector], /
+    ) -> list[ParameterVector]:
+        values, along = self._arrays(parameters), [self._arrays(vector) for vector in vectors]
+
+        def total(batch: Batch, weights: Array, index: int) -> list[Arrays]:
+            products, losses = self._engine.loss_products(values, along, batch.inputs, batch.targets, weights)
             _finite_total(losses, weights, batch, index)
-            return product
+            return products
 
-        return self._mean(total)
+        return self._means(total, len(along))
 
     def gauss_newton_vector_product(self, parameters: ParameterVector, vector: ParameterVector, /) -> ParameterVector:
         values, directions = self._arrays(parameters), self._arrays(vector)
@@ -118,7 +125,7 @@ class KerasOracle:
         return self._mean(total)
 
     def gauss_newton_diagonal(self, parameters: ParameterVector, /, names: frozenset[str]) -> ParameterVector:
-        return self._squares(parameters, self._loss.curvature_terms).only(names)
+        return self._squares(parameters, self._loss.curvature_terms, names)
 
     @property
     def samples_outputs(self) -> bool:
@@ -134,10 +141,10 @@ class KerasOracle:
             yield from self._loss.sampled_terms(outputs, targets, Draws(draws, seed, start))
             start += len(self._loss.weights(targets, self._width))
 
-        return self._squares(parameters, terms).only(names) / float(len(draws))
+        return self._squares(parameters, terms, names) / float(len(draws))
 
     def gradient_second_moment(self, parameters: ParameterVector, /) -> ParameterVector:
-        return self._squares(parameters, self._loss.gradient_terms)
+        return self._squares(parameters, self._loss.gradient_terms, frozenset(group.name for group in self.groups))
 
     def directional_second_moment(self, parameters: ParameterVector, direction: ParameterVector, /) -> float:
         values, directions = self._arrays(parameters), self._arrays(direction)
@@ -194,16 +201,21 @@ class KerasOracle:
         return {name: np.array(array, dtype=np.float64) for name, array in vector.arrays.items()}
 
     def _squares(
-        self, parameters: ParameterVector, terms: Callable[[Engine, Array, Array], Iterator[Term]]
+        self,
+        parameters: ParameterVector,
+        terms: Callable[[Engine, Array, Array], Iterator[Term]],
+        names: frozenset[str],
     ) -> ParameterVector:
+        """The mean of the sums of squares for the named groups, zero elsewhere."""
         values = self._arrays(parameters)
+        wanted = frozenset(index for index, group in enumerate(self.groups) if group.name in names)
 
         def total(batch: Batch, _weights: Array, _index: int) -> Arrays:
             outputs = self._engine.outputs(values, batch.inputs)
             sums = [np.zeros_like(value) for value in values]
-            for signs, cotangents in terms(self._engine, outputs, batch.targets):
-                squares = self._engine.output_squares(values, batch.inputs, signs, cotangents.astype(outputs.dtype))
-                sums = [a + b for a, b in zip(sums, squares, strict=True)]
+            for signs, cotangents in _blocks(terms(self._engine, outputs, batch.targets), outputs):
+                found = self._engine.output_squares(values, wanted, batch.inputs, signs, cotangents)
+                sums = [part + found[index] if index in wanted else part for index, part in enumerate(sums)]
             return sums
 
         return self._mean(total)
@@ -220,20 +232,32 @@ class KerasOracle:
             yield enumerate(self._dataset)
 
     def _mean(self, total: Callable[[Batch, Array, int], Arrays]) -> ParameterVector:
-        """Sum over the batches, divided once by the sum of the weights."""
-        sums: Arrays = [np.zeros(g.shape, dtype=dtype) for g, dtype in zip(self.groups, self._dtypes, strict=True)]
+        (mean,) = self._means(lambda batch, weights, index: [total(batch, weights, index)], 1)
+        return mean
+
+    def _means(self, totals: Callable[[Batch, Array, int], list[Arrays]], count: int) -> list[ParameterVector]:
+        """Sums of so many vectors over the batches, divided once by the sum of the weights."""
+        sums = [
+            [np.zeros(g.shape, dtype=dtype) for g, dtype in zip(self.groups, self._dtypes, strict=True)]
+            for _ in range(count)
+        ]
         weight = 0.0
         with self._pass() as batches:
             for index, batch in batches:
                 weights = self._loss.weights(batch.targets, self._width)
-                sums = [a + b for a, b in zip(sums, total(batch, weights, index), strict=True)]
+                for held, parts in zip(sums, totals(batch, weights, index), strict=True):
+                    held[:] = [a + b for a, b in zip(held, parts, strict=True)]
                 weight += float(np.sum(weights))
-        mean = self._vector([part / _positive(weight) for part in sums])
-        for name, array in mean.arrays.items():
+        return [self._finite([part / _positive(weight) for part in held]) for held in sums]
+
+    def _finite(self, arrays: Arrays) -> ParameterVector:
+        """The vector of derivatives, which have to be numbers."""
+        vector = self._vector(arrays)
+        for name, array in vector.arrays.items():
             if not np.isfinite(array).all():
                 msg = f"a derivative in variable {name!r} is NaN or infinite, although the loss is finite"
                 raise NonFiniteError(msg)
-        return mean
+        return vector
 
     def _mean_number(self, total: Callable[[Batch, Array, int], float]) -> float:
         value = weight = 0.0
@@ -248,6 +272,14 @@ class KerasOracle:
 
     def _vector(self, arrays: Arrays) -> ParameterVector:
         return ParameterVector(self.xp, {g.name: a for g, a in zip(self.groups, arrays, strict=True)})
+
+
+def _blocks(terms: Iterator[Term], outputs: Array) -> Iterator[Term]:
+    """The terms, as many in one pair of arrays as the memory limit allows."""
+    size = pieces_within_limit(outputs.nbytes)
+    while block := list(islice(terms, size)):
+        signs, cotangents = zip(*block, strict=True)
+        yield np.stack(signs), np.stack(cotangents).astype(outputs.dtype)
 
 
 def _finite_total(losses: Array, weights: Array, batch: Batch, index: int) -> float:

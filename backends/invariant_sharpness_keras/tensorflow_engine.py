@@ -2,23 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 
 from invariant_sharpness.errors import ModelError
 from invariant_sharpness_keras.engines import Array, Arrays, on_host
+from invariant_sharpness_keras.layer_sites import Site, recording
 from invariant_sharpness_keras.losses import KerasLoss
-from invariant_sharpness_keras.tensorflow_models import ParameterFunction, Tensors, parameter_function
+from invariant_sharpness_keras.opened_sites import OpenedSites
+from invariant_sharpness_keras.parts import equal_parts, squares_in_parts
+from invariant_sharpness_keras.squared_products import AtSites, SquaredProducts
+from invariant_sharpness_keras.tensorflow_models import Tensors, parameter_function
 
 _graph = partial(tf.function, reduce_retracing=True)
+
+_VECTORS = 4
+"""So many products share a graph; more of them save little, and take longer to compile."""
+
+_TERMS = 8
+"""So many terms of squares do."""
 
 
 def engine(model: Any, loss: KerasLoss) -> TensorFlowEngine:
     """The engine of a Keras model or a ``tf.Module``."""
-    return TensorFlowEngine(parameter_function(model), loss)
+    return TensorFlowEngine(model, loss)
 
 
 class TensorFlowEngine:
@@ -29,9 +40,10 @@ class TensorFlowEngine:
 
     name = "TensorFlow"
 
-    def __init__(self, function: ParameterFunction, loss: KerasLoss) -> None:
-        self._function = function
+    def __init__(self, model: Any, loss: KerasLoss) -> None:
+        self._function = parameter_function(model)
         self._loss = loss
+        self._squares = SquaredProducts(model, self)
 
     def outputs(self, values: Arrays, inputs: Any, /) -> Array:
         return self._run(self._outputs, values, inputs)
@@ -42,10 +54,15 @@ class TensorFlowEngine:
     def loss_gradient(self, values: Arrays, inputs: Any, targets: Array, weights: Array, /) -> tuple[Arrays, Array]:
         return self._differentiate(self._loss_gradient, values, inputs, targets, weights)
 
-    def loss_product(
-        self, values: Arrays, directions: Arrays, inputs: Any, targets: Array, weights: Array, /
-    ) -> tuple[Arrays, Array]:
-        return self._differentiate(self._loss_product, values, directions, inputs, targets, weights)
+    def loss_products(
+        self, values: Arrays, vectors: list[Arrays], inputs: Any, targets: Array, weights: Array, /
+    ) -> tuple[list[Arrays], Array]:
+        products: list[Arrays] = []
+        losses = np.empty(0)
+        for part in equal_parts(len(vectors), _VECTORS):
+            found, losses = self._differentiate(self._loss_products, values, vectors[part], inputs, targets, weights)
+            products += found
+        return products, losses
 
     def loss_slopes(self, values: Arrays, directions: Arrays, inputs: Any, targets: Array, /) -> tuple[Array, Array]:
         return self._differentiate(self._loss_slopes, values, directions, inputs, targets)
@@ -66,8 +83,22 @@ class TensorFlowEngine:
     ) -> tuple[Arrays, Arrays]:
         return self._differentiate(self._output_product, values, directions, inputs, cotangents)
 
-    def output_squares(self, values: Arrays, inputs: Any, signs: Array, cotangents: Array, /) -> Arrays:
-        return self._differentiate(self._output_squares, values, inputs, signs, cotangents)
+    def output_squares(
+        self, values: Arrays, wanted: frozenset[int], inputs: Any, signs: Array, cotangents: Array, /
+    ) -> dict[int, Array]:
+        return self._squares(values, wanted, inputs, signs, cotangents)
+
+    def squares_one_by_one(self, values: Arrays, inputs: Any, signs: Array, cotangents: Array, /) -> Arrays:
+        return self._differentiate(self._squares_one_by_one, values, inputs, signs, cotangents)
+
+    def squares_at(self, sites: Sequence[Site], /) -> AtSites:
+        graph = _graph(partial(self._squares_at, sites))
+
+        def squares(values: Arrays, inputs: Any, signs: Array, cotangents: Array) -> dict[int, Array]:
+            function = partial(self._differentiate, graph, values, inputs)
+            return squares_in_parts(function, signs, cotangents, _TERMS)
+
+        return squares
 
     def row_losses(self, outputs: Array, targets: Array, /) -> Array:
         return on_host(self._loss.values(tf.constant(outputs), tf.constant(targets)))
@@ -125,16 +156,22 @@ class TensorFlowEngine:
         return _gradients(tape, total, sources), losses
 
     @_graph
-    def _loss_product(self, values: Tensors, directions: Tensors, inputs: Any, targets: Any, weights: Any) -> Any:
+    def _loss_products(
+        self, values: Tensors, vectors: list[Tensors], inputs: Any, targets: Any, weights: Any
+    ) -> tuple[list[Tensors], Any]:
         sources = self._function.bind(values)
-        with tf.GradientTape() as outer:
+        with tf.GradientTape(persistent=True) as outer:
             outer.watch(sources)
             with tf.GradientTape() as inner:
                 inner.watch(sources)
                 losses = self._loss.values(self._function(sources, inputs), targets)
                 total = _weighted_sum(losses, weights)
-            along = _inner(_gradients(inner, total, sources), directions)
-        return _gradients(outer, along, sources), losses
+            slopes = _gradients(inner, total, sources)
+        products: list[Tensors] = []
+        for vector in vectors:
+            with tf.control_dependencies(products[-1] if products else []):  # one after the other, to save memory
+                products.append(_gradients(outer, slopes, sources, vector))
+        return products, losses
 
     @_graph
     def _loss_slopes(self, values: Tensors, directions: Tensors, inputs: Any, targets: Any) -> Any:
@@ -189,7 +226,7 @@ class TensorFlowEngine:
         return slopes, _gradients(outer, along, sources)
 
     @_graph
-    def _output_squares(self, values: Tensors, inputs: Any, signs: Any, cotangents: Any) -> Any:
+    def _squares_one_by_one(self, values: Tensors, inputs: Any, signs: Any, cotangents: Any) -> Any:
         sources = self._function.bind(values)
 
         def add(sums: Tensors, example: Any) -> Tensors:
@@ -203,6 +240,20 @@ class TensorFlowEngine:
 
         start = [tf.zeros_like(source) for source in sources]
         return tf.foldl(add, (inputs, signs, cotangents), initializer=start)
+
+    def _squares_at(
+        self, sites: Sequence[Site], values: Tensors, inputs: Any, signs: Tensors, cotangents: Tensors
+    ) -> dict[int, Any]:
+        """The terms are unrolled in one graph with the forward pass: there alone is max pooling fast."""
+        sources = self._function.bind(values)
+        with tf.GradientTape(persistent=True) as tape, recording(sites) as records:
+            tape.watch(sources)
+            outputs = self._function(sources, inputs)
+        opened = OpenedSites(sites, records, outputs)
+        for sign, cotangent in zip(signs, cotangents, strict=True):
+            with tf.control_dependencies(opened.totals):
+                opened.add(sign, _gradients(tape, outputs, opened.affine, tf.identity(cotangent)))
+        return opened.finished()
 
 
 def _weighted_sum(losses: Any, weights: Any) -> Any:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import keras
@@ -15,7 +16,10 @@ from invariant_sharpness.data import map_leaves
 from invariant_sharpness.errors import ModelError
 from invariant_sharpness_keras import inference
 from invariant_sharpness_keras.engines import Array, Arrays
+from invariant_sharpness_keras.layer_sites import Site, recording
 from invariant_sharpness_keras.losses import KerasLoss
+from invariant_sharpness_keras.opened_sites import OpenedSites
+from invariant_sharpness_keras.squared_products import AtSites, SquaredProducts
 
 Tensors = list[torch.Tensor]
 
@@ -34,6 +38,7 @@ class TorchEngine:
         self._model = model
         self._loss = loss
         self._device = model.trainable_variables[0].value.device
+        self._squares = SquaredProducts(model, self)
 
     def outputs(self, values: Arrays, inputs: Any, /) -> Array:
         with torch.no_grad():
@@ -50,15 +55,15 @@ class TorchEngine:
             total = (losses * self._like(losses, weights)).sum()
             return [_on_host(g) for g in _gradients(total, leaves)], _on_host(losses)
 
-    def loss_product(
-        self, values: Arrays, directions: Arrays, inputs: Any, targets: Array, weights: Array, /
-    ) -> tuple[Arrays, Array]:
+    def loss_products(
+        self, values: Arrays, vectors: list[Arrays], inputs: Any, targets: Array, weights: Array, /
+    ) -> tuple[list[Arrays], Array]:
         with _differentiating():
             leaves = self._leaves(values)
             losses = self._losses(leaves, inputs, targets)
-            total = (losses * self._like(losses, weights)).sum()
-            slopes = _gradients(total, leaves, create_graph=True)
-            return [_on_host(p) for p in _gradients(self._inner(slopes, directions), leaves)], _on_host(losses)
+            slopes = _gradients((losses * self._like(losses, weights)).sum(), leaves, create_graph=True)
+            products = [_gradients(self._inner(slopes, vector), leaves) for vector in vectors]
+            return [[_on_host(part) for part in product] for product in products], _on_host(losses)
 
     def loss_slopes(self, values: Arrays, directions: Arrays, inputs: Any, targets: Array, /) -> tuple[Array, Array]:
         with _differentiating():
@@ -100,7 +105,12 @@ class TorchEngine:
             products = _gradients(self._inner(slopes, directions), leaves)
             return [_on_host(g) for g in slopes], [_on_host(p) for p in products]
 
-    def output_squares(self, values: Arrays, inputs: Any, signs: Array, cotangents: Array, /) -> Arrays:
+    def output_squares(
+        self, values: Arrays, wanted: frozenset[int], inputs: Any, signs: Array, cotangents: Array, /
+    ) -> dict[int, Array]:
+        return self._squares(values, wanted, inputs, signs, cotangents)
+
+    def squares_one_by_one(self, values: Arrays, inputs: Any, signs: Array, cotangents: Array, /) -> Arrays:
         with _differentiating():
             leaves = self._leaves(values)
             sums = [torch.zeros_like(leaf, requires_grad=False) for leaf in leaves]
@@ -109,6 +119,21 @@ class TorchEngine:
                 slopes = _gradients((outputs[0] * self._like(outputs, cotangents[example])).sum(), leaves)
                 sums = [a + float(sign) * b**2 for a, b in zip(sums, slopes, strict=True)]
             return [_on_host(total) for total in sums]
+
+    def squares_at(self, sites: Sequence[Site], /) -> AtSites:
+        return partial(self._squares_at, sites)
+
+    def _squares_at(
+        self, sites: Sequence[Site], values: Arrays, inputs: Any, signs: Array, cotangents: Array
+    ) -> dict[int, Array]:
+        with _differentiating(), recording(sites) as records:
+            outputs = self._call(self._leaves(values), inputs)
+        with _differentiating(), torch.no_grad():
+            opened = OpenedSites(sites, records, outputs)
+            for sign, cotangent in zip(signs, cotangents, strict=True):
+                deltas = _gradients(outputs, opened.affine, self._like(outputs, cotangent))
+                opened.add(self._tensor(sign), deltas)
+            return {index: _on_host(total) for index, total in opened.finished().items()}
 
     def row_losses(self, outputs: Array, targets: Array, /) -> Array:
         return _on_host(self._loss.values(self._tensor(outputs), self._tensor(targets)))
@@ -174,13 +199,21 @@ def _differentiating() -> Generator[None]:
         raise ModelError(msg) from error
 
 
-def _gradients(value: torch.Tensor, leaves: Tensors, *, create_graph: bool = False) -> Tensors:
-    """Derivatives in all leaves; zero for those that the value does not depend on."""
+def _gradients(
+    value: torch.Tensor, leaves: Tensors, cotangent: torch.Tensor | None = None, *, create_graph: bool = False
+) -> Tensors:
+    """Derivatives in all leaves of the sum of ``cotangent * value``; zero for those that it does not depend on."""
     if not value.requires_grad:
         return [torch.zeros_like(leaf) for leaf in leaves]
     return list(
         torch.autograd.grad(
-            value, leaves, create_graph=create_graph, retain_graph=True, allow_unused=True, materialize_grads=True
+            value,
+            leaves,
+            cotangent,
+            create_graph=create_graph,
+            retain_graph=True,
+            allow_unused=True,
+            materialize_grads=True,
         )
     )
 

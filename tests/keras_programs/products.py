@@ -18,6 +18,8 @@ from invariant_sharpness_keras import backend
 EXAMPLES = 6
 """More than a batch, and not a multiple of it."""
 
+MANY = 9
+
 
 def gauss_newton_product() -> dict[str, dict[str, float]]:
     """For each loss: the relative error of a product, and the least eigenvalue relative to the largest."""
@@ -60,6 +62,22 @@ def errors_of_products(oracle: Any, scale: Any = 1.0) -> dict[str, float]:
         "J v": error(oracle.jacobian_vector_product(p, v, EXAMPLES), J @ (scale * flat(v))),
         "J^T c": error(flat(oracle.vector_jacobian_product(p, c)), scale * np.einsum("nkp,nk->p", J, c)),
     }
+
+
+def block_of_products() -> dict[str, Any]:
+    """More products than are compiled together: their number, and the worst error against the NumPy backend."""
+    mine, reference = perceptron_oracle(), ish.oracle(relu_network(), (inputs(), labels()), "cross_entropy")
+    vectors = [probes.uniform(mine, 0, k) for k in range(MANY)]
+    products = mine.hessian_vector_products(mine.parameters, vectors)
+    expected = [reference.hessian_vector_product(reference.parameters, in_numpy(reference, v)) for v in vectors]
+    errors = [error(flat(in_numpy(reference, a)), flat(b)) for a, b in zip(products, expected, strict=True)]
+    return {"products": len(products), "error": max(errors)}
+
+
+def in_numpy(reference: Any, vector: ish.ParameterVector) -> ish.ParameterVector:
+    """The same vector in the layout of the NumPy backend, whose matrices are transposed."""
+    arrays = zip(reference.groups, vector.arrays.values(), strict=True)
+    return reference.from_numpy({group.name: array.T.astype(np.float64) for group, array in arrays})
 
 
 def adjoint_products() -> dict[str, list[float]]:
@@ -108,4 +126,4 @@ def error(value: Any, expected: Any) -> float:
     return float(np.abs(value - expected).max() / np.abs(expected).max())
 
 
-CHECKS = [gauss_newton_product, products_of_the_perceptron, adjoint_products, rows_of_examples]
+CHECKS = [gauss_newton_product, products_of_the_perceptron, block_of_products, adjoint_products, rows_of_examples]

@@ -16,6 +16,7 @@ EVERY_ENGINE = (
     "products",
     "conformance",
     "exactness",
+    "layer_squares",
     "rescaling",
     "layers_of_keras",
     "forms_of_input",

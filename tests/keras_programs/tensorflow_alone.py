@@ -11,6 +11,7 @@ from bad_input import failure
 from conformance import outcome
 from keras import layers
 from keras_problems import inputs, labels, perceptron, relu_network, same, state
+from layer_squares import diagonal_in_single_precision
 from products import errors_of_products
 
 import invariant_sharpness as ish
@@ -140,4 +141,4 @@ def bilinear_upsampling() -> dict[str, Any]:
     }
 
 
-CHECKS = [plain_module, data_sets, grouped_convolution, bilinear_upsampling]
+CHECKS = [diagonal_in_single_precision, plain_module, data_sets, grouped_convolution, bilinear_upsampling]

@@ -1,0 +1,247 @@
+r"""How a layer of Keras turns inputs and cotangents into sums of squared gradients of single examples.
+
+With activations :math:`a_n` and cotangents :math:`\delta_n` of the layer's affine part, the gradient of an example in a kernel
+is :math:`\sum_p a_{np} \delta_{np}^T` over its positions p. The rules are in the operations of Keras, for every engine.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from math import prod
+from typing import Any, Protocol
+
+import keras
+from keras import layers, ops
+
+from invariant_sharpness_keras.layer_sites import Record
+from invariant_sharpness_keras.patches import grouped_patches
+
+Tensor = Any
+
+
+class Squares(Protocol):
+    """Adds up :math:`s_n (d_n)^2` over terms, where :math:`d_n` is an example's gradient in a variable."""
+
+    @property
+    def held(self) -> int:
+        """How many numbers are held for each example from the first term to the last."""
+        ...
+
+    @property
+    def made(self) -> int:
+        """How many numbers are made for each example of a term."""
+        ...
+
+    @property
+    def total(self) -> Tensor | None:
+        """What was added up so far, if anything was."""
+        ...
+
+    def add(self, signs: Tensor, delta: Tensor, /) -> None:
+        """Add a term: signed weights ``(n,)`` and cotangents of the affine part."""
+        ...
+
+    def finished(self) -> Tensor:
+        """The sum, in the shape of the variable."""
+        ...
+
+
+Rule = Callable[[keras.Layer, Record], dict[str, Squares]]
+"""From a layer and its record to the squares of its variables, by their names in the layer."""
+
+
+class _Sum:
+    """What has terms added to it."""
+
+    total: Tensor | None = None
+
+    def _add(self, term: Tensor) -> None:
+        self.total = term if self.total is None else self.total + term
+
+
+class VectorSquares(_Sum):
+    r"""A kernel that is multiplied with single vectors, :math:`d_n = a_n \delta_n^T`: terms can be added before the product.
+
+    :math:`\sum_{nk} s_{nk} (a_n \delta_{nk}^T)^2 = (a_n^2)^T (\sum_k s_{nk} \delta_{nk}^2)`: one matrix product in all.
+    """
+
+    held = made = 0
+
+    def __init__(self, inputs: Tensor) -> None:
+        self._inputs = inputs
+
+    def add(self, signs: Tensor, delta: Tensor, /) -> None:
+        self._add(signs[:, None] * ops.square(delta))
+
+    def finished(self) -> Tensor:
+        return ops.matmul(ops.transpose(ops.square(self._inputs)), self.total)
+
+
+class ExampleSquares(_Sum):
+    """Any variable: the gradients of all examples are made, squared and added up, term by term.
+
+    Parameters
+    ----------
+    gradients
+        From cotangents to the gradients of the examples, of shape ``(n, ...)``.
+    shape
+        Of the variable.
+    arranged
+        From the sum of squares to that shape.
+    features
+        What the cotangents are multiplied with, if anything is made of the inputs for it.
+    """
+
+    def __init__(
+        self,
+        gradients: Callable[[Tensor], Tensor],
+        shape: tuple[int, ...],
+        arranged: Callable[[Tensor], Tensor],
+        features: Tensor | None = None,
+    ) -> None:
+        self.held = 0 if features is None else _entries(features)
+        self.made = prod(shape)
+        self._gradients = gradients
+        self._arranged = arranged
+
+    def add(self, signs: Tensor, delta: Tensor, /) -> None:
+        gradients = self._gradients(delta)
+        self._add(ops.tensordot(signs, ops.square(gradients), axes=1))
+
+    def finished(self) -> Tensor:
+        return self._arranged(self.total)
+
+
+class EmbeddingSquares(_Sum):
+    """A table: the gradients of a token's occurrences in one example are added before the square."""
+
+    made = 0
+
+    def __init__(self, tokens: Tensor, shape: tuple[int, ...]) -> None:
+        self._tokens = ops.reshape(tokens, (ops.shape(tokens)[0], -1))
+        self._same = ops.equal(self._tokens[:, :, None], self._tokens[:, None, :])
+        self._shape = shape
+        self.held = _entries(self._same)
+
+    def add(self, signs: Tensor, delta: Tensor, /) -> None:
+        same = ops.cast(self._same, delta.dtype)
+        rows = ops.reshape(delta, (ops.shape(same)[0], -1, self._shape[1]))
+        # Each occurrence has the whole gradient of its token, so that all of them together count once.
+        weights = signs[:, None, None] / ops.sum(same, axis=2)[:, :, None]
+        squares = ops.reshape(weights * ops.square(ops.matmul(same, rows)), (-1, self._shape[1]))
+        self._add(ops.segment_sum(squares, ops.reshape(self._tokens, (-1,)), self._shape[0]))
+
+    def finished(self) -> Tensor:
+        return self.total
+
+
+def _dense(layer: layers.Dense, record: Record) -> dict[str, Squares]:
+    (inputs,) = record.inputs
+    if len(inputs.shape) == 2:
+        kernel: Squares = VectorSquares(inputs)
+    else:
+        rows = ops.reshape(inputs, (ops.shape(inputs)[0], 1, -1, inputs.shape[-1]))
+        kernel = _matrix(rows, tuple(layer.kernel.shape), lambda total: total[0])
+    return {"kernel": kernel, "bias": _gain(None, (layer.units,))}
+
+
+def _einsum_dense(layer: layers.EinsumDense, record: Record) -> dict[str, Squares]:
+    """The equation itself, with the axis of the examples kept; where that is not the first, there is no rule."""
+    (inputs,) = record.inputs
+    operands, outputs = layer.equation.replace(" ", "").split("->")
+    letters, own = operands.split(",")
+    if "." in layer.equation or letters[0] != outputs[0] or letters[0] in own:
+        return {}
+    equation = f"{letters},{outputs}->{letters[0]}{own}"
+    shape = tuple(layer.kernel.shape)
+    kernel = ExampleSquares(lambda delta: ops.einsum(equation, inputs, delta), shape, _as_it_is)
+    bias = () if layer.bias is None else tuple(layer.bias.shape)
+    return {"kernel": kernel, "bias": _gain(None, bias)}
+
+
+def _convolution(layer: Any, record: Record) -> dict[str, Squares]:
+    """A matrix product with the patches at each position, channel group by channel group."""
+    (inputs,), (outputs,) = record.inputs, record.outputs
+    if layer.data_format != "channels_last":
+        return {}
+    shape = tuple(layer.kernel.shape)
+    *offsets, channels, _ = shape
+    depthwise = isinstance(layer, (layers.DepthwiseConv1D, layers.DepthwiseConv2D))
+    groups, per_group = (channels, 1) if depthwise else (layer.groups, channels)
+
+    def arranged(total: Tensor) -> Tensor:
+        parts = ops.reshape(total, (groups, prod(offsets), per_group, -1))
+        return ops.reshape(ops.transpose(parts, (1, 2, 0, 3)), shape)
+
+    kernel = _matrix(grouped_patches(layer, inputs, outputs, groups), shape, arranged)
+    return {"kernel": kernel, "bias": _gain(None, (outputs.shape[-1],))}
+
+
+def _normalization(layer: Any, record: Record) -> dict[str, Squares]:
+    """What the gain multiplies is the output of the layer with a gain of one and no shift."""
+    (inputs,) = record.inputs
+    axes = layer.axis if isinstance(layer.axis, (list, tuple)) else [layer.axis]
+    last = range(len(inputs.shape) - len(axes), len(inputs.shape))
+    if [axis % len(inputs.shape) for axis in axes] != list(last):
+        return {}
+    plain = {"gamma": ops.ones_like, "scale": ops.ones_like, "beta": ops.zeros_like}
+    variables = list(layer.variables)
+    values = [plain.get(v.name, _as_it_is)(value) for v, value in zip(variables, record.values, strict=True)]
+    with keras.StatelessScope(list(zip(variables, values, strict=True))):
+        normalized = layer.call(inputs)
+    shapes = {v.name: tuple(v.shape) for v in variables if v.name in plain}
+    return {name: _gain(None if name == "beta" else normalized, shape) for name, shape in shapes.items()}
+
+
+def _embedding(layer: layers.Embedding, record: Record) -> dict[str, Squares]:
+    (tokens,) = record.inputs
+    return {"embeddings": EmbeddingSquares(ops.cast(tokens, "int32"), tuple(layer.embeddings.shape))}
+
+
+RULES: dict[type, Rule] = {
+    layers.Dense: _dense,
+    layers.EinsumDense: _einsum_dense,
+    layers.Conv1D: _convolution,
+    layers.Conv2D: _convolution,
+    layers.Conv3D: _convolution,
+    layers.DepthwiseConv1D: _convolution,
+    layers.DepthwiseConv2D: _convolution,
+    layers.BatchNormalization: _normalization,
+    layers.LayerNormalization: _normalization,
+    layers.GroupNormalization: _normalization,
+    layers.RMSNormalization: _normalization,
+    layers.Embedding: _embedding,
+}
+
+
+def _matrix(rows: Tensor, shape: tuple[int, ...], arranged: Callable[[Tensor], Tensor]) -> Squares:
+    """A matrix product at many positions, from rows of shape ``(n, groups, positions, inputs)``."""
+    groups = rows.shape[1]
+
+    def gradients(delta: Tensor) -> Tensor:
+        outputs = ops.reshape(delta, (ops.shape(delta)[0], -1, groups, delta.shape[-1] // groups))
+        return ops.einsum("ngpi,npgo->ngio", rows, outputs)
+
+    return ExampleSquares(gradients, shape, arranged, rows)
+
+
+def _gain(factor: Tensor | None, shape: tuple[int, ...]) -> Squares:
+    """A variable of this shape that multiplies ``factor``, or is added if there is none, spread along the last axes."""
+
+    def gradients(delta: Tensor) -> Tensor:
+        slopes = delta if factor is None else delta * factor
+        first = len(slopes.shape) - len(shape)
+        spread = [first + axis for axis, side in enumerate(shape) if side == 1]
+        axes = [*range(1, first), *(axis for axis in spread if axis > 0)]
+        return ops.reshape(ops.sum(slopes, axis=axes), (-1, *shape)) if axes else slopes
+
+    return ExampleSquares(gradients, shape, _as_it_is, factor)
+
+
+def _as_it_is(total: Tensor) -> Tensor:
+    return total
+
+
+def _entries(tensor: Tensor) -> int:
+    """Numbers for each example; axes of unknown length are left out."""
+    return prod(side or 1 for side in tensor.shape[1:])
