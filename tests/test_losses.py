@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from decimal import Decimal, localcontext
 from math import exp, log, sqrt
 from typing import Any
 
@@ -99,6 +100,35 @@ def test_hessian_factors_multiply_to_the_hessian(xp: Any, name: str) -> None:
     weights, vectors = named_loss(name).hessian_factors(xp, z, y)
     product = np.einsum("nr,nkr,nlr->nkl", *(np.asarray(part) for part in (weights, vectors, vectors)))
     close(product, np.asarray(named_loss(name).hessian(xp, z, y)), 1e-13, f"product of the factors of {name}")
+
+
+def test_cross_entropy_has_one_factor_less_than_classes(xp: Any) -> None:
+    weights, vectors = CrossEntropy().hessian_factors(
+        xp, xp.asarray(logits(5)), xp.asarray(targets("cross_entropy", 5))
+    )
+    classes = vectors.shape[1]
+    assert weights.shape[1] == vectors.shape[2] == classes - 1, f"{vectors.shape[2]} factors of {classes} classes"
+
+
+@pytest.mark.parametrize("sure", range(4))
+def test_factors_of_a_sure_network_lose_no_digits(xp: Any, sure: int) -> None:
+    """Of logits (20, 0, -5, -10) in any order, with p in 60 digits: entries are off by rounding of what Cauchy and Schwarz bound them by."""
+    z = np.roll([20.0, 0.0, -5.0, -10.0], sure)
+    with localcontext() as context:
+        context.prec = 60
+        exponentials = [Decimal(value).exp() for value in z]
+        p = [e / sum(exponentials) for e in exponentials]
+        expected = [[float(p[k] * ((k == j) - p[j])) for j in range(4)] for k in range(4)]
+    _, vectors = CrossEntropy().hessian_factors(xp, xp.asarray(z[None]), xp.asarray([0]))
+    (root,) = np.asarray(vectors)
+    bounds = np.sqrt(np.outer(np.diag(expected), np.diag(expected)))
+    error = np.max(np.abs(root @ root.T - expected) / bounds)
+    assert error <= 1e-14, f"an entry of the Hessian is off by {error:.1e} of its bound"
+
+
+def test_cross_entropy_of_a_single_output_is_refused(xp: Any) -> None:
+    with pytest.raises(LossError, match="single output is zero whatever the network does"):
+        CrossEntropy().check(xp, xp.zeros((3, 1)), xp.asarray([0, 0, 0]))
 
 
 def test_cross_entropy_of_two_equal_logits_is_ln_2(xp: Any) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 from array_api_compat import device
 
+from invariant_sharpness.errors import LossError
 from invariant_sharpness.losses.labels import check_labels, label_weights, one_hot
 
 Array = Any
@@ -34,6 +35,12 @@ class CrossEntropy:
 
     def check(self, xp: Any, outputs: Array, targets: Array, /) -> None:
         check_labels(xp, outputs, targets, self.ignore_index)
+        if outputs.shape[1] < 2:
+            msg = (
+                f"{self.name} of a single output is zero whatever the network does: give it one output per class, or pass a "
+                f"binary cross-entropy as a callable (outputs, targets) -> one loss per example"
+            )
+            raise LossError(msg)
 
     def weights(self, xp: Any, outputs: Array, targets: Array, /) -> Array:
         return label_weights(xp, outputs, targets, self.class_weights, self.ignore_index)
@@ -57,10 +64,25 @@ class CrossEntropy:
         return weighted - p * xp.sum(weighted, axis=1, keepdims=True)
 
     def hessian_factors(self, xp: Any, outputs: Array, targets: Array, /) -> tuple[Array, Array]:
-        """No eigendecomposition: ``diag(sqrt p) - p sqrt(p)^T`` is a square root."""
+        r"""A square root with K - 1 columns, without an eigendecomposition.
+
+        With :math:`q = \sqrt p`, a unit vector, :math:`\Lambda = \operatorname{diag}(q) (I - q q^T) \operatorname{diag}(q)`. A reflection
+        takes q to the first axis, so that its other columns U have :math:`U U^T = I - q q^T`, and :math:`\operatorname{diag}(q)\, U` is
+
+        .. math::
+            v_{0r} = -q_0 q_r, \qquad v_{kr} = q_k \delta_{kr} - \frac{q_k^2 q_r}{1 + q_0} .
+
+        For :math:`k = r` this is :math:`q_r (q_0 + 1 - p_r) / (1 + q_0)`, with the sum of the other classes for
+        :math:`1 - p_r`: nothing cancels where the network is sure.
+        """
         p = softmax(xp, outputs)
-        root = xp.sqrt(p)
-        return xp.ones_like(p), _diagonal(xp, root) - p[:, :, None] * root[:, None, :]
+        q = xp.sqrt(p)
+        identity = xp.eye(p.shape[1], dtype=p.dtype, device=device(p))
+        first = q[:, :1]
+        own = q * (first + p @ (1 - identity)) / (1 + first)
+        others = xp.concat([first, p[:, 1:] / (1 + first)], axis=1)
+        vectors = own[:, None, :] * identity - others[:, :, None] * q[:, None, :] * (1 - identity)
+        return xp.ones_like(q[:, 1:]), vectors[:, :, 1:]
 
 
 def softmax(xp: Any, outputs: Array) -> Array:
