@@ -23,7 +23,7 @@ class GroupEstimate:
     value
         Its share; the shares of a metric that is a sum add up to its value.
     method
-        How it was obtained: ``"exact"``, ``"exact (columns)"``, ``"probes"`` or ``"sampled outputs"``.
+        How it was obtained: ``"exact"``, ``"exact (columns)"``, ``"probes"``, ``"XDiag"`` or ``"sampled outputs"``.
     standard_error
         Of a sampled value.
     note
@@ -141,7 +141,11 @@ class Estimate:
 def methods_in_words(methods: Sequence[str], probes: int) -> str:
     """How several groups were obtained: ``"exact"``, ``"64 probes"``, or ``"4 groups exact, 2 groups by 64 probes"``."""
     counts = Counter(methods)
-    words = {"probes": f"{probes} probes", "sampled outputs": f"{probes} samples of the outputs"}
+    words = {
+        "probes": f"{probes} probes",
+        "XDiag": f"XDiag of {probes} products",
+        "sampled outputs": f"{probes} samples of the outputs",
+    }
     if len(counts) < 2:
         return "".join(words.get(method, method) for method in counts)
     texts = [(count, f"by {words[method]}" if method in words else method) for method, count in sorted(counts.items())]

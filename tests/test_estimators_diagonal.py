@@ -10,6 +10,7 @@ import pytest
 
 from estimator_problems import SPECTRA, QuadraticOracle, of_rank, orthonormal, signs, with_spectrum
 from invariant_sharpness import HessianDiagonal
+from invariant_sharpness.estimators.diagonals.cross_fitting import Tangent, cross_fitted
 from invariant_sharpness.estimators.diagonals.leave_one_out_diagonal import xdiag
 
 VECTORS = 5
@@ -91,3 +92,14 @@ def test_equal_seeds_give_equal_numbers_and_different_ones_do_not() -> None:
     first, again, other = (values(xdiag(oracle, products=12, seed=seed)) for seed in (5, 5, 6))
     assert np.array_equal(first, again)
     assert not np.allclose(first, other)
+
+
+def test_xdiag_is_not_cross_fitted() -> None:
+    diagonal = xdiag(QuadraticOracle(with_spectrum("polynomial")), products=12)
+    with pytest.raises(ValueError, match=r"diagonal of matrix is by XDiag.*take a diagonal from hessian_diagonal"):
+        cross_fitted(lambda h: Tangent(0.0, h), diagonal, frozenset({"matrix"}))
+
+
+def test_xdiag_says_its_name() -> None:
+    diagonal = xdiag(QuadraticOracle(with_spectrum("polynomial")), products=12)
+    assert diagonal.method(frozenset({"matrix", "vector"})) == "XDiag of 12 products"

@@ -117,7 +117,7 @@ def _known_part(oracle: CurvatureOracle, diagonal: HessianDiagonal | None, probe
     """The groups whose diagonal is certified; all of them, if the rest has few enough columns."""
     given = None
     if diagonal is not None:
-        kept = {name: group for name, group in diagonal.groups.items() if group.method != "probes"}
+        kept = {name: group for name, group in diagonal.groups.items() if group.method not in ("probes", "XDiag")}
         given = HessianDiagonal(kept, diagonal.probes, diagonal.defects)
     known = certified_diagonal(oracle, probes=probes, seed=seed, known=given)
     rest = sum(group.size for group in oracle.groups if group.name not in known.groups)

@@ -117,7 +117,7 @@ class _Layer:
 
 
 def _is_probed(diagonal: HessianDiagonal, names: frozenset[str]) -> bool:
-    return any(diagonal[name].method == "probes" for name in names)
+    return any(diagonal[name].method in ("probes", "XDiag") for name in names)
 
 
 def _tangent(layers: list[_Layer]) -> Tangent:

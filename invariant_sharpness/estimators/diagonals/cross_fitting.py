@@ -42,10 +42,26 @@ def cross_fitted(tangent: Callable[[HostArrays], Tangent], diagonal: HessianDiag
         With parts, for those groups that were sampled.
     names
         The groups that count.
+
+    Raises
+    ------
+    ValueError
+        If the parts of a group are no estimates of their own; names the group.
     """
+    _require_independent_parts(diagonal, names)
     first = {name: _mean_of_half(diagonal[name], slice(None, None, 2)) for name in names}
     second = {name: _mean_of_half(diagonal[name], slice(1, None, 2)) for name in names}
     return (tangent(first).at(second) + tangent(second).at(first)) / 2
+
+
+def _require_independent_parts(diagonal: HessianDiagonal, names: frozenset[str]) -> None:
+    dependent = [name for name in sorted(names) if diagonal[name].method == "XDiag"]
+    if dependent:
+        msg = (
+            f"the diagonal of {', '.join(dependent)} is by XDiag, whose parts all come from the same vectors: half of them are no "
+            f"estimate of their own; take a diagonal from hessian_diagonal, whose parts are independent"
+        )
+        raise ValueError(msg)
 
 
 def _mean_of_half(group: GroupDiagonal, half: slice) -> HostArray:

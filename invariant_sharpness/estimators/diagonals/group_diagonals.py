@@ -13,7 +13,7 @@ from invariant_sharpness.estimate import methods_in_words
 from invariant_sharpness.protocol import HostArrays
 
 HostArray = npt.NDArray[np.float64]
-Method = Literal["exact", "exact (columns)", "probes", "sampled outputs"]
+Method = Literal["exact", "exact (columns)", "probes", "XDiag", "sampled outputs"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,9 +25,10 @@ class GroupDiagonal:
     values
         In the parameter's shape, on the host.
     method
-        ``"exact"``, ``"exact (columns)"``, ``"probes"`` (of the Hessian) or ``"sampled outputs"``.
+        ``"exact"``, ``"exact (columns)"``, ``"probes"`` (of the Hessian), ``"XDiag"`` or ``"sampled outputs"``.
     parts
-        Of a sampled diagonal: independent means of equal numbers of draws, shape ``(parts, *shape)``.
+        Of a sampled diagonal: independent means of equal numbers of draws, shape ``(parts, *shape)``. Of XDiag: pseudo-values,
+        whose scatter tells the error of sums over entries, and which are not independent.
     """
 
     values: HostArray

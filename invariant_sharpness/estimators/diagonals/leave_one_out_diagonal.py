@@ -54,7 +54,7 @@ def xdiag(oracle: CurvatureOracle, *, products: int = 64, seed: int = 0) -> Hess
         parts = [oracle.to_numpy(mean + deviation) for deviation in _deviations(left_out, mean)]
     values = oracle.to_numpy(mean)
     groups = {
-        group.name: GroupDiagonal(values[group.name], "probes", np.stack([part[group.name] for part in parts]))
+        group.name: GroupDiagonal(values[group.name], "XDiag", np.stack([part[group.name] for part in parts]))
         for group in oracle.groups
     }
     return HessianDiagonal(groups, products)
