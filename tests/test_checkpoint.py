@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -9,68 +10,47 @@ import numpy as np
 import pytest
 
 import invariant_sharpness as ish
-from invariant_sharpness import checkpoints
-from invariant_sharpness.errors import CheckpointError
-from invariant_sharpness_numpy import NetworkOracle, ReluNetwork
-
-METRICS = {
-    "hessian_trace": lambda oracle: ish.hessian_trace(oracle, probes=9),
-    "hessian_frobenius_norm": lambda oracle: ish.hessian_frobenius_norm(oracle, probes=9),
-    "normalized_sharpness": lambda oracle: ish.normalized_sharpness(oracle, probes=24),
-}
-
-
-class Interruptible:
-    """An oracle without exact diagonals, which somebody interrupts at a certain product."""
-
-    def __init__(self, base: Any, at: int | None = None) -> None:
-        self._base, self._left, self.products = base, at, 0
-
-    def __getattr__(self, name: str) -> Any:
-        if name in ("gauss_newton_diagonal", "hessian_vector_products", "sampled_gauss_newton_diagonal"):
-            raise AttributeError(name)
-        return getattr(self._base, name)
-
-    def hessian_vector_product(self, *arguments: Any) -> Any:
-        self.products += 1
-        if self.products == self._left:
-            raise KeyboardInterrupt
-        return self._base.hessian_vector_product(*arguments)
-
-
-def base(shift: float = 0.0, outputs: int = 3) -> NetworkOracle:
-    random = np.random.default_rng(0)
-    network = ReluNetwork((random.normal(size=(6, 4)) + shift, random.normal(size=(outputs, 6))))
-    return NetworkOracle(network, random.normal(size=(9, 4)), random.integers(0, 3, 9))
+from interrupted_loops import (
+    LOOPS,
+    TOGETHER,
+    VECTOR,
+    Interruptible,
+    InterruptibleBlocks,
+    base,
+    numbers_of_diagonal,
+    numbers_of_pairs,
+)
+from invariant_sharpness_numpy import NetworkOracle
 
 
 @pytest.mark.parametrize("at", [1, 2, 5, 8])
-@pytest.mark.parametrize("name", METRICS)
+@pytest.mark.parametrize("name", LOOPS)
 def test_resumed_run_gives_the_same_bits(name: str, at: int, tmp_path: Path) -> None:
-    expected, path = METRICS[name](Interruptible(base())), tmp_path / "state.npz"
+    expected, path = LOOPS[name](Interruptible(base())), tmp_path / "state"
     broken = Interruptible(base(), at)
     with pytest.raises(KeyboardInterrupt), ish.checkpoint(path, broken):
-        METRICS[name](broken)
+        LOOPS[name](broken)
     going_on = Interruptible(base())
     with ish.checkpoint(path, going_on):
-        found = METRICS[name](going_on)
+        found = LOOPS[name](going_on)
     assert found == expected, f"{found} instead of {expected}"
 
 
-@pytest.mark.parametrize("name", METRICS)
+@pytest.mark.parametrize("name", LOOPS)
 def test_nothing_is_computed_twice(name: str, tmp_path: Path) -> None:
-    whole, path = Interruptible(base()), tmp_path / "state.npz"
-    METRICS[name](whole)
+    whole, path = Interruptible(base()), tmp_path / "state"
+    LOOPS[name](whole)
     broken, going_on = Interruptible(base(), 6), Interruptible(base())
     with pytest.raises(KeyboardInterrupt), ish.checkpoint(path, broken):
-        METRICS[name](broken)
+        LOOPS[name](broken)
     with ish.checkpoint(path, going_on):
-        METRICS[name](going_on)
-    assert going_on.products == whole.products - 5, f"{going_on.products} products of {whole.products} after 5 done"
+        LOOPS[name](going_on)
+    kept = 5 - 5 % TOGETHER.get(name, 1)
+    assert going_on.products == whole.products - kept, f"{going_on.products} of {whole.products} products, {kept} done"
 
 
 def test_sampled_outputs_are_resumed_part_by_part(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path, expected = tmp_path / "state.npz", ish.normalized_sharpness(base(outputs=300), probes=16)
+    path, expected = tmp_path / "state", ish.normalized_sharpness(base(outputs=300), probes=16)
     drawn = NetworkOracle.sampled_gauss_newton_diagonal
     parts: list[range] = []
 
@@ -92,26 +72,26 @@ def test_sampled_outputs_are_resumed_part_by_part(tmp_path: Path, monkeypatch: p
 
 def test_other_seed_starts_anew(tmp_path: Path) -> None:
     oracle = Interruptible(base())
-    with ish.checkpoint(tmp_path / "state.npz", oracle):
+    with ish.checkpoint(tmp_path / "state", oracle):
         first = ish.hessian_frobenius_norm(oracle, probes=9, seed=0)
         second = ish.hessian_frobenius_norm(oracle, probes=9, seed=1)
     assert second == ish.hessian_frobenius_norm(base(), probes=9, seed=1)
     assert first != second
 
 
-def test_more_probes_go_on_from_fewer(tmp_path: Path) -> None:
+def test_more_products_go_on_from_fewer(tmp_path: Path) -> None:
     oracle = Interruptible(base())
-    with ish.checkpoint(tmp_path / "state.npz", oracle):
-        ish.hessian_frobenius_norm(oracle, probes=9)
-        more = ish.hessian_frobenius_norm(oracle, probes=14)
+    with ish.checkpoint(tmp_path / "state", oracle):
+        ish.hutchinson_trace(oracle, products=9)
+        more = ish.hutchinson_trace(oracle, products=14)
     assert oracle.products == 14, f"{oracle.products} products"
-    assert more == ish.hessian_frobenius_norm(base(), probes=14)
+    assert more == ish.hutchinson_trace(base(), products=14)
 
 
 def test_other_coordinates_do_not_share_a_state(tmp_path: Path) -> None:
     oracle = base()
     scaled = ish.Scaled(oracle, oracle.parameters.map(lambda a: np.abs(a) + 1))
-    with ish.checkpoint(tmp_path / "state.npz", oracle):
+    with ish.checkpoint(tmp_path / "state", oracle):
         ish.hessian_frobenius_norm(oracle, probes=9)
         found = ish.hessian_frobenius_norm(scaled, probes=9)
     assert found == ish.hessian_frobenius_norm(scaled, probes=9)
@@ -119,41 +99,60 @@ def test_other_coordinates_do_not_share_a_state(tmp_path: Path) -> None:
 
 def test_hessian_and_gauss_newton_matrix_do_not_share_a_state(tmp_path: Path) -> None:
     oracle = base()
-    with ish.checkpoint(tmp_path / "state.npz", oracle):
+    with ish.checkpoint(tmp_path / "state", oracle):
         hessian = ish.hessian_frobenius_norm(oracle, probes=9)
         found = ish.hessian_frobenius_norm(ish.GaussNewton(oracle), probes=9)
     assert found == ish.hessian_frobenius_norm(ish.GaussNewton(oracle), probes=9), f"{found}, by the Hessian {hessian}"
     assert found != hessian
 
 
-def test_state_of_other_parameters_is_refused(tmp_path: Path) -> None:
-    path = tmp_path / "state.npz"
-    with ish.checkpoint(path, base()):
-        ish.hessian_frobenius_norm(base(), probes=9)
-    other = base(shift=1e-12)
-    with pytest.raises(CheckpointError, match="for other parameters or other data"), ish.checkpoint(path, other):
-        pass
+def test_scales_that_differ_only_where_a_parameter_is_zero_do_not_share_a_state(tmp_path: Path) -> None:
+    oracle = base()
+    oracle = ish.Moved(oracle, oracle.parameters * 0.0)
+    one, two = (ish.Scaled(oracle, oracle.parameters.map(lambda a, s=s: a + s)) for s in (1.0, 2.0))
+    with ish.checkpoint(tmp_path / "state", oracle):
+        ish.hutchinson_trace(one, products=9)
+        found = ish.hutchinson_trace(two, products=9)
+    assert found == ish.hutchinson_trace(two, products=9)
 
 
-def test_file_of_somebody_else_is_refused_and_kept(tmp_path: Path) -> None:
-    path = tmp_path / "notes.txt"
-    path.write_text("precious")
-    with pytest.raises(CheckpointError, match="is not a checkpoint of this library"), ish.checkpoint(path, base()):
-        pass
-    assert path.read_text() == "precious"
+@pytest.mark.parametrize(
+    ("name", "changed"),
+    {
+        "xtrace": lambda oracle: ish.xtrace(oracle, products=12, seed=1),
+        "xdiag": lambda oracle: numbers_of_diagonal(ish.xdiag(oracle, products=14)),
+        "hutch_plus_plus_trace": lambda oracle: ish.hutch_plus_plus_trace(oracle, products=15),
+        "eigenpairs": lambda oracle: numbers_of_pairs(oracle, ish.eigenpairs(oracle, largest=1, smallest=1)),
+        "spectral_density": lambda oracle: ish.spectral_density(oracle, probes=3, steps=3).to_dict(),
+        "spectral_density, probe by probe": lambda oracle: ish.spectral_density(
+            oracle, probes=3, steps=4, known=ish.eigenpairs(oracle)
+        ).to_dict(),
+        "hessian_frobenius_norm": lambda oracle: ish.hessian_frobenius_norm(oracle, probes=17),
+        "hutchinson_trace_within": lambda oracle: ish.hutchinson_trace_within(
+            oracle, relative_error=0.2, pilot=5, most=40
+        ),
+    }.items(),
+)
+def test_other_settings_take_up_no_state(name: str, changed: Callable[[Any], Any], tmp_path: Path) -> None:
+    oracle = Interruptible(base())
+    with ish.checkpoint(tmp_path / "state", oracle):
+        LOOPS[name](oracle)
+        found = changed(oracle)
+    expected = changed(Interruptible(base()))
+    assert found == expected, f"{found} instead of {expected}"
 
 
-def test_crash_while_writing_leaves_the_old_state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path, oracle = tmp_path / "state.npz", base()
-    with ish.checkpoint(path, oracle):
-        ish.hessian_frobenius_norm(oracle, probes=9)
-    before = path.read_bytes()
-
-    def crash(stream: Any, **_: Any) -> None:
-        stream.write(b"half of it")
-        raise OSError("the disk is full")
-
-    monkeypatch.setattr(checkpoints.np, "savez", crash)
-    with pytest.raises(OSError, match="the disk is full"), ish.checkpoint(path, oracle):
-        ish.hessian_frobenius_norm(oracle, probes=12)
-    assert path.read_bytes() == before
+@pytest.mark.parametrize("shift", [0, 1])
+def test_products_in_blocks_go_on_with_the_same_bits(shift: int, tmp_path: Path) -> None:
+    """The interruption comes in the second block of 8 products, and between two blocks."""
+    path = tmp_path / "state"
+    with ish.memory_limit(40 * VECTOR):
+        expected, whole = ish.xtrace(base(), products=60), InterruptibleBlocks(base())
+        ish.xtrace(whole, products=60)
+        broken, going_on = InterruptibleBlocks(base(), 3 + shift), InterruptibleBlocks(base())
+        with pytest.raises(KeyboardInterrupt), ish.checkpoint(path, broken):
+            ish.xtrace(broken, products=60)
+        with ish.checkpoint(path, going_on):
+            found = ish.xtrace(going_on, products=60)
+    assert found == expected, f"{found} instead of {expected}"
+    assert going_on.blocks == whole.blocks - 2 - shift, f"{going_on.blocks} of {whole.blocks} blocks"

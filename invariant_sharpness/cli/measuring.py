@@ -65,9 +65,8 @@ def measure(
     resume: Annotated[
         Path | None,
         typer.Option(
-            help="Keep the state of the run in this file after every step, and go on from it if it is there.",
+            help="Keep the state of the run in this folder after every step, and go on from it if it is there.",
             callback=in_existing_folder,
-            dir_okay=False,
         ),
     ] = None,
     as_json: AsJson = False,

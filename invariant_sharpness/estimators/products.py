@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
+from typing import TypeVar
 
 from invariant_sharpness.memory import pieces_within_limit, vector_size
 from invariant_sharpness.progress import track
 from invariant_sharpness.protocol import BlockProductOracle, CurvatureOracle, require, supports
 from invariant_sharpness.vector import ParameterVector
+
+Item = TypeVar("Item")
 
 _LARGEST_BLOCK = 32
 """A longer block saves no more: its one linearization is a thirtieth of its cost already."""
@@ -28,7 +31,12 @@ def hessian_vector_products(
     Vectors are taken from the iterable block by block, as many as the memory limit allows. An oracle that does not know
     blocks multiplies one by one. Cost: one product each, about 2 gradients in a block and 3 alone.
     """
-    yield from track(_products(oracle, iter(vectors)), label, count, gradients=_GRADIENTS)
+    yield from track_products(_products(oracle, iter(vectors)), label, count)
+
+
+def track_products(items: Iterable[Item], label: str, count: int) -> Iterator[Item]:
+    """Report each item as one product."""
+    yield from track(items, label, count, gradients=_GRADIENTS)
 
 
 def block_size(oracle: CurvatureOracle) -> int:
@@ -38,14 +46,17 @@ def block_size(oracle: CurvatureOracle) -> int:
     return min(_LARGEST_BLOCK, pieces_within_limit(_HELD * vector_size(oracle)))
 
 
+def multiplied(oracle: CurvatureOracle, block: Sequence[ParameterVector]) -> list[ParameterVector]:
+    """The products of one block."""
+    if len(block) == 1:
+        return [oracle.hessian_vector_product(oracle.parameters, block[0])]
+    able = require(oracle, BlockProductOracle, metric="products")
+    return able.hessian_vector_products(oracle.parameters, block)
+
+
 def _products(
     oracle: CurvatureOracle, vectors: Iterator[ParameterVector]
 ) -> Iterator[tuple[ParameterVector, ParameterVector]]:
     size = block_size(oracle)
     while block := list(islice(vectors, size)):
-        if len(block) == 1:
-            products = [oracle.hessian_vector_product(oracle.parameters, block[0])]
-        else:
-            able = require(oracle, BlockProductOracle, metric="products")
-            products = able.hessian_vector_products(oracle.parameters, block)
-        yield from zip(block, products, strict=True)
+        yield from zip(block, multiplied(oracle, block), strict=True)

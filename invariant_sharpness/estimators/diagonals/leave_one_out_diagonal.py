@@ -22,7 +22,7 @@ import numpy as np
 
 from invariant_sharpness import probes as random
 from invariant_sharpness.estimators.diagonals.group_diagonals import GroupDiagonal, HessianDiagonal
-from invariant_sharpness.estimators.products import hessian_vector_products
+from invariant_sharpness.estimators.kept_products import kept_products
 from invariant_sharpness.estimators.subspaces.basis import HostArray, combination, zero_vector
 from invariant_sharpness.estimators.subspaces.range_sketch import Sketch, sketch
 from invariant_sharpness.estimators.traces.hutchinson import require_products
@@ -94,7 +94,7 @@ class _LeftOut:
 
 def _left_out(oracle: CurvatureOracle, draws: int, seed: int) -> _LeftOut:
     found = sketch(oracle, draws, seed)
-    whole, directions, products = _directions(oracle, found)
+    whole, directions, products = _directions(oracle, found, draws, seed)
     return _LeftOut(
         whole,
         directions,
@@ -106,11 +106,12 @@ def _left_out(oracle: CurvatureOracle, draws: int, seed: int) -> _LeftOut:
 
 
 def _directions(
-    oracle: CurvatureOracle, found: Sketch
+    oracle: CurvatureOracle, found: Sketch, draws: int, seed: int
 ) -> tuple[ParameterVector, list[ParameterVector], list[ParameterVector]]:
     """The diagonal inside of the sketch, and its directions that can be left out, with their products."""
     basis, zero = found.basis.vectors, zero_vector(oracle)
-    products = [p for _, p in hessian_vector_products(oracle, basis, len(basis), "probing the diagonal")]
+    pairs = kept_products(oracle, basis, len(basis), "probing the diagonal of a sketch", draws, seed)
+    products = [product for _, product in pairs]
     whole = reduce(add, (vector * product for vector, product in zip(basis, products, strict=True)), zero)
     return (
         whole,

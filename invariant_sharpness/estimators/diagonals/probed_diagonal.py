@@ -15,6 +15,7 @@ from invariant_sharpness import probes as random
 from invariant_sharpness.checkpoints import State, keep, loop_name, resumed
 from invariant_sharpness.coordinates.scales import balanced, optimal
 from invariant_sharpness.estimators.diagonals.group_diagonals import GroupDiagonal, HostArray
+from invariant_sharpness.estimators.kept_products import ends_block
 from invariant_sharpness.estimators.parts import equal_parts
 from invariant_sharpness.estimators.products import hessian_vector_products
 from invariant_sharpness.protocol import CurvatureOracle, HostArrays
@@ -44,7 +45,8 @@ def probe_means(
     pairs = hessian_vector_products(oracle, directions, len(indices), "probing the diagonal")
     for direction, product in pairs:
         sums.add(direction * product / (scale * scale), length=len(parts[0]))
-        keep(loop, sums.state)
+        if ends_block(oracle, sums.draws, sum(map(len, parts))):
+            keep(loop, sums.state)
     return {name: np.stack([part[name] for part in sums.finished]) / len(parts[0]) for name in names}
 
 
@@ -60,9 +62,10 @@ class _PartSums:
 
     @classmethod
     def resumed(cls, oracle: CurvatureOracle, loop: str, names: frozenset[str]) -> _PartSums:
-        state = resumed(loop)
-        if state is None:
+        kept = resumed(loop)
+        if kept is None:
             return cls(oracle, names)
+        state = kept.arrays
         finished: list[HostArrays] = [
             {name: state[f"{part} {name}"] for name in names} for part in range(int(state["finished"]))
         ]
@@ -82,7 +85,8 @@ class _PartSums:
     def state(self) -> State:
         parts = {f"{n} {name}": array for n, part in enumerate(self.finished) for name, array in part.items()}
         current = {} if self.current is None else {f"current {k}": a for k, a in self._host(self.current).items()}
-        return {"draws": np.array(self.draws), "finished": np.array(len(self.finished)), **parts, **current}
+        counts = {"draws": np.array(self.draws), "finished": np.array(len(self.finished))}
+        return State({**counts, **parts, **current})
 
     def _host(self, vector: ParameterVector) -> HostArrays:
         return {name: array for name, array in self.oracle.to_numpy(vector).items() if name in self.names}

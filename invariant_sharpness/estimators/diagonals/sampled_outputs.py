@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from invariant_sharpness.checkpoints import keep, loop_name, resumed
+from invariant_sharpness.checkpoints import State, keep, loop_name, resumed
 from invariant_sharpness.estimators.diagonals.group_diagonals import GroupDiagonal
 from invariant_sharpness.estimators.parts import equal_parts
 from invariant_sharpness.progress import track
@@ -24,11 +24,13 @@ def sampled_groups(
     """The diagonal of certified groups. Cost: ``draws`` backward passes with per-example squaring; ten copies of the groups."""
     parts = equal_parts(range(draws))
     loop = loop_name("sampling outputs", oracle, oracle.parameters, seed, draws, *sorted(names))
-    state = resumed(loop) or {}
+    state = (resumed(loop) or State()).arrays
     means = [{name: state[f"{n} {name}"] for name in names} for n in range(len(state) // len(names))]
     for part in track(parts[len(means) :], "sampling outputs", len(parts), gradients=_GRADIENTS * len(parts[0])):
         drawn = oracle.to_numpy(oracle.sampled_gauss_newton_diagonal(oracle.parameters, names, part, seed))
         means.append({name: drawn[name] for name in names})
-        keep(loop, lambda: {f"{n} {name}": array for n, mean in enumerate(means) for name, array in mean.items()})
+        keep(
+            loop, lambda: State({f"{n} {name}": array for n, mean in enumerate(means) for name, array in mean.items()})
+        )
     stacked = {name: np.stack([mean[name] for mean in means]) for name in names}
     return {name: GroupDiagonal(values.mean(axis=0), "sampled outputs", values) for name, values in stacked.items()}

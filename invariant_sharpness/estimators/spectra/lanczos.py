@@ -6,9 +6,10 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from invariant_sharpness.checkpoints import keep, loop_name
 from invariant_sharpness.estimators.products import hessian_vector_products
 from invariant_sharpness.estimators.spectra.extreme_eigenpairs import Eigenpair, Eigenpairs, ExtremeEigenvalue
-from invariant_sharpness.estimators.subspaces.krylov import Indices, KrylovSpace
+from invariant_sharpness.estimators.subspaces.krylov import Indices, KrylovSpace, resumed_space
 from invariant_sharpness.memory import vectors_within_limit
 from invariant_sharpness.progress import track
 from invariant_sharpness.protocol import CurvatureOracle
@@ -50,7 +51,7 @@ def eigenpairs(
         )
         raise ValueError(msg)
     space = KrylovSpace(oracle)
-    for space in _growing_spaces(oracle, smallest, largest, width, products, seed):
+    for space in _growing_spaces(oracle, smallest, largest, width, products, seed, f"eigenpairs to {tolerance}"):
         values, _, residuals = space.ritz_pairs()
         ends = _ends(len(space), smallest, largest)
         if len(space) >= asked and residuals[ends].max() <= tolerance * np.abs(values).max():
@@ -67,7 +68,7 @@ def largest_magnitude_eigenvalue(
     Cost: at most ``steps`` Hessian-vector products; memory as for :func:`eigenpairs`.
     """
     best = ExtremeEigenvalue(0.0, np.inf, 0, converged=False)
-    for space in _growing_spaces(oracle, 1, 1, 1, steps, seed):
+    for space in _growing_spaces(oracle, 1, 1, 1, steps, seed, f"largest magnitude to {tolerance}"):
         values, _, residuals = space.ritz_pairs()
         index = int(np.argmax(np.abs(values)))
         value, residual = float(values[index]), float(residuals[index])
@@ -78,13 +79,20 @@ def largest_magnitude_eigenvalue(
 
 
 def _growing_spaces(
-    oracle: CurvatureOracle, smallest: int, largest: int, width: int, products: int, seed: int
+    oracle: CurvatureOracle, smallest: int, largest: int, width: int, products: int, seed: int, goal: str
 ) -> Iterator[KrylovSpace]:
-    """The space after every block, restarted where it does not fit into memory; always the same one, which grows."""
+    """The space after every block, restarted where it does not fit into memory; always the same one, which grows.
+
+    It goes on from a checkpoint with the same goal, unless that has taken more products.
+    """
     asked = smallest + largest
     capacity = max(vectors_within_limit(oracle) // 2, 2 * (asked + width))
-    space, steps = KrylovSpace(oracle), products // width
-    for _ in track(range(steps), "Lanczos", steps):
+    loop = loop_name("Lanczos", oracle, oracle.parameters, smallest, largest, capacity, seed, goal)
+    space = resumed_space(oracle, loop, products)
+    if len(space):
+        yield space
+    steps = products // width
+    for _ in track(range(-(-space.products // width), steps), "Lanczos", steps):
         if len(space) + width > capacity:
             low = capacity // 2 * smallest // asked
             space.restart(_ends(len(space), low, capacity // 2 - low))
@@ -93,6 +101,7 @@ def _growing_spaces(
         if not block:
             return
         space.expand([product for _, product in hessian_vector_products(oracle, block, len(block), "a block")])
+        keep(loop, space.state)
         yield space
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from invariant_sharpness import probes as random
+from invariant_sharpness.checkpoints import State, keep, loop_name, resumed
 from invariant_sharpness.estimate import Estimate
 from invariant_sharpness.estimators.products import hessian_vector_products
 from invariant_sharpness.estimators.spectra.extreme_eigenpairs import Eigenpairs
@@ -103,13 +104,41 @@ def _projections(
 ) -> list[Projection]:
     """Lanczos' method from the probes with these indices, which advance together, outside of what is locked."""
     held = len(locked) + len(indices) * (steps + 1)
+    loop = loop_name("Lanczos quadrature", oracle, oracle.parameters, indices, steps, seed, *locked.vectors)
     with room_for_vectors(oracle, held, f"spectral_density(steps={steps})"):
-        signs = (random.signs(oracle, seed, index) for index in indices)
-        spaces = [KrylovSpace(oracle, [locked.split(sign)[1]]) for sign in signs]
-        for _ in track(range(steps), "Lanczos quadrature", steps):
+        spaces = _resumed_spaces(oracle, loop, len(indices)) or [
+            KrylovSpace(oracle, [locked.split(random.signs(oracle, seed, index))[1]]) for index in indices
+        ]
+        for _ in track(range(max(map(len, spaces)), steps), "Lanczos quadrature", steps):
             growing = [space for space in spaces if space.block]
             directions = [space.block[0] for space in growing]
             pairs = hessian_vector_products(oracle, directions, len(directions), "a step of all probes")
             for space, (_, product) in zip(growing, pairs, strict=True):
                 space.expand([locked.split(product)[1]])
-        return [Projection(space.projected, space.coupling) for space in spaces]
+            keep(loop, lambda: _joined(spaces))
+    keep(loop, lambda: State(_joined(spaces).arrays))
+    return [Projection(space.projected, space.coupling) for space in spaces]
+
+
+def _joined(spaces: list[KrylovSpace]) -> State:
+    """The states of all probes as one, so that all have taken the same steps."""
+    states = [space.state() for space in spaces]
+    return State(
+        {f"{probe} {name}": array for probe, state in enumerate(states) for name, array in state.arrays.items()},
+        {f"{probe} {name}": vector for probe, state in enumerate(states) for name, vector in state.vectors.items()},
+    )
+
+
+def _resumed_spaces(oracle: CurvatureOracle, loop: str, probes: int) -> list[KrylovSpace]:
+    """The spaces of all probes as they were left, without their vectors if they were complete; none if there are none."""
+    joined = resumed(loop)
+    if joined is None:
+        return []
+    return [KrylovSpace.from_state(oracle, _part(joined, f"{probe} ")) for probe in range(probes)]
+
+
+def _part(joined: State, prefix: str) -> State:
+    return State(
+        {name.removeprefix(prefix): array for name, array in joined.arrays.items() if name.startswith(prefix)},
+        {name.removeprefix(prefix): vector for name, vector in joined.vectors.items() if name.startswith(prefix)},
+    )

@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from invariant_sharpness import probes as random
+from invariant_sharpness.checkpoints import State, resumed
 from invariant_sharpness.estimators.subspaces.basis import HostArray, OrthonormalBasis, combination, zero_vector
 from invariant_sharpness.protocol import CurvatureOracle
 from invariant_sharpness.vector import ParameterVector
@@ -45,13 +46,29 @@ class KrylovSpace:
 
     def __init__(self, oracle: CurvatureOracle, start: Sequence[ParameterVector] = ()) -> None:
         self._oracle = oracle
-        self._drawn = 0
-        self.products = 0
+        self._drawn = self._restarts = self.products = 0
         self._basis = OrthonormalBasis(oracle)
         self._projected: HostArray = np.zeros((0, 0))
         self._coupling: HostArray = np.zeros((0, 0))
         for vector in start:
             self._basis.extend(vector)
+
+    @classmethod
+    def from_state(cls, oracle: CurvatureOracle, state: State) -> KrylovSpace:
+        """The space that had this state."""
+        space = cls(oracle)
+        space._projected, space._coupling = state.arrays["projected"], state.arrays["coupling"]
+        space.products, space._drawn, space._restarts = state.arrays["counts"].tolist()
+        space._basis.vectors = list(state.vectors.values())
+        return space
+
+    def state(self) -> State:
+        """All that the space is; its vectors stay the same until it restarts."""
+        counts = np.array([self.products, self._drawn, self._restarts])
+        return State(
+            {"projected": self._projected, "coupling": self._coupling, "counts": counts},
+            {f"{self._restarts} {index}": vector for index, vector in enumerate(self._basis.vectors)},
+        )
 
     def __len__(self) -> int:
         """Dimension of what has been multiplied."""
@@ -113,3 +130,11 @@ class KrylovSpace:
         chosen = coordinates[:, kept]
         self._basis.vectors = [*(self.vector(column) for column in chosen.T), *self.block]
         self._projected, self._coupling = np.diag(values[kept]), self._coupling @ chosen
+        self._restarts += 1
+
+
+def resumed_space(oracle: CurvatureOracle, loop: str, products: int) -> KrylovSpace:
+    """The space in which a loop was left, or an empty one if there is none, or one of more products."""
+    state = resumed(loop)
+    space = KrylovSpace(oracle) if state is None else KrylovSpace.from_state(oracle, state)
+    return space if space.products <= products else KrylovSpace(oracle)

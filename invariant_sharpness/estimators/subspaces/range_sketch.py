@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from invariant_sharpness import probes as random
-from invariant_sharpness.estimators.products import hessian_vector_products
+from invariant_sharpness.estimators.kept_products import kept_products
 from invariant_sharpness.estimators.subspaces.basis import HostArray, OrthonormalBasis
 from invariant_sharpness.protocol import CurvatureOracle
 
@@ -46,7 +46,7 @@ def sketch(oracle: CurvatureOracle, draws: int, seed: int) -> Sketch:
     basis = OrthonormalBasis(oracle)
     columns, kept, forms = list[HostArray](), list[int](), list[float]()
     signs = (random.signs(oracle, seed, index) for index in range(draws))
-    for index, (sign, product) in enumerate(hessian_vector_products(oracle, signs, draws, "sketching the Hessian")):
+    for index, (sign, product) in enumerate(kept_products(oracle, signs, draws, "sketching the Hessian", seed)):
         rank = len(basis)
         columns.append(basis.extend(product))
         if len(basis) > rank:

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from invariant_sharpness import probes as random
 from invariant_sharpness.estimate import Estimate
-from invariant_sharpness.estimators.products import hessian_vector_products
+from invariant_sharpness.estimators.kept_products import kept_products, numbers_of_products
 from invariant_sharpness.estimators.subspaces.basis import OrthonormalBasis
 from invariant_sharpness.memory import room_for_vectors
 from invariant_sharpness.protocol import CurvatureOracle
@@ -61,24 +61,28 @@ def hutch_plus_plus_trace(oracle: CurvatureOracle, *, products: int = 64, seed: 
     with room_for_vectors(oracle, sketched, f"hutch_plus_plus_trace(products={products})"):
         basis = OrthonormalBasis(oracle)
         signs = (random.signs(oracle, seed, index) for index in range(sketched))
-        for _, product in hessian_vector_products(oracle, signs, sketched, "sketching the Hessian"):
+        for _, product in kept_products(oracle, signs, sketched, "sketching the Hessian", seed):
             basis.extend(product)
-        inside = fsum(quadratic_forms(oracle, basis.vectors, len(basis)))
+        inside = fsum(quadratic_forms(oracle, basis.vectors, len(basis), "inside of a sketch", sketched, seed))
         count = products - sketched - len(basis)
-        outside = quadratic_forms(oracle, _remainders(oracle, basis, range(sketched, sketched + count), seed), count)
+        remainders = _remainders(oracle, basis, range(sketched, sketched + count), seed)
+        outside = quadratic_forms(oracle, remainders, count, "outside of a sketch", sketched, seed)
     return mean_estimate("hutch_plus_plus_trace", inside + outside, f"Hutch++, {products} products")
 
 
 def signed_forms(oracle: CurvatureOracle, indices: range, seed: int) -> Samples:
     r"""Draws of :math:`u^T H u`, with the random signs of these indices."""
     signs = (random.signs(oracle, seed, index) for index in indices)
-    return quadratic_forms(oracle, signs, len(indices))
+    return quadratic_forms(oracle, signs, len(indices), "signs", indices.start, seed)
 
 
-def quadratic_forms(oracle: CurvatureOracle, vectors: Iterable[ParameterVector], count: int) -> Samples:
-    r"""The numbers :math:`v^T H v`."""
-    pairs = hessian_vector_products(oracle, vectors, count, "probing the trace")
-    return np.array([vector.dot(product) for vector, product in pairs])
+def quadratic_forms(
+    oracle: CurvatureOracle, vectors: Iterable[ParameterVector], count: int, *settings: object
+) -> Samples:
+    r"""The numbers :math:`v^T H v`; the settings are all that the vectors depend on."""
+    return numbers_of_products(
+        oracle, vectors, count, "probing the trace", lambda vector, product: [vector.dot(product)], *settings
+    ).ravel()
 
 
 def mean_estimate(name: str, draws: Samples, method: str) -> Estimate:

@@ -18,7 +18,7 @@ import numpy as np
 
 from invariant_sharpness import probes as random
 from invariant_sharpness.estimate import Estimate
-from invariant_sharpness.estimators.products import hessian_vector_products
+from invariant_sharpness.estimators.kept_products import numbers_of_products
 from invariant_sharpness.estimators.subspaces.basis import HostArray
 from invariant_sharpness.estimators.subspaces.range_sketch import sketch
 from invariant_sharpness.estimators.traces.hutchinson import require_products
@@ -122,8 +122,15 @@ class _Remainders(NamedTuple):
 def _small_matrices(oracle: CurvatureOracle, draws: int, seed: int) -> _SmallMatrices:
     found = sketch(oracle, draws, seed)
     basis = found.basis
-    pairs = hessian_vector_products(oracle, basis.vectors, len(basis), "probing the trace")
-    projected = np.array([basis.coordinates(product) for _, product in pairs]).reshape(len(basis), len(basis))
+    projected = numbers_of_products(
+        oracle,
+        basis.vectors,
+        len(basis),
+        "probing the trace of a sketch",
+        lambda _, product: list(basis.coordinates(product)),
+        draws,
+        seed,
+    )
     return _SmallMatrices(
         projected=(projected + projected.T) / 2,
         signs=np.array([basis.coordinates(random.signs(oracle, seed, index)) for index in range(draws)]).T,

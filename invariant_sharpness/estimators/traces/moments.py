@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import numpy as np
 import numpy.typing as npt
 
 from invariant_sharpness import probes as random
-from invariant_sharpness.checkpoints import keep, loop_name, resumed
-from invariant_sharpness.estimators.products import hessian_vector_products
+from invariant_sharpness.estimators.kept_products import numbers_of_products
 from invariant_sharpness.protocol import CurvatureOracle
 from invariant_sharpness.vector import ParameterVector
 
@@ -27,42 +26,27 @@ def trace_samples(oracle: CurvatureOracle, names: frozenset[str], probes: int, s
     def shares(direction: ParameterVector, product: ParameterVector) -> list[float]:
         return [float(oracle.xp.sum(direction[name] * product[name])) for name in ordered]
 
-    rows = _samples(oracle, shares, "probing the trace", frozenset(names), probes, seed)
+    directions = (random.signs(oracle, seed, index).only(names) for index in range(probes))
+    rows = numbers_of_products(oracle, directions, probes, "probing traces of groups", shares, seed, *ordered)
     return dict(zip(ordered, rows.T, strict=True))
 
 
 def squared_norm_samples(oracle: CurvatureOracle, probes: int, seed: int) -> Samples:
     r"""Draws of :math:`\|H u\|^2` for random signs u; their mean estimates :math:`\|H\|_F^2` without bias."""
-    names = frozenset(group.name for group in oracle.groups)
-    return _samples(
-        oracle, lambda _, product: [product.norm() ** 2], "probing the Frobenius norm", names, probes, seed
-    )[:, 0]
+    directions = (random.signs(oracle, seed, index) for index in range(probes))
+    label = "probing the Frobenius norm"
+    return numbers_of_products(
+        oracle, directions, probes, label, lambda _, product: [product.norm() ** 2], seed
+    ).ravel()
 
 
 def column_squared_norms(oracle: CurvatureOracle) -> Samples:
     """The squared norm of every column of the Hessian. Cost: as many products as parameters."""
     size = sum(group.size for group in oracle.groups)
-    pairs = hessian_vector_products(oracle, _unit_vectors(oracle), size, "columns of the Hessian")
-    return np.array([column.norm() ** 2 for _, column in pairs])
-
-
-def _samples(
-    oracle: CurvatureOracle,
-    sample: Callable[[ParameterVector, ParameterVector], list[float]],
-    label: str,
-    names: frozenset[str],
-    probes: int,
-    seed: int,
-) -> Samples:
-    """One row of numbers per probe of the named groups; goes on from a checkpoint."""
-    loop = loop_name(label, oracle, oracle.parameters, seed, *sorted(names))
-    state = resumed(loop)
-    rows = [] if state is None else [list(row) for row in state["rows"][:probes]]
-    directions = (random.signs(oracle, seed, index).only(names) for index in range(len(rows), probes))
-    for direction, product in hessian_vector_products(oracle, directions, probes - len(rows), label):
-        rows.append(sample(direction, product))
-        keep(loop, lambda: {"rows": np.array(rows)})
-    return np.array(rows).reshape(probes, -1)
+    label = "columns of the Hessian"
+    return numbers_of_products(
+        oracle, _unit_vectors(oracle), size, label, lambda _, column: [column.norm() ** 2]
+    ).ravel()
 
 
 def _unit_vectors(oracle: CurvatureOracle) -> Iterator[ParameterVector]:
