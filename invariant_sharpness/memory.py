@@ -1,6 +1,6 @@
 """How much memory a measurement may take beside the model and one batch.
 
-A long computation cuts itself into blocks that stay within the bound. No value depends on it, but for rounding.
+A long computation cuts itself into blocks that stay within the bound. No value depends on it beyond its own error.
 """
 
 from __future__ import annotations

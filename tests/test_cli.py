@@ -119,7 +119,7 @@ def test_measure_passes_seed_and_probes(target: Path) -> None:
 
     assert value("--seed", "1") == value("--seed", "1")
     assert value("--seed", "1")["value"] != value("--seed", "2")["value"]
-    assert "8 probes" in value()["method"]
+    assert value()["method"] == "4 Krylov directions, 4 probes"
 
 
 def test_measure_writes_csv_and_picture(target: Path, tmp_path: Path) -> None:

@@ -90,6 +90,10 @@ def all_runs(oracle: DenseOracle, seeds: int, products: int) -> dict[str, tuple[
             trace,
         ),
         "hutch_plus_plus_trace": (lambda seed: hutch_plus_plus_trace(oracle, products=products, seed=seed), trace),
+        "hessian_frobenius_norm": (
+            lambda seed: ish.hessian_frobenius_norm(oracle, probes=products, seed=seed),
+            float(np.linalg.norm(H)),
+        ),
     }
     result = {name: ([run_of(f(seed)) for seed in range(seeds)], truth) for name, (f, truth) in functions.items()}
     left_out = [left_out_traces(oracle, half, seed) for seed in range(seeds)]

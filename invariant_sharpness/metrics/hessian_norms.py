@@ -14,7 +14,8 @@ from invariant_sharpness.estimate import Estimate, GroupEstimate, methods_in_wor
 from invariant_sharpness.estimators.diagonals.diagonal import certified_diagonal, hessian_diagonal
 from invariant_sharpness.estimators.diagonals.group_diagonals import HessianDiagonal, Scatter
 from invariant_sharpness.estimators.spectra.lanczos import largest_magnitude_eigenvalue
-from invariant_sharpness.estimators.traces.moments import column_squared_norms, squared_norm_samples, trace_samples
+from invariant_sharpness.estimators.traces.moments import trace_samples
+from invariant_sharpness.estimators.traces.squared_norm import column_squared_norms, squared_norm_samples
 from invariant_sharpness.metrics.declaration import Metric
 from invariant_sharpness.probes import require_probes
 from invariant_sharpness.protocol import CurvatureOracle
@@ -91,9 +92,13 @@ def hessian_spectral_norm(
 def hessian_frobenius_norm(oracle: CurvatureOracle, *, probes: int = 64, seed: int = 0) -> Estimate:
     r"""Frobenius norm of the Hessian, :math:`\|H\|_F = (\sum_i \lambda_i^2)^{1/2}`.
 
-    The root of the mean of :math:`\|H u\|^2` over random signs ``u``, with the standard error to first order; from
-    all columns, exactly, if there are no more parameters than ``probes``. Not invariant.
-    Cost: ``probes`` Hessian-vector products. Source: Dinh et al. (2017), in their proof; Hutchinson (1989).
+    Half of the products make a Krylov space, on which the norm is known; random signs probe what is left
+    (:mod:`~invariant_sharpness.estimators.traces.squared_norm`). The standard error is to first order. From all columns,
+    exactly, if there are no more parameters than ``probes``. Not invariant.
+
+    Cost: ``probes`` Hessian-vector products. Memory: half as many vectors, but no more than half of the memory limit; where it
+    cuts the space, more of the products are draws and the error is larger.
+    Source: Dinh et al. (2017), in their proof; Hutchinson (1989); Meyer, Musco, Musco and Woodruff (2021) for the split.
 
     Raises
     ------
@@ -107,9 +112,12 @@ def hessian_frobenius_norm(oracle: CurvatureOracle, *, probes: int = 64, seed: i
         return Estimate("hessian_frobenius_norm", exact, "exact (columns)")
     squares = squared_norm_samples(oracle, probes, seed)
     value = float(np.sqrt(squares.mean()))
-    error = _standard_error(squares) / (2 * value) if value > 0 else 0.0
     return Estimate(
-        "hessian_frobenius_norm", value, f"{probes} probes", standard_error=error, degrees_of_freedom=probes - 1
+        name="hessian_frobenius_norm",
+        value=value,
+        method=f"{probes - len(squares)} Krylov directions, {len(squares)} probes",
+        standard_error=_standard_error(squares) / (2 * value) if value > 0 else 0.0,
+        degrees_of_freedom=len(squares) - 1,
     )
 
 

@@ -89,6 +89,13 @@ class KrylovSpace:
         """Norm of the matrix C: zero if the space is invariant."""
         return float(np.linalg.norm(self._coupling))
 
+    @property
+    def basis(self) -> OrthonormalBasis:
+        """The vectors of Q."""
+        multiplied = OrthonormalBasis(self._oracle)
+        multiplied.vectors = self._basis.vectors[: len(self)]
+        return multiplied
+
     def expand(self, products: Sequence[ParameterVector]) -> None:
         """Take in the products of the block; what they add is the next one."""
         self.products += len(products)

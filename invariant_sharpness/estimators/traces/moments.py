@@ -1,8 +1,6 @@
-"""Hutchinson's estimators of the trace and of the Frobenius norm."""
+"""Hutchinson's estimators of the traces of diagonal blocks."""
 
 from __future__ import annotations
-
-from collections.abc import Iterator
 
 import numpy as np
 import numpy.typing as npt
@@ -29,29 +27,3 @@ def trace_samples(oracle: CurvatureOracle, names: frozenset[str], probes: int, s
     directions = (random.signs(oracle, seed, index).only(names) for index in range(probes))
     rows = numbers_of_products(oracle, directions, probes, "probing traces of groups", shares, seed, *ordered)
     return dict(zip(ordered, rows.T, strict=True))
-
-
-def squared_norm_samples(oracle: CurvatureOracle, probes: int, seed: int) -> Samples:
-    r"""Draws of :math:`\|H u\|^2` for random signs u; their mean estimates :math:`\|H\|_F^2` without bias."""
-    directions = (random.signs(oracle, seed, index) for index in range(probes))
-    label = "probing the Frobenius norm"
-    return numbers_of_products(
-        oracle, directions, probes, label, lambda _, product: [product.norm() ** 2], seed
-    ).ravel()
-
-
-def column_squared_norms(oracle: CurvatureOracle) -> Samples:
-    """The squared norm of every column of the Hessian. Cost: as many products as parameters."""
-    size = sum(group.size for group in oracle.groups)
-    label = "columns of the Hessian"
-    return numbers_of_products(
-        oracle, _unit_vectors(oracle), size, label, lambda _, column: [column.norm() ** 2]
-    ).ravel()
-
-
-def _unit_vectors(oracle: CurvatureOracle) -> Iterator[ParameterVector]:
-    for group in oracle.groups:
-        for index in np.ndindex(*group.shape):
-            arrays = {other.name: np.zeros(other.shape) for other in oracle.groups}
-            arrays[group.name][index] = 1.0
-            yield oracle.from_numpy(arrays)
