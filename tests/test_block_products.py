@@ -54,7 +54,8 @@ def test_products_of_a_block_are_those_of_single_vectors_bit_by_bit() -> None:
         assert not differing, f"vector {index} of the block differs in {differing}"
 
 
-def test_memory_limit_makes_blocks_shorter_and_changes_no_value() -> None:
+def test_memory_limit_makes_blocks_shorter_and_changes_nothing_but_rounding() -> None:
+    """It also cuts batches into pieces, whose sums are added in another order."""
     oracle, batches = problem()
     whole, before = products(oracle), batches.passes
     size = sum(8 * group.size for group in oracle.groups)
@@ -62,7 +63,8 @@ def test_memory_limit_makes_blocks_shorter_and_changes_no_value() -> None:
         assert block_size(oracle) == 2
         parts = products(oracle)
     assert batches.passes - before == VECTORS // 2, f"{batches.passes - before} passes in blocks of two"
-    assert all(torch.equal(a[name], b[name]) for a, b in zip(whole, parts, strict=True) for name in a.arrays)
+    error = max(float((a - b).norm() / a.norm()) for a, b in zip(whole, parts, strict=True))
+    assert error <= 1e-14, f"relative error {error:.1e}"
 
 
 def test_memory_limit_of_nothing_is_refused() -> None:

@@ -131,6 +131,19 @@ def test_measure_writes_csv_and_picture(target: Path, tmp_path: Path) -> None:
     assert picture.read_bytes().startswith(b"\x89PNG")
 
 
+def test_measure_goes_on_in_the_folder_of_an_earlier_run(target: Path, tmp_path: Path) -> None:
+    options = ("--metrics", "hessian_frobenius_norm", "--probes", 8, "--json", "--resume", tmp_path / "state")
+    first, second = (json.loads(invoke("measure", f"{target}:build", *options).stdout) for _ in range(2))
+    assert first["metrics"] == second["metrics"], f"{second['metrics']} after {first['metrics']}"
+
+
+def test_measure_refuses_a_folder_that_is_no_checkpoint(target: Path, tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("mine")
+    result = invoke("measure", f"{target}:build", "--resume", tmp_path)
+    assert result.exit_code == 1, f"exit code {result.exit_code}"
+    assert (tmp_path / "notes.txt").read_text() == "mine"
+
+
 def test_error_of_the_library_is_a_message_and_exit_code_1(target: Path) -> None:
     result = invoke("measure", f"{target}:badly_labelled")
     assert result.exit_code == 1, result.output
