@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import cached_property
 from math import isfinite
 from typing import Any, NamedTuple
 
@@ -12,8 +13,8 @@ import numpy as np
 import numpy.typing as npt
 
 from invariant_sharpness import probes as random
-from invariant_sharpness.data import Batch, random_state
-from invariant_sharpness.errors import DataError, NonFiniteError
+from invariant_sharpness.data import Batch, infinite_derivative, infinite_loss, positive_weight, random_state
+from invariant_sharpness.errors import DataError
 from invariant_sharpness.protocol import HostArrays, ParameterGroup, Rows
 from invariant_sharpness.rows import CotangentRows, stacked
 from invariant_sharpness.vector import ParameterVector
@@ -99,7 +100,7 @@ class JaxOracle:
         for index, batch in enumerate(self._dataset):
             sums = self._program.losses(arrays, batch)
             total, weight = total + _finite_total(sums, index), weight + float(sums.weight)
-        return total / _positive(weight)
+        return total / positive_weight(weight)
 
     def gradient(self, parameters: ParameterVector, /) -> ParameterVector:
         arrays = dict(parameters.arrays)
@@ -164,7 +165,19 @@ class JaxOracle:
         for batch in self._dataset:
             part, part_weight = self._program.slopes(arrays, along, batch)
             total, weight = total + float(part), weight + float(part_weight)
-        return total / _positive(weight)
+        return total / positive_weight(weight)
+
+    @cached_property
+    @random_state()
+    def examples(self) -> int:
+        return self._dataset.count()
+
+    @random_state()
+    def subset(self, examples: Sequence[int], /) -> JaxOracle:
+        shared = self._head, self._head_outputs, self.outputs_per_example
+        return JaxOracle(
+            self._program, self._arrays, self._structure, self.groups, self._dataset.subset(examples), *shared
+        )
 
     def output_curvature(
         self, parameters: ParameterVector, direction: ParameterVector, /, seed: int
@@ -252,11 +265,10 @@ class JaxOracle:
 
     def _divided(self, total: Arrays, weight: float) -> ParameterVector:
         """The mean, which has to be finite; zero for the groups that are left out."""
-        mean, finite = _divide(total, _positive(weight))
+        mean, finite = _divide(total, positive_weight(weight))
         for name, is_finite in finite.items():
             if not is_finite:
-                msg = f"a derivative in parameter {name!r} is NaN or infinite, although the loss is finite"
-                raise NonFiniteError(msg)
+                raise infinite_derivative(name)
         zeros = {name: jnp.zeros_like(array) for name, array in self._arrays.items() if name not in mean}
         return self._vector({**mean, **zeros})
 
@@ -286,12 +298,4 @@ def _finite_total(sums: Sums, index: int) -> float:
     if isfinite(total):
         return total
     row = int(jnp.argmax(~jnp.isfinite(sums.losses)))
-    msg = f"the loss of example {row} in batch {index} is {float(sums.losses[row])}: there is no curvature"
-    raise NonFiniteError(msg)
-
-
-def _positive(weight: float) -> float:
-    if weight > 0:
-        return weight
-    msg = "the weights of all examples add up to zero: every label is ignored, or its class has weight zero"
-    raise DataError(msg)
+    raise infinite_loss(row, index, float(sums.losses[row]))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
-from itertools import islice
+from functools import cached_property
 from typing import Any
 
 import array_api_compat.numpy
@@ -12,8 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from invariant_sharpness import probes as random
-from invariant_sharpness.errors import DataError, NonFiniteError
-from invariant_sharpness.memory import pieces_within_limit
+from invariant_sharpness.data import infinite_derivative, infinite_loss, positive_weight
 from invariant_sharpness.probes import Draws
 from invariant_sharpness.protocol import HostArrays, ParameterGroup, Rows
 from invariant_sharpness.rows import CotangentRows, stacked
@@ -24,6 +23,7 @@ from invariant_sharpness_keras.engines import Array, Arrays, Engine
 from invariant_sharpness_keras.first_examples import FirstExamples
 from invariant_sharpness_keras.losses import KerasLoss, Term
 from invariant_sharpness_keras.models import check_layers, host_values
+from invariant_sharpness_keras.parts import terms_in_blocks
 
 _CERTIFICATE_EXAMPLES = 32
 
@@ -72,6 +72,7 @@ class KerasOracle:
         self._engine = engine
         self._first = FirstExamples(dataset)
         self._variables = variables
+        self._output_shape = output_shape
         self._width = output_shape[-1] if output_shape else 1
         self._dtypes = [value.dtype for value in host_values(variables)]
 
@@ -156,6 +157,18 @@ class KerasOracle:
 
         return self._mean_number(total)
 
+    @cached_property
+    def examples(self) -> int:
+        with self._pass():
+            return self._dataset.count()
+
+    def subset(self, examples: Sequence[int], /) -> KerasOracle:
+        with self._pass():
+            dataset = self._dataset.subset(examples)
+        return KerasOracle(
+            self.model, dataset, self._loss, self._engine, self._variables, self._output_shape, self.groups
+        )
+
     def output_curvature(
         self, parameters: ParameterVector, direction: ParameterVector, /, seed: int
     ) -> tuple[ParameterVector, ParameterVector]:
@@ -213,7 +226,7 @@ class KerasOracle:
         def total(batch: Batch, _weights: Array, _index: int) -> Arrays:
             outputs = self._engine.outputs(values, batch.inputs)
             sums = [np.zeros_like(value) for value in values]
-            for signs, cotangents in _blocks(terms(self._engine, outputs, batch.targets), outputs):
+            for signs, cotangents in terms_in_blocks(terms(self._engine, outputs, batch.targets), outputs):
                 found = self._engine.output_squares(values, wanted, batch.inputs, signs, cotangents)
                 sums = [part + found[index] if index in wanted else part for index, part in enumerate(sums)]
             return sums
@@ -248,15 +261,14 @@ class KerasOracle:
                 for held, parts in zip(sums, totals(batch, weights, index), strict=True):
                     held[:] = [a + b for a, b in zip(held, parts, strict=True)]
                 weight += float(np.sum(weights))
-        return [self._finite([part / _positive(weight) for part in held]) for held in sums]
+        return [self._finite([part / positive_weight(weight) for part in held]) for held in sums]
 
     def _finite(self, arrays: Arrays) -> ParameterVector:
         """The vector of derivatives, which have to be numbers."""
         vector = self._vector(arrays)
         for name, array in vector.arrays.items():
             if not np.isfinite(array).all():
-                msg = f"a derivative in variable {name!r} is NaN or infinite, although the loss is finite"
-                raise NonFiniteError(msg)
+                raise infinite_derivative(name)
         return vector
 
     def _mean_number(self, total: Callable[[Batch, Array, int], float]) -> float:
@@ -265,7 +277,7 @@ class KerasOracle:
             for index, batch in batches:
                 weights = self._loss.weights(batch.targets, self._width)
                 value, weight = value + total(batch, weights, index), weight + float(np.sum(weights))
-        return value / _positive(weight)
+        return value / positive_weight(weight)
 
     def _arrays(self, vector: ParameterVector) -> Arrays:
         return [vector[g.name].astype(dtype) for g, dtype in zip(self.groups, self._dtypes, strict=True)]
@@ -274,27 +286,11 @@ class KerasOracle:
         return ParameterVector(self.xp, {g.name: a for g, a in zip(self.groups, arrays, strict=True)})
 
 
-def _blocks(terms: Iterator[Term], outputs: Array) -> Iterator[Term]:
-    """The terms, as many in one pair of arrays as the memory limit allows."""
-    size = pieces_within_limit(outputs.nbytes)
-    while block := list(islice(terms, size)):
-        signs, cotangents = zip(*block, strict=True)
-        yield np.stack(signs), np.stack(cotangents).astype(outputs.dtype)
-
-
 def _finite_total(losses: Array, weights: Array, batch: Batch, index: int) -> float:
     """The weighted sum of the losses, which has to be a number."""
     total = float(np.sum(losses.astype(np.float64) * weights))
     if not np.isfinite(total):
         row = int(np.argmin(np.isfinite(losses)))
         example = row * batch.examples // len(losses)
-        msg = f"the loss of example {example} in batch {index} is {float(losses[row])}: there is no curvature"
-        raise NonFiniteError(msg)
+        raise infinite_loss(example, index, float(losses[row]))
     return total
-
-
-def _positive(weight: float) -> float:
-    if weight > 0:
-        return weight
-    msg = "the weights of all examples add up to zero: every label is ignored, or its class has weight zero"
-    raise DataError(msg)

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from itertools import pairwise
+from collections.abc import Callable, Iterator
+from itertools import islice, pairwise
 
+import numpy as np
+
+from invariant_sharpness.memory import pieces_within_limit
 from invariant_sharpness_keras.engines import Array
+from invariant_sharpness_keras.losses import Term
 
 
 def equal_parts(count: int, most: int) -> list[slice]:
@@ -23,3 +27,11 @@ def squares_in_parts(
         found = squares(list(signs[part]), list(cotangents[part]))
         total = {index: total.get(index, 0) + array for index, array in found.items()}
     return total
+
+
+def terms_in_blocks(terms: Iterator[Term], outputs: Array) -> Iterator[Term]:
+    """The terms, as many in one pair of arrays as the memory limit allows."""
+    size = pieces_within_limit(outputs.nbytes)
+    while block := list(islice(terms, size)):
+        signs, cotangents = zip(*block, strict=True)
+        yield np.stack(signs), np.stack(cotangents).astype(outputs.dtype)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from invariant_sharpness.data import Batch, first_non_finite
+from invariant_sharpness.data import Batch, chosen_examples, first_non_finite
 from invariant_sharpness.errors import DataError, NonFiniteError
 
 Array = npt.NDArray[np.float64]
@@ -41,6 +41,11 @@ class Examples:
     def first(self, count: int) -> Examples:
         """The first of them."""
         return Examples(self.inputs[:count], self.targets[:count], self.batch_size)
+
+    def chosen(self, examples: Sequence[int]) -> Batch:
+        """Those with these numbers."""
+        (chosen,) = chosen_examples([Batch(self.inputs, self.targets)], examples)
+        return Batch(*chosen)
 
 
 def checked_examples(x: Any, y: Any, features: int, batch_size: int) -> Examples:

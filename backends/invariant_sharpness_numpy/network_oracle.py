@@ -9,6 +9,7 @@ import array_api_compat.numpy
 import numpy as np
 
 from invariant_sharpness import probes as random
+from invariant_sharpness.data import positive_weight
 from invariant_sharpness.errors import DataError, LossError, NonFiniteError
 from invariant_sharpness.losses import ConvexLoss, OutputLoss, convex, named_loss
 from invariant_sharpness.protocol import HostArrays, Rows
@@ -116,6 +117,14 @@ class NetworkOracle:
         directions = self._layers(direction)
         return sum(batch.squared_slopes(directions) for batch in self._batches(parameters)) / self._total_weight
 
+    @property
+    def examples(self) -> int:
+        return len(self._examples.inputs)
+
+    def subset(self, examples: Sequence[int], /) -> NetworkOracle:
+        x, y = self._examples.chosen(examples)
+        return NetworkOracle(self.network, x, y, self._loss, self._examples.batch_size)
+
     def output_curvature(
         self, parameters: ParameterVector, direction: ParameterVector, /, seed: int
     ) -> tuple[ParameterVector, ParameterVector]:
@@ -192,10 +201,7 @@ class NetworkOracle:
                 first = index * self._examples.batch_size
                 msg = f"batch {index} (rows {first} to {first + len(outputs) - 1}): {error}"
                 raise type(error)(msg) from error
-        if total > 0:
-            return total
-        msg = "the weights of all examples add up to zero: every label is ignored, or its class has weight zero"
-        raise DataError(msg)
+        return positive_weight(total)
 
     def _layers(self, vector: ParameterVector) -> list[Layer]:
         return from_arrays(vector.arrays, len(self.network.weights))

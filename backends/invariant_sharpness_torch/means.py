@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 import torch
 
+from invariant_sharpness.data import positive_weight
 from invariant_sharpness.errors import DataError
 from invariant_sharpness_torch.precision import held
 from invariant_sharpness_torch.products import Tensors
@@ -27,7 +28,7 @@ def mean_of(terms: Iterable[tuple[Tensors, float]]) -> Tensors:
     if not total:
         msg = "the data yielded no batch on this pass"
         raise DataError(msg)
-    return [part / positive(weight) for part in total]
+    return [part / positive_weight(weight) for part in total]
 
 
 def added(total: Tensors, term: Tensors) -> Tensors:
@@ -38,11 +39,3 @@ def added(total: Tensors, term: Tensors) -> Tensors:
 def zeros_like(sources: Iterable[torch.Tensor]) -> Tensors:
     """Where a sum begins."""
     return [torch.zeros_like(held(source.detach())) for source in sources]
-
-
-def positive(weight: float) -> float:
-    """The sum of the weights, if there is one to divide by."""
-    if weight > 0:
-        return weight
-    msg = "the weights of all examples add up to zero: every label is ignored, or its class has weight zero"
-    raise DataError(msg)

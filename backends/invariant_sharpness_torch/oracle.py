@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
+from functools import cached_property
 from typing import Any
 
 import array_api_compat.torch
@@ -13,7 +14,7 @@ import torch
 from torch import nn
 
 from invariant_sharpness import probes as random
-from invariant_sharpness.errors import NonFiniteError
+from invariant_sharpness.data import infinite_derivative, infinite_loss, positive_weight
 from invariant_sharpness.probes import Draws
 from invariant_sharpness.protocol import HostArrays, ParameterGroup, Rows
 from invariant_sharpness.rows import CotangentRows, stacked
@@ -22,7 +23,7 @@ from invariant_sharpness_torch.dataset import Dataset, loader_generators
 from invariant_sharpness_torch.example_squares import ExampleSquares
 from invariant_sharpness_torch.forward import Forward, batch_size, take
 from invariant_sharpness_torch.losses import TorchLoss
-from invariant_sharpness_torch.means import added, mean_of, positive, zeros_like
+from invariant_sharpness_torch.means import added, mean_of, zeros_like
 from invariant_sharpness_torch.models import check_modules
 from invariant_sharpness_torch.pieces import Footprint, Piece
 from invariant_sharpness_torch.precision import held, held_dtype, model_rounding
@@ -105,7 +106,7 @@ class TorchOracle:
             for piece in self._pieces():
                 loss_sum, weight_sum = self._sums(piece)
                 total, weight = total + float(loss_sum), weight + weight_sum
-        return total / positive(weight)
+        return total / positive_weight(weight)
 
     def gradient(self, parameters: ParameterVector, /) -> ParameterVector:
         with self._at(parameters):
@@ -160,7 +161,18 @@ class TorchOracle:
                 losses, weights = self._loss.values(*self._forward(self.model, batch))
                 slopes = jacobian_product(losses, self._sources, self._along(direction))
                 total, weight = total + float((weights * slopes**2).sum()), weight + float(weights.sum())
-        return total / positive(weight)
+        return total / positive_weight(weight)
+
+    @cached_property
+    def examples(self) -> int:
+        with self._at(self.parameters):
+            return self._dataset.count()
+
+    def subset(self, examples: Sequence[int], /) -> TorchOracle:
+        with self._at(self.parameters):
+            dataset = self._dataset.subset(examples)
+        shared = self._parameters, self._footprint, self.outputs_per_example, self.groups
+        return TorchOracle(self.model, dataset, self._loss, self._forward, *shared)
 
     def output_curvature(
         self, parameters: ParameterVector, direction: ParameterVector, /, seed: int
@@ -223,11 +235,7 @@ class TorchOracle:
         total = (losses * weights).sum()
         if not torch.isfinite(total):
             row = int((~torch.isfinite(losses)).to(torch.int8).argmax())
-            msg = (
-                f"the loss of example {piece.start + row} in batch {piece.number} is {float(losses[row])}: "
-                f"there is no curvature"
-            )
-            raise NonFiniteError(msg)
+            raise infinite_loss(piece.start + row, piece.number, float(losses[row]))
         return total, float(weights.sum())
 
     def _loss_gradient(self, piece: Piece) -> tuple[Tensors, float]:
@@ -275,8 +283,7 @@ class TorchOracle:
     def _finite(self, arrays: Tensors) -> ParameterVector:
         for name, array in zip(self._parameters, arrays, strict=True):
             if not torch.isfinite(array).all():
-                msg = f"a derivative in parameter {name!r} is NaN or infinite, although the loss is finite"
-                raise NonFiniteError(msg)
+                raise infinite_derivative(name)
         return self._vector(arrays)
 
     def _vector(self, arrays: Tensors) -> ParameterVector:

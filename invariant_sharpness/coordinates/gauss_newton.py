@@ -17,6 +17,7 @@ from invariant_sharpness.protocol import (
     ParameterGroup,
     Rows,
     SampledGaussNewtonOracle,
+    SubsetOracle,
     require,
 )
 from invariant_sharpness.vector import ParameterVector
@@ -119,6 +120,14 @@ class GaussNewton:
     def vector_jacobian_product(self, parameters: ParameterVector, cotangents: Rows, /) -> ParameterVector:
         base = require(self.base, JacobianOracle, metric="GaussNewton")
         return base.vector_jacobian_product(parameters, cotangents)
+
+    @property
+    def examples(self) -> int:
+        return require(self.base, SubsetOracle, metric="GaussNewton").examples
+
+    def subset(self, examples: Sequence[int], /) -> GaussNewton:
+        base = require(self.base, SubsetOracle, metric="GaussNewton")
+        return GaussNewton(base.subset(examples))
 
     def gradient_second_moment(self, parameters: ParameterVector, /) -> ParameterVector:
         base = require(self.base, ExampleGradientOracle, metric="GaussNewton")

@@ -19,6 +19,7 @@ from invariant_sharpness.protocol import (
     ParameterGroup,
     Rows,
     SampledGaussNewtonOracle,
+    SubsetOracle,
     require,
 )
 from invariant_sharpness.vector import ParameterVector
@@ -106,6 +107,14 @@ class Moved:
     def vector_jacobian_product(self, parameters: ParameterVector, cotangents: Rows, /) -> ParameterVector:
         base = require(self.base, JacobianOracle, metric="Moved")
         return base.vector_jacobian_product(parameters, cotangents)
+
+    @property
+    def examples(self) -> int:
+        return require(self.base, SubsetOracle, metric="Moved").examples
+
+    def subset(self, examples: Sequence[int], /) -> Moved:
+        base = require(self.base, SubsetOracle, metric="Moved")
+        return Moved(base.subset(examples), self.parameters)
 
     def gradient_second_moment(self, parameters: ParameterVector, /) -> ParameterVector:
         base = require(self.base, ExampleGradientOracle, metric="Moved")

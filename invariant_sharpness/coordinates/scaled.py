@@ -21,6 +21,7 @@ from invariant_sharpness.protocol import (
     ParameterGroup,
     Rows,
     SampledGaussNewtonOracle,
+    SubsetOracle,
     require,
 )
 from invariant_sharpness.vector import ParameterVector
@@ -134,6 +135,14 @@ class Scaled:
     def vector_jacobian_product(self, parameters: ParameterVector, cotangents: Rows, /) -> ParameterVector:
         base = require(self.base, JacobianOracle, metric="Scaled")
         return self.scale * base.vector_jacobian_product(self._point(parameters), cotangents)
+
+    @property
+    def examples(self) -> int:
+        return require(self.base, SubsetOracle, metric="Scaled").examples
+
+    def subset(self, examples: Sequence[int], /) -> Scaled:
+        base = require(self.base, SubsetOracle, metric="Scaled")
+        return Scaled(base.subset(examples), self.scale)
 
     def gradient_second_moment(self, parameters: ParameterVector, /) -> ParameterVector:
         base = require(self.base, ExampleGradientOracle, metric="Scaled")

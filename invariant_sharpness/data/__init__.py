@@ -13,6 +13,8 @@ from invariant_sharpness.data.fingerprints import fingerprint
 from invariant_sharpness.data.inputs import check_inputs, first_non_finite
 from invariant_sharpness.data.outputs import check_outputs, output_array
 from invariant_sharpness.data.random_states import PASS_SEED, random_state
+from invariant_sharpness.data.subsets import chosen_examples
+from invariant_sharpness.data.sums import infinite_derivative, infinite_loss, positive_weight
 from invariant_sharpness.data.trees import leaves, map_leaves
 
 __all__ = [
@@ -26,14 +28,18 @@ __all__ = [
     "check_inputs",
     "check_outputs",
     "checked_dataset",
+    "chosen_examples",
     "fingerprint",
     "first_non_finite",
     "in_batch",
+    "infinite_derivative",
+    "infinite_loss",
     "is_pair",
     "is_per_example",
     "leaves",
     "map_leaves",
     "output_array",
+    "positive_weight",
     "random_state",
     "split_batch",
     "take",

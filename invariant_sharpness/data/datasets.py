@@ -10,8 +10,10 @@ from typing import Any, Generic, TypeVar
 import numpy.typing as npt
 
 from invariant_sharpness.data.batches import Batches
+from invariant_sharpness.data.examples import batch_size
 from invariant_sharpness.data.fingerprints import fingerprint
 from invariant_sharpness.data.random_states import random_state
+from invariant_sharpness.data.subsets import chosen_examples
 from invariant_sharpness.errors import DataError
 
 T = TypeVar("T")
@@ -51,6 +53,14 @@ class Dataset(Generic[T]):
         if empty:
             msg = "the data are empty: there is no batch to measure on; pass at least one example"
             raise DataError(msg)
+
+    def subset(self, examples: Sequence[int]) -> Dataset[T]:
+        """The examples with these numbers in a pass, held in memory."""
+        return Dataset(Batches(chosen_examples(self, examples), static=True), self.convert, self.rows)
+
+    def count(self) -> int:
+        """How many examples there are in a pass."""
+        return sum(batch_size(batch) for batch in self)
 
 
 def checked_dataset(

@@ -1,0 +1,41 @@
+"""The one interface between the metrics and the frameworks that differentiate.
+
+A :class:`CurvatureOracle` is a mean loss as a function of parameters, with its gradient and its Hessian-vector product. Everything
+beyond is an optional capability: a small protocol that an oracle may also satisfy. Oracles inherit from nothing here; they
+have the methods.
+"""
+
+from __future__ import annotations
+
+from invariant_sharpness.protocol.capabilities import (
+    BlockProductOracle,
+    CoordinateOracle,
+    ExampleGradientOracle,
+    GaussNewtonDiagonalOracle,
+    GaussNewtonOracle,
+    JacobianOracle,
+    ModelPrecisionOracle,
+    SampledGaussNewtonOracle,
+    SubsetOracle,
+)
+from invariant_sharpness.protocol.oracle import CurvatureOracle, HostArrays, ParameterGroup, Role, Rows
+from invariant_sharpness.protocol.requirements import require, supports
+
+__all__ = [
+    "BlockProductOracle",
+    "CoordinateOracle",
+    "CurvatureOracle",
+    "ExampleGradientOracle",
+    "GaussNewtonDiagonalOracle",
+    "GaussNewtonOracle",
+    "HostArrays",
+    "JacobianOracle",
+    "ModelPrecisionOracle",
+    "ParameterGroup",
+    "Role",
+    "Rows",
+    "SampledGaussNewtonOracle",
+    "SubsetOracle",
+    "require",
+    "supports",
+]

@@ -1,0 +1,160 @@
+"""What an oracle can do beyond a Hessian-vector product: small protocols, each for those metrics that need it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol, runtime_checkable
+
+from invariant_sharpness.protocol.oracle import CurvatureOracle, Rows
+from invariant_sharpness.vector import ParameterVector
+
+
+@runtime_checkable
+class BlockProductOracle(CurvatureOracle, Protocol):
+    """An oracle that multiplies the Hessian with many vectors in one pass over the data.
+
+    Each batch is linearized once, for all vectors.
+    """
+
+    def hessian_vector_products(
+        self, parameters: ParameterVector, vectors: Sequence[ParameterVector], /
+    ) -> list[ParameterVector]:
+        r"""Products :math:`\nabla^2 L(\theta) v_1, \nabla^2 L(\theta) v_2, \dots`, as if one by one."""
+        ...
+
+
+@runtime_checkable
+class GaussNewtonDiagonalOracle(CurvatureOracle, Protocol):
+    r"""An oracle that knows the diagonal of the generalized Gauss-Newton matrix exactly.
+
+    With outputs :math:`z_n = f_\theta(x_n)`, Jacobian :math:`J_n` and output Hessian
+    :math:`\Lambda_n = \nabla^2_z \ell_n = \sum_k \lambda_{nk} v_{nk} v_{nk}^T`, the matrix is
+    :math:`G = E_n[J_n^T \Lambda_n J_n]`.
+    """
+
+    @property
+    def outputs_per_example(self) -> int:
+        """Number of outputs of one example: the number of backward passes of the diagonal."""
+        ...
+
+    def gauss_newton_diagonal(self, parameters: ParameterVector, /, names: frozenset[str]) -> ParameterVector:
+        r""":math:`E_n \sum_k \lambda_{nk} (J_n^T v_{nk})^2` on the named groups, zero elsewhere."""
+        ...
+
+    def output_curvature(
+        self, parameters: ParameterVector, direction: ParameterVector, /, seed: int
+    ) -> tuple[ParameterVector, ParameterVector]:
+        r"""First and second derivative of :math:`\phi = \sum_n c_n \cdot z_n`, group by group.
+
+        The cotangents ``c`` are random, fixed by ``seed``; a few examples suffice. Returns
+        :math:`\nabla\phi` and, for every group, :math:`(\nabla^2_{gg}\phi)\,u_g`.
+        """
+        ...
+
+
+@runtime_checkable
+class SampledGaussNewtonOracle(CurvatureOracle, Protocol):
+    r"""An oracle that samples the diagonal of the Gauss-Newton matrix, however many outputs an example has.
+
+    With :math:`\Lambda_n = R_n R_n^T` and random signs :math:`\varepsilon_n`, one for each output of each example, a draw is
+    :math:`E_n[(J_n^T R_n \varepsilon_n)^2]`: unbiased and never negative.
+    """
+
+    @property
+    def samples_outputs(self) -> bool:
+        """Whether the loss is convex in the outputs, so that there is such a root."""
+        ...
+
+    def sampled_gauss_newton_diagonal(
+        self, parameters: ParameterVector, /, names: frozenset[str], draws: range, seed: int
+    ) -> ParameterVector:
+        """The mean of the draws with these numbers on the named groups, zero elsewhere."""
+        ...
+
+
+@runtime_checkable
+class GaussNewtonOracle(CurvatureOracle, Protocol):
+    """An oracle that multiplies with the generalized Gauss-Newton matrix."""
+
+    def gauss_newton_vector_product(self, parameters: ParameterVector, vector: ParameterVector, /) -> ParameterVector:
+        r"""Product :math:`G v = E_n[J_n^T \Lambda_n J_n v]`, without forming the matrix.
+
+        For cross-entropy G is also the Fisher information matrix. Where a loss is not convex in the outputs, as
+        normalized cross-entropy is not, G is indefinite.
+        """
+        ...
+
+
+@runtime_checkable
+class JacobianOracle(CurvatureOracle, Protocol):
+    r"""An oracle that shows the outputs of its first examples, and multiplies with their Jacobian.
+
+    An example has M outputs, all its axes flattened: of n examples the outputs are an ``(n, M)`` array of float64 on
+    the host, and :math:`J_n` is :math:`\partial z_n / \partial\theta`. The examples are the first ones of a pass over the
+    data, the same ones and in the same order on every pass; if there are fewer than were asked for, there are fewer rows.
+    """
+
+    def outputs(self, parameters: ParameterVector, /, examples: int) -> Rows:
+        r"""Outputs :math:`z_n`."""
+        ...
+
+    def jacobian_vector_product(self, parameters: ParameterVector, vector: ParameterVector, /, examples: int) -> Rows:
+        r"""Derivatives :math:`J_n v` of the outputs along ``vector``."""
+        ...
+
+    def vector_jacobian_product(self, parameters: ParameterVector, cotangents: Rows, /) -> ParameterVector:
+        r"""The sum :math:`\sum_n J_n^T c_n` over as many examples as there are rows in ``cotangents``."""
+        ...
+
+
+@runtime_checkable
+class ExampleGradientOracle(CurvatureOracle, Protocol):
+    """An oracle that can tell the examples apart: second moments of their gradients."""
+
+    def gradient_second_moment(self, parameters: ParameterVector, /) -> ParameterVector:
+        r""":math:`E_n[(\partial_i \ell_n)^2]` for every parameter."""
+        ...
+
+    def directional_second_moment(self, parameters: ParameterVector, direction: ParameterVector, /) -> float:
+        r""":math:`E_n[(u \cdot \nabla \ell_n)^2]`."""
+        ...
+
+
+@runtime_checkable
+class SubsetOracle(CurvatureOracle, Protocol):
+    """An oracle that knows how many examples its loss is the mean of, and can be restricted to some of them."""
+
+    @property
+    def examples(self) -> int:
+        """Number of examples."""
+        ...
+
+    def subset(self, examples: Sequence[int], /) -> CurvatureOracle:
+        """The oracle of the mean loss over the examples with these numbers, which are held in memory; each counts once.
+
+        Raises
+        ------
+        DataError
+            If there is no example with one of the numbers, or there are no numbers.
+        """
+        ...
+
+
+@runtime_checkable
+class ModelPrecisionOracle(CurvatureOracle, Protocol):
+    """An oracle that says with how many digits its model computes: in half precision, fewer than its vectors hold."""
+
+    @property
+    def model_rounding(self) -> float:
+        """The unit of rounding of the least precise parameter in the model."""
+        ...
+
+
+@runtime_checkable
+class CoordinateOracle(CurvatureOracle, Protocol):
+    """An oracle in other coordinates, which can do what the oracle beneath it can."""
+
+    @property
+    def base(self) -> CurvatureOracle:
+        """The oracle in the model's own coordinates."""
+        ...
