@@ -24,6 +24,7 @@ Values = npt.NDArray[np.float64]
 
 _COTANGENT_STREAM = 2**32
 _OUTPUT_STREAM = 2**34
+_PERMUTATION_STREAM = 2**35
 
 
 class Draws(NamedTuple):
@@ -65,6 +66,11 @@ def output_signs(seed: int, draw: int, start: int, rows: int, width: int) -> Val
     words = generator.random_raw(4 * blocks * rows).reshape(rows, 4 * blocks)
     bits = np.unpackbits(words.astype("<u8").view(np.uint8), axis=1, count=width, bitorder="little")
     return 2 * bits.astype(np.float64) - 1
+
+
+def permutation(seed: int, count: int) -> npt.NDArray[np.intp]:
+    """The numbers below ``count`` in random order."""
+    return np.argsort(random_bits(seed, _PERMUTATION_STREAM, 0, count), kind="stable")
 
 
 def uniform_values(seed: int, stream: int, index: int, count: int) -> Values:

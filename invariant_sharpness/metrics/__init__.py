@@ -14,16 +14,20 @@ from invariant_sharpness.metrics.hessian_norms import (
     hessian_trace,
 )
 from invariant_sharpness.metrics.matrix_normalized import MATRIX_NORMALIZED, matrix_normalized_sharpness
+from invariant_sharpness.metrics.minibatch import MINIBATCH, contrastive_ratio, kl_regret, local_regret
 from invariant_sharpness.metrics.normalized import NORMALIZED, normalized_sharpness
 from invariant_sharpness.metrics.parameter_normalized import PARAMETER_NORMALIZED, parameter_normalized_sharpness
 
 __all__ = [
     "METRICS",
     "Metric",
+    "contrastive_ratio",
     "fisher_rao_norm",
     "hessian_frobenius_norm",
     "hessian_spectral_norm",
     "hessian_trace",
+    "kl_regret",
+    "local_regret",
     "matrix_normalized_sharpness",
     "normalized_sharpness",
     "parameter_normalized_sharpness",
@@ -32,7 +36,7 @@ __all__ = [
 METRICS: Mapping[str, Metric] = MappingProxyType(
     {
         metric.name: metric
-        for metric in (*HESSIAN_NORMS, MATRIX_NORMALIZED, PARAMETER_NORMALIZED, NORMALIZED, FISHER_RAO)
+        for metric in (*HESSIAN_NORMS, MATRIX_NORMALIZED, PARAMETER_NORMALIZED, NORMALIZED, FISHER_RAO, *MINIBATCH)
     }
 )
 """Every metric of the library by name."""

@@ -89,6 +89,10 @@ class KrylovSpace:
         """Norm of the matrix C: zero if the space is invariant."""
         return float(np.linalg.norm(self._coupling))
 
+    def coupling_to(self, coordinates: HostArray) -> HostArray:
+        """C x, the part outside of the space of the products of the vectors with these coordinates."""
+        return self._coupling @ coordinates
+
     @property
     def basis(self) -> OrthonormalBasis:
         """The vectors of Q."""

@@ -1,0 +1,97 @@
+"""Local regret in the ball of the symmetrized Kullback-Leibler divergence: the homework of Huszar (2018)."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from invariant_sharpness.coordinates import GaussNewton, Moved, Scaled
+from invariant_sharpness.coordinates.scales import balanced
+from invariant_sharpness.estimate import Estimate
+from invariant_sharpness.estimators.minibatches import minibatches_of
+from invariant_sharpness.estimators.subspaces.inverse_products import inverse_products
+from invariant_sharpness.metrics.declaration import Metric
+from invariant_sharpness.metrics.minibatch.pairs import Matrix, cosines, mean_regret
+from invariant_sharpness.protocol import CurvatureOracle
+
+_ORTHOGONAL = 1e-6
+
+
+def kl_regret(
+    oracle: CurvatureOracle,
+    *,
+    minibatches: int = 8,
+    steps: int = 20,
+    tolerance: float = 1e-8,
+    seed: int = 0,
+    reference: CurvatureOracle | None = None,
+) -> Estimate:
+    r"""Regret between minibatches in a small ball of the symmetrized KL divergence around the network, over its radius.
+
+    Between the outputs at :math:`\theta` and :math:`\theta + \delta`, on average over the inputs of a reference set, the divergence in both
+    directions together is :math:`\delta^T F \delta + O(\delta^3)` with the Fisher matrix F. So the ball is round in the metric F, where
+
+    .. math::
+        \frac{R}{\epsilon} \to \lVert g_2 \rVert_{F^+} \bigl( 1 - \cos_{F^+}(g_1, g_2) \bigr) , \qquad
+        \cos_{F^+}(g_1, g_2) = \frac{g_2^T F^+ g_1}{\lVert g_1 \rVert_{F^+} \lVert g_2 \rVert_{F^+}} .
+
+    For cross-entropy F is the Gauss-Newton matrix, and the gradients of minibatches of the reference set are in its range: no damping
+    is needed. What is left is a function of the network's outputs alone, so it is invariant to **every** smooth
+    reparametrization. The inverse is that of a Krylov space in balanced coordinates, which move as the parameters do under row and
+    column rescaling: under these the value is the same also where the space is too small. ``certificate`` is the relative residual
+    :math:`\lVert F x - g \rVert / \lVert g \rVert` in these coordinates.
+
+    **Degenerate** where the reference set has no more outputs than the network has parameters to move each of them by itself, as in
+    an interpolating network: then :math:`\cos_{F^+} = 0` for all pairs, whatever the network has learned. A note says so; take a
+    reference set with :math:`N (K - 1)` larger than the number of parameters (its labels do not count), or fewer steps.
+
+    Cost: one gradient, and ``minibatches * steps`` products with the Gauss-Newton matrix and vectors in memory, at most.
+    Source: Huszar (2018) poses the problem; the solution is this library's.
+
+    Parameters
+    ----------
+    steps
+        Blocks of products with the Fisher matrix.
+    tolerance
+        Relative residual at which the value has converged.
+    reference
+        An oracle of the same network on other inputs, for F. By default, the data of the minibatches.
+
+    Raises
+    ------
+    ValueError
+        If there are fewer than three minibatches, or more than examples, or the vectors do not fit into the memory limit.
+    MissingCapabilityError
+        If the oracle cannot be restricted to some examples, or has no Gauss-Newton products.
+    """
+    scale = balanced(oracle)
+    parts, _ = minibatches_of(Scaled(oracle, scale), minibatches, seed, "kl_regret")
+    gradients = [part.gradient(part.parameters) for part in parts]
+    where = oracle if reference is None else Moved(reference, oracle.parameters)
+    found = inverse_products(GaussNewton(Scaled(where, scale)), gradients, steps=steps, tolerance=tolerance)
+    method = f"{minibatches} minibatches, Fisher metric"
+    note = _degenerate(found.gram)
+    return mean_regret("kl_regret", found.gram, method, residual=found.residual, tolerance=tolerance, note=note)
+
+
+def _degenerate(gram: Matrix) -> str:
+    angles = np.abs(cosines(gram) - np.eye(len(gram)))
+    if angles.max() > _ORTHOGONAL:
+        return ""
+    return (
+        "all minibatches are orthogonal: the network can move each output of the reference set by itself, so the value says nothing "
+        "about what it has learned; pass a reference set with more outputs than parameters, or take fewer steps"
+    )
+
+
+KL_REGRET = Metric(
+    name="kl_regret",
+    function=kl_regret,
+    symbol=r"R_{\mathrm{KL}} / \epsilon",
+    equation=r"\operatorname{mean}_{i \ne j} \lVert g_j \rVert_{F^+} \bigl( 1 - \cos_{F^+}(g_i, g_j) \bigr)",
+    summary="How much worse the best step for one minibatch is for another, in a ball of functions.",
+    needs="gradients of parts of the data, and Gauss-Newton products",
+    cost="one gradient, and up to 160 Gauss-Newton products",
+    invariances=frozenset({"layer", "row_column", "diagonal", "linear"}),
+    reference="Huszar (2018), who leaves it as homework; the solution is this library's",
+    default=False,
+)
