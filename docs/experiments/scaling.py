@@ -91,6 +91,10 @@ def draw(found: dict[str, dict[str, Measured]], path: Path) -> None:
                 counts, [seconds / next(iter(row.values()))[0] for seconds, _ in row.values()], "o-", label=work
             )
             memory.semilogx(counts, [megabytes for _, megabytes in row.values()], "o-", label=f"work {work}")
+        marks = sorted({number(sweep, work, count) for work, row in rows.items() for count in row})
+        for axis in (cost, memory):
+            axis.set_xticks(marks, [f"{mark:,}" for mark in marks])
+            axis.minorticks_off()
         cost.set(ylabel="time over that of the first")
         memory.set(xlabel=sweep, ylabel="peak memory, in MB", ylim=(0, None))
         memory.legend()
