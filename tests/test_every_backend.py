@@ -18,6 +18,8 @@ SIZES = (6, 9, 7, 4)
 EXAMPLES = 23
 LOSSES = ("cross_entropy", "normalized_cross_entropy", "mse")
 TOLERANCE = 1e-9
+ILL_CONDITIONED = {"kl_regret": 1e-7}
+"""Inverses of the Fisher matrix lose digits to its condition, which is the square of that of the Jacobian."""
 
 
 @cache
@@ -90,8 +92,9 @@ def test_value_is_that_of_the_reference(name: str, backend: str, loss: str) -> N
     reference, other = report("numpy", loss)[name], report(backend, loss)[name]
     assert reference.value != 0, f"{name} of {loss} is zero, so that nothing is compared"
     change = relative_change(reference.value, other.value)
-    assert change <= TOLERANCE, f"{name} of {loss}: NumPy {reference.value!r}, {backend} {other.value!r} ({change:.1e})"
+    tolerance = ILL_CONDITIONED.get(name, TOLERANCE)
+    assert change <= tolerance, f"{name} of {loss}: NumPy {reference.value!r}, {backend} {other.value!r} ({change:.1e})"
     assert other.method == reference.method, f"NumPy by {reference.method}, {backend} by {other.method}"
     before, after = reference.standard_error or 0.0, other.standard_error or 0.0
     scatter = relative_change(before, after)
-    assert scatter <= TOLERANCE, f"standard error of {name}: NumPy {before!r}, {backend} {after!r} ({scatter:.1e})"
+    assert scatter <= tolerance, f"standard error of {name}: NumPy {before!r}, {backend} {after!r} ({scatter:.1e})"
