@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+from scipy.special import ndtri
 
 from invariant_sharpness.protocol import CurvatureOracle, ParameterGroup
 from invariant_sharpness.vector import ParameterVector
@@ -48,6 +49,11 @@ def uniform(oracle: CurvatureOracle, seed: int, index: int) -> ParameterVector:
     return _draw(oracle, seed, index, uniform_values)
 
 
+def normals(oracle: CurvatureOracle, seed: int, index: int) -> ParameterVector:
+    """Vector number ``index`` of independent standard normal entries."""
+    return _draw(oracle, seed, index, normal_values)
+
+
 def cotangents(seed: int, shape: tuple[int, ...]) -> Values:
     """Numbers uniform on [-1, 1) for the outputs of a few examples, from a stream far from those of the parameters."""
     return uniform_values(seed, _COTANGENT_STREAM, 0, prod(shape)).reshape(shape)
@@ -77,6 +83,15 @@ def uniform_values(seed: int, stream: int, index: int, count: int) -> Values:
     """``count`` independent numbers, uniform on [-1, 1): the upper 53 bits of each word."""
     words = random_bits(seed, stream, index, count)
     return (words >> np.uint64(11)).astype(np.float64) * 2.0**-52 - 1
+
+
+def normal_values(seed: int, stream: int, index: int, count: int) -> Values:
+    """``count`` independent standard normal numbers: the quantile function at the upper 52 bits of each word and a half.
+
+    One word for each number, so that fewer numbers are the beginning of more. The largest magnitude is 8.2.
+    """
+    words = random_bits(seed, stream, index, count)
+    return ndtri(((words >> np.uint64(12)).astype(np.float64) + 0.5) * 2.0**-52)
 
 
 def require_probes(probes: int, least: int) -> None:

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.stats import kstest, norm
 
 from invariant_sharpness import ParameterGroup, probes
 from invariant_sharpness_numpy import FunctionOracle
@@ -15,7 +16,7 @@ from invariant_sharpness_numpy import FunctionOracle
 PINNED = ["0x2f4ba6408e4d89b", "0x3dd62b0b9ca8c5b2", "0x1c8667a55d902e79"]
 """The first words of the Philox stream (0, 0), which NumPy starts at counter 1."""
 
-DRAWS = {"signs": probes.signs, "uniform": probes.uniform}
+DRAWS = {"signs": probes.signs, "uniform": probes.uniform, "normals": probes.normals}
 
 
 def oracle_of(*groups: ParameterGroup) -> FunctionOracle:
@@ -145,7 +146,7 @@ def sample(draw: Any, count: int) -> Any:
     return np.stack([np.concatenate([a.ravel() for a in draw(oracle, 7, i).arrays.values()]) for i in range(count)])
 
 
-@pytest.mark.parametrize(("name", "variance"), [("signs", 1.0), ("uniform", 1 / 3)])
+@pytest.mark.parametrize(("name", "variance"), [("signs", 1.0), ("uniform", 1 / 3), ("normals", 1.0)])
 def test_mean_is_zero_and_covariance_is_diagonal(name: str, variance: float) -> None:
     draws = sample(DRAWS[name], 4000)
     mean = float(np.abs(draws.mean(axis=0)).max())
@@ -165,6 +166,20 @@ def test_uniform_fills_the_half_open_interval() -> None:
     drawn = probes.uniform(oracle_of(matrix("w", 300, 300)), 0, 0)["w"]
     assert -1 <= drawn.min() < -0.9999, f"smallest entry {drawn.min()}"
     assert 0.9999 < drawn.max() < 1, f"largest entry {drawn.max()}"
+
+
+def test_normals_have_the_normal_distribution() -> None:
+    """The test of Kolmogorov and Smirnov, against SciPy's distribution function."""
+    drawn = probes.normals(oracle_of(matrix("w", 300, 300)), 0, 0)["w"].ravel()
+    p = float(kstest(drawn, norm.cdf).pvalue)
+    assert p > 1e-3, f"a distance as large as theirs has the probability {p:.1e}"
+
+
+def test_normals_are_finite_at_both_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The quantile of the smallest and of the largest word: -8.2 and 8.2, not minus and plus infinity."""
+    monkeypatch.setattr(probes, "random_bits", lambda *_: np.array([0, 2**64 - 1], dtype=np.uint64))
+    least, largest = probes.normal_values(0, 0, 0, 2)
+    assert (least, largest) == (norm.ppf(2.0**-53), norm.isf(2.0**-53)), f"{least} and {largest}"
 
 
 @pytest.mark.parametrize("draw", DRAWS.values(), ids=DRAWS)
