@@ -59,7 +59,8 @@ class Estimate:
         Of a stochastic value; None if it is exact.
     certificate
         Proven relative error of a value that is not stochastic: the duality gap of (17), or the relative
-        residual of an eigenvalue. None if there is only rounding.
+        residual of an eigenvalue. Of a lower bound of a maximum: what the first-order condition leaves open, relative to
+        it. None if there is only rounding.
     converged
         Whether every iteration reached its tolerance.
     per_group
@@ -70,7 +71,7 @@ class Estimate:
         From how many the standard error is known, for intervals.
     bracket
         What is below and above the true value in expectation, where sampling or a quadrature leave room; both sides
-        scatter with the standard error.
+        scatter with the standard error. A maximum that was searched for has its value below and infinity above.
     """
 
     name: str
@@ -93,7 +94,8 @@ class Estimate:
     def interval(self, level: float = 0.95) -> tuple[float, float]:
         """Where the true value lies with this probability, from below the lower side of the bracket to above the upper.
 
-        Student's t for the standard error; a single number for a value that is exact.
+        Student's t for the standard error; the bracket itself where nothing is sampled, and a single number for a value
+        that is exact.
 
         Raises
         ------
@@ -103,16 +105,18 @@ class Estimate:
         if not 0 < level < 1:
             msg = f"level={level}, but a probability is between 0 and 1"
             raise ValueError(msg)
-        if self.standard_error is None:
-            return self.value, self.value
-        reach = float(stdtrit(self.degrees_of_freedom or inf, (1 + level) / 2)) * self.standard_error
         lower, upper = self.bracket or (self.value, self.value)
+        if self.standard_error is None:
+            return lower, upper
+        reach = float(stdtrit(self.degrees_of_freedom or inf, (1 + level) / 2)) * self.standard_error
         return lower - reach, upper + reach
 
     def error_text(self) -> str:
         """The error in a few characters, for tables."""
         if self.standard_error is not None:
             error = f"± {self.standard_error:.2g}"
+        elif self.bracket is not None and self.bracket.upper == inf:
+            error = "lower bound"
         elif self.certificate:
             error = f"rel. ≤ {self.certificate:.0e}"
         else:

@@ -49,6 +49,8 @@ WEIGHTLESS = (
     "parameter_normalized_sharpness",
     "normalized_sharpness",
     "fisher_rao_norm",
+    "worst_case_adaptive_sharpness",
+    "average_adaptive_sharpness",
 )
 DEGENERATE: dict[str, tuple[Callable[[], nn.Module], tuple[str, ...]]] = {
     "dead units": (dead_units, ()),

@@ -14,7 +14,25 @@ from invariant_sharpness.metrics.hessian_norms import (
     hessian_spectral_norm,
     hessian_trace,
 )
+from invariant_sharpness.metrics.keskar import (
+    KESKAR,
+    KESKAR_SUBSPACE,
+    keskar_sharpness,
+    keskar_subspace_sharpness,
+)
+from invariant_sharpness.metrics.largest_rise import (
+    WORST_CASE,
+    WORST_CASE_ADAPTIVE,
+    worst_case_adaptive_sharpness,
+    worst_case_sharpness,
+)
 from invariant_sharpness.metrics.matrix_normalized import MATRIX_NORMALIZED, matrix_normalized_sharpness
+from invariant_sharpness.metrics.mean_rise import (
+    AVERAGE_ADAPTIVE,
+    EXPECTED,
+    average_adaptive_sharpness,
+    expected_sharpness,
+)
 from invariant_sharpness.metrics.minibatch import MINIBATCH, contrastive_ratio, kl_regret, local_regret
 from invariant_sharpness.metrics.normalized import NORMALIZED, normalized_sharpness
 from invariant_sharpness.metrics.parameter_normalized import PARAMETER_NORMALIZED, parameter_normalized_sharpness
@@ -29,13 +47,17 @@ from invariant_sharpness.metrics.weight_norms import (
 __all__ = [
     "METRICS",
     "Metric",
+    "average_adaptive_sharpness",
     "contrastive_ratio",
+    "expected_sharpness",
     "fisher_rao_norm",
     "flatness_volume",
     "hessian_frobenius_norm",
     "hessian_spectral_norm",
     "hessian_spectrum",
     "hessian_trace",
+    "keskar_sharpness",
+    "keskar_subspace_sharpness",
     "kl_regret",
     "local_regret",
     "matrix_normalized_sharpness",
@@ -44,6 +66,8 @@ __all__ = [
     "stable_rank",
     "weight_frobenius_norm",
     "weight_spectral_norm",
+    "worst_case_adaptive_sharpness",
+    "worst_case_sharpness",
 ]
 
 METRICS: Mapping[str, Metric] = MappingProxyType(
@@ -51,6 +75,10 @@ METRICS: Mapping[str, Metric] = MappingProxyType(
         metric.name: metric
         for metric in (
             *HESSIAN_NORMS,
+            WORST_CASE,
+            KESKAR,
+            KESKAR_SUBSPACE,
+            EXPECTED,
             MATRIX_NORMALIZED,
             PARAMETER_NORMALIZED,
             NORMALIZED,
@@ -58,6 +86,8 @@ METRICS: Mapping[str, Metric] = MappingProxyType(
             FLATNESS_VOLUME,
             *MINIBATCH,
             *WEIGHT_NORMS,
+            WORST_CASE_ADAPTIVE,
+            AVERAGE_ADAPTIVE,
         )
     }
 )

@@ -11,8 +11,15 @@ from keras_problems import convolutional_oracle, inputs, labels, residual
 import invariant_sharpness as ish
 from invariant_sharpness_keras import backend
 
-DEPENDS_ON_LAYOUT = "hessian_frobenius_norm"
-"""Sampled with probes; the entries of a depthwise kernel come in another order in PyTorch."""
+DEPEND_ON_LAYOUT = (
+    "hessian_frobenius_norm",
+    "worst_case_sharpness",
+    "keskar_subspace_sharpness",
+    "expected_sharpness",
+    "worst_case_adaptive_sharpness",
+    "average_adaptive_sharpness",
+)
+"""They draw random vectors; the entries of a depthwise kernel come in another order in PyTorch."""
 
 
 def convolutional_network_in_torch() -> dict[str, list[float]] | None:
@@ -21,7 +28,7 @@ def convolutional_network_in_torch() -> dict[str, list[float]] | None:
         return None
     from torch_twin import convolutional_twin
 
-    mine, names = convolutional_oracle(), [name for name in ish.METRICS if name != DEPENDS_ON_LAYOUT]
+    mine, names = convolutional_oracle(), [name for name in ish.METRICS if name not in DEPEND_ON_LAYOUT]
     return pairs(mine, convolutional_twin(mine.model), inputs(6, 8, 8, 2), names)
 
 

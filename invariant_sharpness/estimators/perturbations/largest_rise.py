@@ -1,0 +1,121 @@
+r"""The largest rise of the loss in a ball, by conditional gradient ascent from several starts.
+
+A step looks for the point u of the ball that is furthest along the gradient g and goes towards it,
+
+.. math:: v \leftarrow v + t\,(u - v), \qquad u = \operatorname{argmax}_{\|u\| \le 1} \langle g(v), u \rangle ,
+
+with the first :math:`t = 1, \tfrac12, \tfrac14, \dots` that gains enough (Frank and Wolfe 1956; Armijo 1966). No step leaves the ball, and none has
+a size to be tuned. Full steps are the power method if the loss is quadratic, and never go down if it is convex (Journée et al. 2010).
+
+What stops it is the gap :math:`\langle g, u - v \rangle`: by how much the linearized loss is larger elsewhere in the ball. It is zero at
+local maxima and other stationary points, and nowhere else. It does not prove that a maximum is the largest one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from types import MappingProxyType
+from typing import Literal, NamedTuple
+
+from invariant_sharpness import probes as random
+from invariant_sharpness.estimators.perturbations.perturbations import Perturbations
+from invariant_sharpness.progress import track
+from invariant_sharpness.vector import ParameterVector
+
+Norm = Literal["l2", "linf"]
+"""Euclidean norm, or largest magnitude of an entry."""
+
+_SUFFICIENT = 1e-4
+"""Share of what the linearized loss promises that a step has to gain."""
+
+_HALVINGS = 20
+
+_GRADIENTS_PER_STEP = 4 / 3
+"""A step takes a gradient and, mostly, one loss, which is about a third of a gradient."""
+
+
+class Rise(NamedTuple):
+    """The largest rise that was found, which the true one is not below, and the gap where it was found."""
+
+    value: float
+    gap: float
+    converged: bool
+
+    @property
+    def relative_gap(self) -> float:
+        """The gap over the value; zero if nothing rises."""
+        return self.gap / self.value if self.value > 0 else 0.0
+
+
+def largest_rise(around: Perturbations, norm: Norm, *, starts: int, steps: int, tolerance: float, seed: int) -> Rise:
+    """The best of the ascents from the centre of the unit ball and from random points of its boundary.
+
+    The ascent from the centre never goes below it, so that the value is never negative. It has converged if its gap is at
+    most ``tolerance`` times the value, or within rounding.
+
+    Cost: at most ``steps`` gradients and about as many losses for each start. Memory: four vectors.
+
+    Raises
+    ------
+    ValueError
+        If the norm is not known, or there is no start or no step.
+    NonFiniteError
+        If the loss is not finite in the ball.
+    """
+    if norm not in _FURTHEST:
+        msg = f'norm={norm!r} is not known: take "l2" or "linf"'
+        raise ValueError(msg)
+    if starts < 1 or steps < 1:
+        msg = f"starts={starts} and steps={steps}, but an ascent needs at least one of each"
+        raise ValueError(msg)
+    points = track(_starts(around, norm, starts, seed), "climbing", starts, gradients=steps * _GRADIENTS_PER_STEP)
+    return max((_ascent(around, norm, point, steps, tolerance) for point in points), key=lambda rise: rise.value)
+
+
+def _starts(around: Perturbations, norm: Norm, count: int, seed: int) -> Iterator[ParameterVector]:
+    yield around.scale.only(())
+    for index in range(count - 1):
+        yield _FURTHEST[norm](random.signs(around.oracle, seed, index))
+
+
+def _ascent(around: Perturbations, norm: Norm, point: ParameterVector, steps: int, tolerance: float) -> Rise:
+    value, gap = around.rise(point), 0.0
+    for _ in range(steps):
+        gradient = around.slope(point)
+        direction = _FURTHEST[norm](gradient) - point
+        gap = gradient.dot(direction)
+        if gap <= tolerance * abs(value) + around.rounding:
+            return Rise(value, gap, converged=True)
+        found = _higher_point(around, point, direction, value, gap)
+        if found is None:
+            break
+        point, value = found
+    return Rise(value, gap, converged=False)
+
+
+def _higher_point(
+    around: Perturbations, point: ParameterVector, direction: ParameterVector, value: float, gap: float
+) -> tuple[ParameterVector, float] | None:
+    """The first point on the way back from the end that is high enough, and its rise."""
+    for halving in range(_HALVINGS):
+        step = 0.5**halving
+        candidate = point + direction * step
+        rise = around.rise(candidate)
+        if rise >= value + _SUFFICIENT * step * gap:
+            return candidate, rise
+    return None
+
+
+def _furthest_in_ball(gradient: ParameterVector) -> ParameterVector:
+    length = gradient.norm()
+    return gradient / length if length > 0 else gradient
+
+
+def _furthest_in_box(gradient: ParameterVector) -> ParameterVector:
+    return gradient.map(gradient.xp.sign)
+
+
+_FURTHEST: Mapping[Norm, Callable[[ParameterVector], ParameterVector]] = MappingProxyType(
+    {"l2": _furthest_in_ball, "linf": _furthest_in_box}
+)
+"""The point of the unit ball that is furthest along a direction; zero for the zero vector."""

@@ -1,0 +1,156 @@
+"""The epsilon-sharpness of Keskar et al. (2017), in all parameters and in a random subspace."""
+
+from __future__ import annotations
+
+from math import inf
+
+import numpy as np
+import numpy.typing as npt
+
+from invariant_sharpness.estimate import Bracket, Estimate
+from invariant_sharpness.estimators.perturbations.boxed_rise import boxed_rise
+from invariant_sharpness.estimators.perturbations.flat_vectors import flattened, unflattened
+from invariant_sharpness.estimators.perturbations.largest_rise import Rise
+from invariant_sharpness.estimators.perturbations.perturbations import Perturbations, require_positive
+from invariant_sharpness.estimators.perturbations.random_subspace import random_subspace
+from invariant_sharpness.metrics.declaration import Metric
+from invariant_sharpness.protocol import CurvatureOracle
+
+HostArray = npt.NDArray[np.float64]
+
+
+def keskar_sharpness(oracle: CurvatureOracle, *, epsilon: float = 1e-3, iterations: int = 10) -> Estimate:
+    r"""Largest rise of the loss in a box, in percent of 1 + loss: :math:`100 \max_{|y_i| \le \epsilon (|\theta_i| + 1)} \dfrac{L(\theta + y) - L(\theta)}{1 + L(\theta)}`.
+
+    As in the paper, the maximum is what ten iterations of L-BFGS-B find: a **lower bound**, which depends on the
+    optimizer. They start at the parameters. ``certificate`` is the gap of the first-order condition over the rise,
+    :math:`\max_u \langle \nabla L(\theta + y), u - y \rangle` over u in the box; zero at a local maximum. Ending after ten iterations
+    is part of the definition, and not reported as a failure.
+
+    Not invariant, although the box is meant to follow the scale of the parameters: the "+1" does not, nor do
+    the iterations, in which all parameters have the same units. ``keskar_sharpness(Scaled(oracle, abs(theta)), epsilon=epsilon / 2)`` has the
+    box :math:`\epsilon |\theta_i|` and the coordinates :math:`y / |\theta|`, and is invariant to every diagonal rescaling; see ``magnitudes`` for
+    parameters that are zero.
+
+    Cost: about 15 losses and as many gradients. Memory: about 25 float64 vectors on the host.
+    Source: Keskar, Mudigere, Nocedal, Smelyanskiy and Tang (2017), metric 2.1 with A = I.
+
+    Parameters
+    ----------
+    epsilon
+        Size of the box; in the paper 1e-3 and 5e-4.
+    iterations
+        Of L-BFGS-B.
+
+    Raises
+    ------
+    ValueError
+        If ``epsilon`` is not positive and finite, or there is no iteration.
+    LossError
+        If the loss is not above -1.
+    NonFiniteError
+        If the loss is not finite in the box.
+    """
+    require_positive("epsilon", epsilon)
+    around = Perturbations.equal(oracle, 1.0)
+    rise = boxed_rise(
+        lambda y: around.rise(unflattened(oracle, y)),
+        lambda y: flattened(oracle, around.slope(unflattened(oracle, y))),
+        epsilon * (np.abs(flattened(oracle, oracle.parameters)) + 1),
+        iterations,
+    )
+    return _percentage("keskar_sharpness", rise, around, iterations)
+
+
+def keskar_subspace_sharpness(
+    oracle: CurvatureOracle,
+    *,
+    epsilon: float = 1e-3,
+    columns: int = 100,
+    column_scale: float = 1.0,
+    iterations: int = 10,
+    seed: int = 0,
+) -> Estimate:
+    r"""The same in a random subspace: :math:`100 \max_{|z_j| \le \epsilon (|(A^+ \theta)_j| + 1)} \dfrac{L(\theta + A z) - L(\theta)}{1 + L(\theta)}`.
+
+    The entries of A, with p columns, are independent and normal; :math:`A^+ \theta` is the least-squares solution of :math:`A z = \theta`. The paper does
+    not say how A is scaled, and as :math:`|A^+ \theta|` is far below one, the value depends on it: the reach is proportional to ``column_scale``, so
+    values are comparable at equal ones only. A **lower bound** with a ``certificate``, as :func:`keskar_sharpness`; one subspace, which the seed draws.
+
+    Not invariant. On ``Scaled(oracle, s)`` with an equivariant scale it is, the "+1" too: there the columns in the parameters' own units are
+    :math:`s \circ A_j`, and the box is made from :math:`A^+ (\theta / s)`.
+
+    Cost: about 15 losses and as many gradients, and ``columns`` inner products for each. Memory: ``columns`` vectors.
+    Source: Keskar, Mudigere, Nocedal, Smelyanskiy and Tang (2017), metric 2.1 with p = 100.
+
+    Parameters
+    ----------
+    epsilon
+        Size of the box; in the paper 1e-3 and 5e-4.
+    columns
+        p, the dimension of the subspace.
+    column_scale
+        Standard deviation of the entries of A. With P parameters :math:`1/\sqrt P` makes columns of length one.
+    iterations
+        Of L-BFGS-B.
+
+    Raises
+    ------
+    ValueError
+        If ``epsilon`` or ``column_scale`` is not positive and finite, there is no column or no iteration, or the columns
+        do not fit into the memory limit.
+    LossError
+        If the loss is not above -1.
+    NonFiniteError
+        If the loss is not finite in the box.
+    """
+    require_positive("epsilon", epsilon)
+    require_positive("column_scale", column_scale)
+    around = Perturbations.equal(oracle, 1.0)
+    with random_subspace(oracle, columns, column_scale, seed, "keskar_subspace_sharpness") as A:
+        rise = boxed_rise(
+            lambda z: around.rise(A.point(z)),
+            lambda z: A.products(around.slope(A.point(z))),
+            epsilon * (np.abs(A.coordinates(oracle.parameters)) + 1),
+            iterations,
+        )
+    return _percentage("keskar_subspace_sharpness", rise, around, iterations)
+
+
+def _percentage(name: str, rise: Rise, around: Perturbations, iterations: int) -> Estimate:
+    value = 100 * around.over_one_plus_loss(rise.value)
+    return Estimate(
+        name=name,
+        value=value,
+        method=f"L-BFGS-B, at most {iterations} iterations",
+        certificate=rise.relative_gap,
+        notes=around.notes(rise.value),
+        bracket=Bracket(value, inf),
+    )
+
+
+_CITATION = "Keskar, Mudigere, Nocedal, Smelyanskiy and Tang (2017), metric 2.1"
+KESKAR = Metric(
+    name="keskar_sharpness",
+    function=keskar_sharpness,
+    symbol=r"\phi_{\epsilon}",
+    equation=r"100 \max_{|y_i| \le \epsilon (|\theta_i| + 1)} \frac{L(\theta + y) - L(\theta)}{1 + L(\theta)}",
+    summary="Largest rise of the loss in a box around the parameters, in percent.",
+    needs="losses and gradients near the parameters",
+    cost="about 20 gradients",
+    invariances=frozenset(),
+    reference=f"{_CITATION}, all parameters",
+    default=False,
+)
+KESKAR_SUBSPACE = Metric(
+    name="keskar_subspace_sharpness",
+    function=keskar_subspace_sharpness,
+    symbol=r"\phi_{\epsilon, A}",
+    equation=r"100 \max_{|z_j| \le \epsilon (|(A^+ \theta)_j| + 1)} \frac{L(\theta + A z) - L(\theta)}{1 + L(\theta)}",
+    summary="Largest rise of the loss in a box in a random subspace, in percent.",
+    needs="losses and gradients near the parameters",
+    cost="about 20 gradients, and 100 vectors in memory",
+    invariances=frozenset(),
+    reference=f"{_CITATION}, random subspace",
+    default=False,
+)

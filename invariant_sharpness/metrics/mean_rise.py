@@ -1,0 +1,106 @@
+"""Mean rise of the loss under Gaussian noise: equal for all parameters, or relative to each."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from invariant_sharpness.estimate import Estimate
+from invariant_sharpness.estimators.perturbations.mean_rise import rise_samples
+from invariant_sharpness.estimators.perturbations.perturbations import Perturbations, require_positive
+from invariant_sharpness.estimators.traces.hutchinson import mean_estimate
+from invariant_sharpness.metrics.declaration import Metric
+from invariant_sharpness.probes import require_probes
+from invariant_sharpness.protocol import CurvatureOracle
+
+
+def expected_sharpness(oracle: CurvatureOracle, *, scale: float = 0.01, probes: int = 64, seed: int = 0) -> Estimate:
+    r"""Mean rise of the loss under Gaussian noise, :math:`E_{u \sim N(0, \sigma^2 I)}[L(\theta + u)] - L(\theta)`.
+
+    The mean over pairs u and -u, which cancel the gradient's term, with its standard error. To second order it is
+    :math:`\tfrac12 \sigma^2 \operatorname{tr} H`; the factor one half is missing in (5) of Tsuzuku et al. (2019).
+
+    Not invariant. Transformation law: for a network multiplied by D it is the mean under the noise :math:`D^{-1} u` in the original one,
+    to second order :math:`\tfrac12 \sigma^2 \sum_i h_i / d_i^2`. On ``Scaled(oracle, s)`` with an equivariant scale it is invariant draw by draw.
+
+    Cost: two losses for each probe, about two thirds of a gradient. Memory: three vectors.
+    Source: Neyshabur, Bhojanapalli, McAllester and Srebro (2017).
+
+    Parameters
+    ----------
+    scale
+        :math:`\sigma`, the standard deviation of the noise, in the units of the parameters.
+    probes
+        Pairs of noise vectors.
+
+    Raises
+    ------
+    ValueError
+        If the scale is not positive and finite, or ``probes`` is less than 2.
+    NonFiniteError
+        If the loss is not finite at a perturbed point.
+    """
+    require_positive("scale", scale)
+    return _mean_rise("expected_sharpness", Perturbations.equal(oracle, scale), probes, seed)
+
+
+def average_adaptive_sharpness(
+    oracle: CurvatureOracle, *, scale: float = 0.1, probes: int = 64, seed: int = 0
+) -> Estimate:
+    r"""Mean rise of the loss under noise relative to the parameters, :math:`E_{\delta \sim N(0, \rho^2 \operatorname{diag}(\theta^2))}[L(\theta + \delta)] - L(\theta)`.
+
+    As :func:`expected_sharpness` with the noise :math:`\rho\, \theta \circ \epsilon`, for standard normal :math:`\epsilon`. A parameter that is exactly zero does not move. All
+    parameters count, biases too. To second order it is :math:`\tfrac12 \rho^2 \sum_i \theta_i^2 h_i`.
+
+    Invariant, draw by draw, to every diagonal rescaling that leaves the function alone, of either sign; not to linear maps that mix
+    parameters. A scale of the outputs counts unless the loss is normalized.
+    Cost and memory: as :func:`expected_sharpness`.
+    Source: Andriushchenko, Croce, Müller, Hein and Flammarion (2023).
+
+    Parameters
+    ----------
+    scale
+        :math:`\rho`, the standard deviation of the noise as a fraction of the parameter.
+    probes
+        Pairs of noise vectors.
+
+    Raises
+    ------
+    ValueError
+        If the scale is not positive and finite, or ``probes`` is less than 2.
+    NonFiniteError
+        If the loss is not finite at a perturbed point.
+    """
+    require_positive("scale", scale)
+    return _mean_rise("average_adaptive_sharpness", Perturbations.relative(oracle, scale), probes, seed)
+
+
+def _mean_rise(name: str, around: Perturbations, probes: int, seed: int) -> Estimate:
+    require_probes(probes, 2)
+    estimate = mean_estimate(name, rise_samples(around, probes, seed), f"{probes} pairs of probes")
+    return replace(estimate, notes=around.notes(estimate.value))
+
+
+EXPECTED = Metric(
+    name="expected_sharpness",
+    function=expected_sharpness,
+    symbol=r"S_{\mathrm{mean}}",
+    equation=r"E_{u \sim N(0, \sigma^2 I)}[L(\theta + u)] - L(\theta)",
+    summary="Mean rise of the loss under noise that is equal for all parameters.",
+    needs="losses near the parameters",
+    cost="two losses per probe, in all about 43 gradients",
+    invariances=frozenset(),
+    reference="Neyshabur, Bhojanapalli, McAllester and Srebro (2017)",
+    default=False,
+)
+AVERAGE_ADAPTIVE = Metric(
+    name="average_adaptive_sharpness",
+    function=average_adaptive_sharpness,
+    symbol=r"S_{\mathrm{mean}}^{\rho}",
+    equation=r"E_{\delta \sim N(0, \rho^2 \operatorname{diag}(\theta^2))}[L(\theta + \delta)] - L(\theta)",
+    summary="Mean rise of the loss under noise that is a fraction of each parameter.",
+    needs="losses near the parameters",
+    cost="two losses per probe, in all about 43 gradients",
+    invariances=frozenset({"layer", "row_column", "diagonal"}),
+    reference="Andriushchenko, Croce, Müller, Hein and Flammarion (2023)",
+    default=False,
+)
