@@ -9,6 +9,8 @@ from invariant_sharpness.estimate import Estimate, GroupEstimate
 from invariant_sharpness.estimators.diagonals.diagonal import hessian_diagonal
 from invariant_sharpness.estimators.diagonals.group_diagonals import HessianDiagonal
 from invariant_sharpness.estimators.diagonals.leave_one_out_diagonal import xdiag
+from invariant_sharpness.estimators.lipschitz.diagonal_change import hessian_lipschitz_of_diagonal
+from invariant_sharpness.estimators.lipschitz.operator_change import hessian_lipschitz_of_operator
 from invariant_sharpness.estimators.spectra.extreme_eigenpairs import Eigenpairs
 from invariant_sharpness.estimators.spectra.lanczos import eigenpairs
 from invariant_sharpness.estimators.spectra.lanczos_quadrature import schatten_norm, spectral_density
@@ -36,13 +38,18 @@ from invariant_sharpness.metrics import (
     local_regret,
     matrix_normalized_sharpness,
     normalized_sharpness,
+    pac_bayes_bound,
+    pacgen,
     parameter_normalized_sharpness,
+    posterior_sharpness,
     stable_rank,
     weight_frobenius_norm,
     weight_spectral_norm,
     worst_case_adaptive_sharpness,
     worst_case_sharpness,
 )
+from invariant_sharpness.metrics.pac_bayes import pac_bayes_terms
+from invariant_sharpness.pac_bayes import PacBayesBound
 from invariant_sharpness.protocol import CurvatureOracle, ParameterGroup
 from invariant_sharpness.registry import oracle
 from invariant_sharpness.report import Report
@@ -59,6 +66,7 @@ __all__ = [
     "InvariantSharpnessError",
     "Metric",
     "Moved",
+    "PacBayesBound",
     "ParameterGroup",
     "ParameterVector",
     "Report",
@@ -73,6 +81,8 @@ __all__ = [
     "flatness_volume",
     "hessian_diagonal",
     "hessian_frobenius_norm",
+    "hessian_lipschitz_of_diagonal",
+    "hessian_lipschitz_of_operator",
     "hessian_spectral_norm",
     "hessian_spectrum",
     "hessian_trace",
@@ -88,7 +98,11 @@ __all__ = [
     "memory_limit",
     "normalized_sharpness",
     "oracle",
+    "pac_bayes_bound",
+    "pac_bayes_terms",
+    "pacgen",
     "parameter_normalized_sharpness",
+    "posterior_sharpness",
     "schatten_norm",
     "spectral_density",
     "stable_rank",

@@ -85,9 +85,13 @@ def report(backend: str, loss: str) -> ish.Report:
     return ish.measure(ORACLES[backend](loss), list(ish.METRICS), seed=5)
 
 
-@pytest.mark.parametrize("loss", LOSSES)
+PATH_DEPENDENT = ("posterior_sharpness", "normalized_cross_entropy")
+"""A fit along kinks, which under this loss run close to one another: rounding decides at which of many minima it ends."""
+COMPARED = [(name, loss) for name in ish.METRICS for loss in LOSSES if (name, loss) != PATH_DEPENDENT]
+
+
 @pytest.mark.parametrize("backend", OTHERS)
-@pytest.mark.parametrize("name", list(ish.METRICS))
+@pytest.mark.parametrize(("name", "loss"), COMPARED)
 def test_value_is_that_of_the_reference(name: str, backend: str, loss: str) -> None:
     reference, other = report("numpy", loss)[name], report(backend, loss)[name]
     assert reference.value != 0, f"{name} of {loss} is zero, so that nothing is compared"
@@ -98,3 +102,11 @@ def test_value_is_that_of_the_reference(name: str, backend: str, loss: str) -> N
     before, after = reference.standard_error or 0.0, other.standard_error or 0.0
     scatter = relative_change(before, after)
     assert scatter <= tolerance, f"standard error of {name}: NumPy {before!r}, {backend} {after!r} ({scatter:.1e})"
+
+
+@pytest.mark.parametrize("backend", OTHERS)
+def test_value_of_a_fit_along_kinks_is_that_of_the_reference_up_to_its_error(backend: str) -> None:
+    name, loss = PATH_DEPENDENT
+    reference, other = report("numpy", loss)[name], report(backend, loss)[name]
+    off, error = abs(reference.value - other.value), reference.standard_error or 0.0
+    assert off <= 3 * error, f"{name} of {loss}: NumPy {reference}, {backend} {other}"

@@ -48,15 +48,19 @@ WEIGHTLESS = (
     "matrix_normalized_sharpness",
     "parameter_normalized_sharpness",
     "normalized_sharpness",
+    "posterior_sharpness",
     "fisher_rao_norm",
     "worst_case_adaptive_sharpness",
     "average_adaptive_sharpness",
+    "pacgen",
 )
+PRICED = ("pac_bayes_bound", "pacgen")
+"""What a constant costs too: its loss, its scales, or the width of its parameters."""
 DEGENERATE: dict[str, tuple[Callable[[], nn.Module], tuple[str, ...]]] = {
     "dead units": (dead_units, ()),
     "a zero layer": (zero_layer, ()),
     "all parameters zero": (all_zero, WEIGHTLESS),
-    "a constant": (Constant, tuple(ish.METRICS)),
+    "a constant": (Constant, tuple(name for name in ish.METRICS if name not in PRICED)),
     "a linear network": (lambda: nn.Linear(5, 3), ()),
     "two linear layers": (lambda: nn.Sequential(nn.Linear(5, 4), nn.Linear(4, 3)), ()),
 }

@@ -35,7 +35,10 @@ from invariant_sharpness.metrics.mean_rise import (
 )
 from invariant_sharpness.metrics.minibatch import MINIBATCH, contrastive_ratio, kl_regret, local_regret
 from invariant_sharpness.metrics.normalized import NORMALIZED, normalized_sharpness
+from invariant_sharpness.metrics.pac_bayes import PAC_BAYES, pac_bayes_bound
+from invariant_sharpness.metrics.pacgen_psi import PACGEN, pacgen
 from invariant_sharpness.metrics.parameter_normalized import PARAMETER_NORMALIZED, parameter_normalized_sharpness
+from invariant_sharpness.metrics.posterior import POSTERIOR, posterior_sharpness
 from invariant_sharpness.metrics.spectrum import hessian_spectrum
 from invariant_sharpness.metrics.weight_norms import (
     WEIGHT_NORMS,
@@ -62,7 +65,10 @@ __all__ = [
     "local_regret",
     "matrix_normalized_sharpness",
     "normalized_sharpness",
+    "pac_bayes_bound",
+    "pacgen",
     "parameter_normalized_sharpness",
+    "posterior_sharpness",
     "stable_rank",
     "weight_frobenius_norm",
     "weight_spectral_norm",
@@ -79,15 +85,18 @@ METRICS: Mapping[str, Metric] = MappingProxyType(
             KESKAR,
             KESKAR_SUBSPACE,
             EXPECTED,
+            FLATNESS_VOLUME,
+            *WEIGHT_NORMS,
             MATRIX_NORMALIZED,
             PARAMETER_NORMALIZED,
             NORMALIZED,
+            POSTERIOR,
             FISHER_RAO,
-            FLATNESS_VOLUME,
-            *MINIBATCH,
-            *WEIGHT_NORMS,
             WORST_CASE_ADAPTIVE,
             AVERAGE_ADAPTIVE,
+            PAC_BAYES,
+            PACGEN,
+            *MINIBATCH,
         )
     }
 )

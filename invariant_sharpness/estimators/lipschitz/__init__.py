@@ -1,0 +1,1 @@
+"""How fast the Hessian changes near the parameters."""

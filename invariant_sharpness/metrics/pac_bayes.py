@@ -1,0 +1,202 @@
+"""The PAC-Bayes bound (1)-(4) of Tsuzuku, Sato and Sugiyama (2019), with all of its terms."""
+
+from __future__ import annotations
+
+import sys
+from math import sqrt
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from invariant_sharpness.estimate import Estimate
+from invariant_sharpness.estimators.diagonals.diagonal import hessian_diagonal
+from invariant_sharpness.estimators.diagonals.group_diagonals import HessianDiagonal
+from invariant_sharpness.estimators.posteriors.perturbed_losses import perturbed_losses
+from invariant_sharpness.estimators.posteriors.zero_one_loss import zero_one_loss
+from invariant_sharpness.metrics.declaration import Metric
+from invariant_sharpness.pac_bayes.bound import PacBayesBound
+from invariant_sharpness.pac_bayes.divergence import divergence_at_equal_variances, gaussian_divergence
+from invariant_sharpness.pac_bayes.scales import SCALES, Scales, number_of_floats
+from invariant_sharpness.protocol import CurvatureOracle, HostArrays, JacobianOracle, require
+from invariant_sharpness.vector import ParameterVector
+
+ScaleName = Literal["matrix", "row_column", "parameter"]
+
+_UNBOUNDED = (
+    "the bound holds for a loss between 0 and 1, and that of the oracle is not known to be: give labels= to bound the "
+    "share of wrong classifications, which is"
+)
+_VACUOUS = "vacuous: a loss between 0 and 1 is at most 1 without any bound"
+
+
+def pac_bayes_bound(
+    oracle: CurvatureOracle,
+    *,
+    labels: npt.ArrayLike | None = None,
+    examples: int | None = None,
+    scales: ScaleName = "row_column",
+    lam: float | None = None,
+    delta: float = 0.05,
+    draws: int = 16,
+    probes: int = 64,
+    seed: int = 0,
+    diagonal: HessianDiagonal | None = None,
+) -> Estimate:
+    r"""PAC-Bayes bound (1) on the expected loss of the network with Gaussian noise on its weights.
+
+    .. math::
+        L_D(Q) \le L_S(Q) + \frac1\lambda \Bigl( \mathrm{KL}[Q \| P] + 32 \ln 2 \cdot n + \ln\frac1\delta
+        + \frac{\lambda^2}{8m} \Bigr)
+
+    The posterior Q is :math:`N(W, \sigma_Q^2)` with the variances of (17), or of (11), at this :math:`\lambda`, with the half of h that
+    Taylor's formula has and they lack; where their minimum is not attained, as for unused inputs, with those of the balanced
+    weights. The prior P is
+    :math:`N(0, \sigma_P^2)` with the variances of least divergence, :math:`\sigma_P^2 = \sigma_Q^2 + \|W\|^2 / k` where a matrix has one; the paper's
+    :math:`\sigma_P = \sigma_Q` gives the larger (7). It learns n numbers after training, its scales and all biases and
+    norm parameters, at 22.2 nats each. The last term is Hoeffding's; (3) prints :math:`\lambda^2 / (2m)`.
+    :math:`L_S(Q)` is sampled; the standard error is its, and the bound holds up to it.
+
+    All terms, also (B) and (C) of (4), are in :func:`pac_bayes_terms`. With ``scales="row_column"`` the value is invariant to layer,
+    row and column rescaling, draw by draw; with ``"matrix"`` to layer rescaling; with ``"parameter"`` to every diagonal rescaling.
+
+    Cost: that of the Hessian diagonal, and two losses per draw. If ``examples`` is not given, the outputs of all examples are
+    held on the host once.
+    Source: Tsuzuku, Sato and Sugiyama (2019), (1)-(8); Germain, Bach, Lacoste and Lacoste-Julien (2016).
+
+    Parameters
+    ----------
+    labels
+        The class of every example, in the order of the data. Then the losses are the shares of wrong
+        classifications, for which the bound holds. Without, they are those of the oracle, which are between 0 and 1 for few losses.
+    examples
+        m. By default it is counted, where the oracle shows its outputs. The examples must be those that the network was trained on,
+        drawn independently; for sequences m is their number, not that of their tokens.
+    scales
+        Which weights share a variance: ``"matrix"``, ``"row_column"`` or ``"parameter"``. They cost 22.2 nats each.
+    lam
+        :math:`\lambda`, which must be fixed before the examples are seen. Default: m.
+    delta
+        With what probability the bound may fail.
+    draws
+        Pairs of noise.
+
+    Raises
+    ------
+    ValueError
+        If ``draws`` is less than 2, or ``scales``, ``examples``, ``lam`` or ``delta`` is out of range.
+    DataError
+        If labels and examples do not fit.
+    MissingCapabilityError
+        If ``examples`` is not given, or ``labels`` is, and the oracle does not show its outputs.
+    """
+    bound = pac_bayes_terms(
+        oracle,
+        labels=labels,
+        examples=examples,
+        scales=scales,
+        lam=lam,
+        delta=delta,
+        draws=draws,
+        probes=probes,
+        seed=seed,
+        diagonal=diagonal,
+    )
+    notes = [_UNBOUNDED] if labels is None else []
+    return Estimate(
+        name="pac_bayes_bound",
+        value=bound.value,
+        method=f"{draws} pairs of draws",
+        standard_error=bound.standard_error,
+        degrees_of_freedom=draws - 1,
+        notes=(*notes, *([_VACUOUS] if bound.value >= 1 else []), str(bound)),
+    )
+
+
+def pac_bayes_terms(
+    oracle: CurvatureOracle,
+    *,
+    labels: npt.ArrayLike | None = None,
+    examples: int | None = None,
+    scales: ScaleName = "row_column",
+    lam: float | None = None,
+    delta: float = 0.05,
+    draws: int = 16,
+    probes: int = 64,
+    seed: int = 0,
+    diagonal: HessianDiagonal | None = None,
+) -> PacBayesBound:
+    """The bound of :func:`pac_bayes_bound` with all of its terms; parameters and errors as there."""
+    if draws < 2:
+        msg = f"draws={draws}, but a mean loss with a standard error needs at least 2"
+        raise ValueError(msg)
+    chosen = _resolve(scales)
+    loss = oracle.loss if labels is None else zero_one_loss(oracle, labels)
+    if examples is None:
+        examples = _count(oracle) if labels is None else len(np.asarray(labels))
+    lam = float(examples) if lam is None else lam
+    names = frozenset(group.name for group in oracle.groups if group.is_weight)
+    if diagonal is None:
+        diagonal = hessian_diagonal(oracle, names=names, probes=probes, seed=seed)
+    variances = chosen.posterior(oracle, {name: diagonal[name].values / 2 for name in names}, lam)
+    losses = perturbed_losses(oracle, _deviations(oracle, variances), range(draws), seed, loss)
+    weights = oracle.to_numpy(oracle.parameters)
+    return PacBayesBound(
+        stochastic_loss=float(losses.mean()),
+        loss=loss(oracle.parameters),
+        divergences=_divergences(oracle, chosen, weights, variances),
+        equal_variances_divergence=sum(divergence_at_equal_variances(weights[n], v) for n, v in variances.items()),
+        floats=number_of_floats(oracle.groups, chosen),
+        examples=examples,
+        lam=lam,
+        delta=delta,
+        standard_error=float(losses.std(ddof=1)) / sqrt(draws),
+    )
+
+
+def _resolve(scales: str) -> Scales:
+    if scales not in SCALES:
+        msg = f"scales={scales!r} is not known: take {', '.join(map(repr, SCALES))}"
+        raise ValueError(msg)
+    return SCALES[scales]
+
+
+def _count(oracle: CurvatureOracle) -> int:
+    """How many examples there are, told from their outputs: a bound for a wrong number of them would be wrong."""
+    able = require(oracle, JacobianOracle, metric="pac_bayes_bound without examples=")
+    return len(able.outputs(oracle.parameters, sys.maxsize))
+
+
+def _deviations(oracle: CurvatureOracle, variances: HostArrays) -> ParameterVector:
+    """Zero for all that are not weights."""
+    arrays = {group.name: np.sqrt(variances.get(group.name, np.zeros(group.shape))) for group in oracle.groups}
+    return oracle.from_numpy(arrays)
+
+
+def _divergences(
+    oracle: CurvatureOracle, scales: Scales, weights: HostArrays, variances: HostArrays
+) -> dict[str, float]:
+    return {
+        g.name: gaussian_divergence(
+            weights[g.name], variances[g.name], scales.prior(g, weights[g.name], variances[g.name])
+        )
+        for g in oracle.groups
+        if g.is_weight
+    }
+
+
+PAC_BAYES = Metric(
+    name="pac_bayes_bound",
+    function=pac_bayes_bound,
+    symbol=r"B_{\lambda,\delta}",
+    equation=(
+        r"L_S(Q) + \frac1\lambda \Bigl( \mathrm{KL}[Q \| P] + 32 \ln 2 \cdot n + \ln\frac1\delta "
+        r"+ \frac{\lambda^2}{8m} \Bigr)"
+    ),
+    summary="Right-hand side of a PAC-Bayes bound, for noise on the weights in the best scales.",
+    needs="losses, the Hessian diagonal of the weights, and the number of examples",
+    cost="32 losses; and one backward pass per output where the diagonal is exact, else 64 products",
+    invariances=frozenset({"layer", "row_column"}),
+    reference="Tsuzuku, Sato and Sugiyama (2019), (1)-(8)",
+    default=False,
+)
