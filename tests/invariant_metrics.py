@@ -4,6 +4,13 @@ from __future__ import annotations
 
 import invariant_sharpness as ish
 
+USUAL = tuple(
+    name
+    for name, metric in ish.METRICS.items()
+    if metric.default or name in ("hessian_frobenius_norm", "local_regret", "average_adaptive_sharpness")
+)
+"""Metrics that together ask an oracle for all that it can do; all others are made of the same."""
+
 INVARIANT = {
     "normalized_sharpness": ish.normalized_sharpness,
     "normalized_sharpness, biases as a column": lambda oracle: ish.normalized_sharpness(oracle, biases="column"),

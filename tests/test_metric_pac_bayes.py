@@ -12,7 +12,7 @@ from hypothesis import given, settings
 import invariant_sharpness as ish
 from invariant_metrics import relative_change
 from invariant_sharpness.errors import DataError, MissingCapabilityError
-from invariant_sharpness.probes import normal
+from invariant_sharpness.probes import normals
 from invariant_sharpness.symmetries import UnitRescaling
 from invariant_sharpness_numpy import FunctionOracle
 from numpy_problem import EXAMPLES, dense_hessian, problem, random_data
@@ -47,7 +47,7 @@ def test_every_term_of_one_scale_per_matrix() -> None:
     x, _ = random_data("cross_entropy")
     losses = []
     for index in range(draws):
-        noise = oracle().to_numpy(normal(oracle(), 2, index))
+        noise = oracle().to_numpy(normals(oracle(), 2, index))
         noise = {n: sqrt(variances[n]) * e if n in variances else 0 * e for n, e in noise.items()}
         pair = [error_rate({n: w + sign * noise[n] for n, w in weights.items()}, x) for sign in (1, -1)]
         losses.append(sum(pair) / 2)

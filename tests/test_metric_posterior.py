@@ -15,7 +15,7 @@ from invariant_sharpness.coordinates.families import weights_alone
 from invariant_sharpness.coordinates.solver import solve
 from invariant_sharpness.estimators.posteriors.fitted_scales import SampledObjective, fitted_scales
 from invariant_sharpness.estimators.posteriors.layer_scales import best_scales
-from invariant_sharpness.probes import normal
+from invariant_sharpness.probes import normals
 from invariant_sharpness_numpy import FunctionOracle, NetworkOracle, ReluNetwork
 from problems import Problem, problems
 
@@ -60,7 +60,7 @@ def test_gradient_is_that_of_differences() -> None:
 def test_fit_is_the_certified_minimum_of_a_quadratic() -> None:
     """There (62) with fixed draws is (17) with half of h times the mean of the squared noise."""
     oracle, lam = quadratic_oracle(), 2.0
-    squares = np.mean([oracle.to_numpy(normal(oracle, 1, index))["W"] ** 2 for index in DRAWS], axis=0)
+    squares = np.mean([oracle.to_numpy(normals(oracle, 1, index))["W"] ** 2 for index in DRAWS], axis=0)
     expected = solve(H * squares / 2, W**2 / (2 * lam)).value
     sampled = objective(oracle, lam)
     value, _ = sampled(fitted_scales(sampled, tolerance=1e-12, steps=500).point)
@@ -95,7 +95,7 @@ def test_value_is_that_of_the_fitted_noise_on_other_draws() -> None:
     deviations, here = sampled.deviations(point), oracle.parameters
     losses: list[Any] = []
     for index in range(5, 10):
-        noise = deviations * normal(oracle, 1, index)
+        noise = deviations * normals(oracle, 1, index)
         losses.append((oracle.loss(here + noise) + oracle.loss(here - noise)) / 2)
     expected = np.mean(losses) - oracle.loss(here) + sampled.penalty(point)
     assert estimate.value == pytest.approx(expected, rel=1e-12), f"{estimate.value} instead of {expected}"

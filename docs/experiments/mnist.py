@@ -22,6 +22,7 @@ from torch import nn
 
 import invariant_sharpness as ish
 
+METRICS = [*(name for name, metric in ish.METRICS.items() if metric.default), "hessian_frobenius_norm"]
 LOSSES = ("cross_entropy", "normalized_cross_entropy")
 CLASSES = 10
 BATCH = 128
@@ -119,7 +120,7 @@ def train_all(training: Split, test: Split, ratios: list[float], epochs: int, se
 def measure(trained: Trained, examples: int, loss: str) -> ish.Report:
     """All metrics, on the first training examples with the labels that the network was trained on."""
     part = (trained.training.images[:examples], trained.training.labels[:examples])
-    return ish.measure(ish.oracle(trained.model, part, loss=loss, batch_size=100), list(ish.METRICS))
+    return ish.measure(ish.oracle(trained.model, part, loss=loss, batch_size=100), METRICS)
 
 
 def print_row(trained: Trained, loss: str, report: ish.Report) -> None:

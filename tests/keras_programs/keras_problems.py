@@ -10,6 +10,7 @@ import keras
 import numpy as np
 from keras import layers
 
+import invariant_sharpness as ish
 from invariant_sharpness_keras import backend
 from invariant_sharpness_keras.oracle import KerasOracle
 from invariant_sharpness_numpy import ReluNetwork
@@ -18,6 +19,14 @@ DOUBLE = keras.backend.backend() == "tensorflow"
 """Whether float64 is real: on JAX and PyTorch, Keras computes in float32."""
 
 keras.config.set_floatx("float64" if DOUBLE else "float32")
+
+
+USUAL = tuple(
+    name
+    for name, metric in ish.METRICS.items()
+    if metric.default or name in ("hessian_frobenius_norm", "local_regret", "average_adaptive_sharpness")
+)
+"""Metrics that together ask an oracle for all that it can do; all others are made of the same."""
 
 
 def relu_network() -> ReluNetwork:

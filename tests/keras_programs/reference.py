@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import keras
-from keras_problems import inputs, labels, perceptron, perceptron_oracle, relu_network
+from keras_problems import USUAL, inputs, labels, perceptron, perceptron_oracle, relu_network
 
 import invariant_sharpness as ish
 from invariant_sharpness_keras import backend
@@ -15,9 +15,9 @@ def metrics_of_the_reference() -> dict[str, Any]:
     """Every metric on Keras, and on the NumPy backend."""
     found = {}
     for loss in ("cross_entropy", "normalized_cross_entropy"):
-        mine = ish.measure(perceptron_oracle(loss), list(ish.METRICS))
-        reference = ish.measure(ish.oracle(relu_network(), (inputs(), labels()), loss), list(ish.METRICS))
-        found |= {f"{loss}: {name}": [mine[name].value, reference[name].value] for name in ish.METRICS}
+        mine = ish.measure(perceptron_oracle(loss), USUAL)
+        reference = ish.measure(ish.oracle(relu_network(), (inputs(), labels()), loss), USUAL)
+        found |= {f"{loss}: {name}": [mine[name].value, reference[name].value] for name in USUAL}
         found[f"{loss}: loss"] = [mine.loss, reference.loss]
     return found
 

@@ -6,19 +6,12 @@ from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
-from keras_problems import convolutional_oracle, inputs, labels, residual
+from keras_problems import USUAL, convolutional_oracle, inputs, labels, residual
 
 import invariant_sharpness as ish
 from invariant_sharpness_keras import backend
 
-DEPEND_ON_LAYOUT = (
-    "hessian_frobenius_norm",
-    "worst_case_sharpness",
-    "keskar_subspace_sharpness",
-    "expected_sharpness",
-    "worst_case_adaptive_sharpness",
-    "average_adaptive_sharpness",
-)
+DEPEND_ON_LAYOUT = ("hessian_frobenius_norm", "average_adaptive_sharpness")
 """They draw random vectors; the entries of a depthwise kernel come in another order in PyTorch."""
 
 
@@ -28,7 +21,7 @@ def convolutional_network_in_torch() -> dict[str, list[float]] | None:
         return None
     from torch_twin import convolutional_twin
 
-    mine, names = convolutional_oracle(), [name for name in ish.METRICS if name not in DEPEND_ON_LAYOUT]
+    mine, names = convolutional_oracle(), [name for name in USUAL if name not in DEPEND_ON_LAYOUT]
     return pairs(mine, convolutional_twin(mine.model), inputs(6, 8, 8, 2), names)
 
 
@@ -40,7 +33,7 @@ def residual_network_in_torch() -> dict[str, list[float]] | None:
 
     x = inputs(6, 6, 6, 2)
     mine = backend.oracle(residual(), (x, labels(6)), loss="cross_entropy")
-    return pairs(mine, residual_twin(mine.model), x, list(ish.METRICS))
+    return pairs(mine, residual_twin(mine.model), x, list(USUAL))
 
 
 def pairs(mine: Any, twin: Any, x: np.ndarray[Any, Any], names: list[str]) -> dict[str, list[float]]:
