@@ -26,6 +26,7 @@ Values = npt.NDArray[np.float64]
 _COTANGENT_STREAM = 2**32
 _OUTPUT_STREAM = 2**34
 _PERMUTATION_STREAM = 2**35
+_MIXING_STREAM = 2**36
 
 
 class Draws(NamedTuple):
@@ -72,6 +73,11 @@ def output_signs(seed: int, draw: int, start: int, rows: int, width: int) -> Val
     words = generator.random_raw(4 * blocks * rows).reshape(rows, 4 * blocks)
     bits = np.unpackbits(words.astype("<u8").view(np.uint8), axis=1, count=width, bitorder="little")
     return 2 * bits.astype(np.float64) - 1
+
+
+def mixing_values(seed: int, index: int, count: int) -> Values:
+    """Numbers uniform on [-1, 1) that mix the columns of a weight, whatever its layout; from a stream of their own."""
+    return uniform_values(seed, _MIXING_STREAM, index, count)
 
 
 def permutation(seed: int, count: int) -> npt.NDArray[np.intp]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -58,6 +57,7 @@ class Scaled:
                 raise NonFiniteError(msg)
         self.base = base
         self.scale = scale
+        self._parameters = base.parameters / scale
 
     @property
     def xp(self) -> Any:
@@ -67,9 +67,9 @@ class Scaled:
     def groups(self) -> tuple[ParameterGroup, ...]:
         return self.base.groups
 
-    @cached_property
+    @property
     def parameters(self) -> ParameterVector:
-        return self.base.parameters / self.scale
+        return self._parameters
 
     def loss(self, parameters: ParameterVector, /) -> float:
         return self.base.loss(self._point(parameters))

@@ -39,6 +39,7 @@ from invariant_sharpness.metrics.pac_bayes import PAC_BAYES, pac_bayes_bound
 from invariant_sharpness.metrics.pacgen_psi import PACGEN, pacgen
 from invariant_sharpness.metrics.parameter_normalized import PARAMETER_NORMALIZED, parameter_normalized_sharpness
 from invariant_sharpness.metrics.posterior import POSTERIOR, posterior_sharpness
+from invariant_sharpness.metrics.relative_flatness import RELATIVE_FLATNESS, relative_flatness
 from invariant_sharpness.metrics.spectrum import hessian_spectrum
 from invariant_sharpness.metrics.weight_norms import (
     WEIGHT_NORMS,
@@ -69,6 +70,7 @@ __all__ = [
     "pacgen",
     "parameter_normalized_sharpness",
     "posterior_sharpness",
+    "relative_flatness",
     "stable_rank",
     "weight_frobenius_norm",
     "weight_spectral_norm",
@@ -92,6 +94,7 @@ METRICS: Mapping[str, Metric] = MappingProxyType(
             NORMALIZED,
             POSTERIOR,
             FISHER_RAO,
+            RELATIVE_FLATNESS,
             WORST_CASE_ADAPTIVE,
             AVERAGE_ADAPTIVE,
             PAC_BAYES,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from math import sqrt
 from typing import Literal
 
@@ -18,7 +17,7 @@ from invariant_sharpness.metrics.declaration import Metric
 from invariant_sharpness.pac_bayes.bound import PacBayesBound
 from invariant_sharpness.pac_bayes.divergence import divergence_at_equal_variances, gaussian_divergence
 from invariant_sharpness.pac_bayes.scales import SCALES, Scales, number_of_floats
-from invariant_sharpness.protocol import CurvatureOracle, HostArrays, JacobianOracle, require
+from invariant_sharpness.protocol import CurvatureOracle, HostArrays, SubsetOracle, require
 from invariant_sharpness.vector import ParameterVector
 
 ScaleName = Literal["matrix", "row_column", "parameter"]
@@ -60,8 +59,7 @@ def pac_bayes_bound(
     All terms, also (B) and (C) of (4), are in :func:`pac_bayes_terms`. With ``scales="row_column"`` the value is invariant to layer,
     row and column rescaling, draw by draw; with ``"matrix"`` to layer rescaling; with ``"parameter"`` to every diagonal rescaling.
 
-    Cost: that of the Hessian diagonal, and two losses per draw. If ``examples`` is not given, the outputs of all examples are
-    held on the host once.
+    Cost: that of the Hessian diagonal, and two losses per draw.
     Source: Tsuzuku, Sato and Sugiyama (2019), (1)-(8); Germain, Bach, Lacoste and Lacoste-Julien (2016).
 
     Parameters
@@ -70,7 +68,7 @@ def pac_bayes_bound(
         The class of every example, in the order of the data. Then the losses are the shares of wrong
         classifications, for which the bound holds. Without, they are those of the oracle, which are between 0 and 1 for few losses.
     examples
-        m. By default it is counted, where the oracle shows its outputs. The examples must be those that the network was trained on,
+        m. By default it is counted, where the oracle can tell. The examples must be those that the network was trained on,
         drawn independently; for sequences m is their number, not that of their tokens.
     scales
         Which weights share a variance: ``"matrix"``, ``"row_column"`` or ``"parameter"``. They cost 22.2 nats each.
@@ -88,7 +86,7 @@ def pac_bayes_bound(
     DataError
         If labels and examples do not fit.
     MissingCapabilityError
-        If ``examples`` is not given, or ``labels`` is, and the oracle does not show its outputs.
+        If ``examples`` is not given and the oracle cannot count them, or ``labels`` is and it does not show its outputs.
     """
     bound = pac_bayes_terms(
         oracle,
@@ -133,7 +131,7 @@ def pac_bayes_terms(
     chosen = _resolve(scales)
     loss = oracle.loss if labels is None else zero_one_loss(oracle, labels)
     if examples is None:
-        examples = _count(oracle) if labels is None else len(np.asarray(labels))
+        examples = _examples(oracle).examples if labels is None else len(np.asarray(labels))
     lam = float(examples) if lam is None else lam
     names = frozenset(group.name for group in oracle.groups if group.is_weight)
     if diagonal is None:
@@ -161,10 +159,8 @@ def _resolve(scales: str) -> Scales:
     return SCALES[scales]
 
 
-def _count(oracle: CurvatureOracle) -> int:
-    """How many examples there are, told from their outputs: a bound for a wrong number of them would be wrong."""
-    able = require(oracle, JacobianOracle, metric="pac_bayes_bound without examples=")
-    return len(able.outputs(oracle.parameters, sys.maxsize))
+def _examples(oracle: CurvatureOracle) -> SubsetOracle:
+    return require(oracle, SubsetOracle, metric="pac_bayes_bound without examples=")
 
 
 def _deviations(oracle: CurvatureOracle, variances: HostArrays) -> ParameterVector:

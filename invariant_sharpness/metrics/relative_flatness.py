@@ -1,0 +1,110 @@
+"""Relative flatness of a layer (Petzka, Kamp, Adilova, Sminchisescu and Boley 2021)."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from invariant_sharpness import probes as random
+from invariant_sharpness.estimate import Estimate
+from invariant_sharpness.estimators.kept_products import numbers_of_products
+from invariant_sharpness.metrics.declaration import Metric
+from invariant_sharpness.probes import require_probes
+from invariant_sharpness.protocol import CurvatureOracle, ParameterGroup
+from invariant_sharpness.vector import ParameterVector
+
+Matrix = npt.NDArray[np.float64]
+
+
+def relative_flatness(
+    oracle: CurvatureOracle, *, layer: str | None = None, probes: int = 64, seed: int = 0
+) -> Estimate:
+    r"""Curvature of one layer along its own rows.
+
+    .. math::
+        \kappa = \sum_{s, s'} \langle w_s, w_{s'} \rangle \operatorname{tr} H_{s s'} , \qquad
+        (H_{s s'})_{jj} = \frac{\partial^2 L}{\partial w_{sj}\, \partial w_{s'j}}
+
+    with the rows :math:`w_s` of the layer's weight, one for each output. It is the mean of :math:`v^T H v` over :math:`v = W Z` with a random
+    matrix Z of signs, which is what is drawn here.
+
+    Invariant to layer rescaling, and to a rescaling of the layer's outputs, one factor for each; **not** to one of its inputs. (The authors'
+    code first divides all activations by their standard deviations.) Negative where the loss bends downwards.
+
+    Cost: ``probes`` products. Source: Petzka et al. (2021), definition 3.
+
+    Parameters
+    ----------
+    layer
+        Name of a weight. Default: the last one, which acts on the features.
+
+    Raises
+    ------
+    ValueError
+        If ``probes`` is less than 2, or there is no weight of that name; lists the names there are.
+    """
+    require_probes(probes, 2)
+    group = _weight(oracle, layer)
+    W = _rows_first(group, oracle.to_numpy(oracle.parameters)[group.name])
+    directions = (_direction(oracle, group, W @ _signs(seed, index, W.shape[1])) for index in range(probes))
+    numbers = numbers_of_products(
+        oracle, directions, probes, "relative flatness", lambda v, product: (v.dot(product),), group.name, seed
+    )
+    draws = numbers[:, 0]
+    return Estimate(
+        name="relative_flatness",
+        value=float(draws.mean()),
+        method=f"{probes} probes of {group.name}",
+        standard_error=float(np.std(draws, ddof=1) / np.sqrt(probes)),
+        degrees_of_freedom=probes - 1,
+    )
+
+
+def _weight(oracle: CurvatureOracle, name: str | None) -> ParameterGroup:
+    weights = {group.name: group for group in oracle.groups if group.is_weight}
+    if not weights:
+        msg = "relative_flatness is that of a weight, and the oracle has no group with the role of one"
+        raise ValueError(msg)
+    if name is None:
+        return list(weights.values())[-1]
+    if name not in weights:
+        msg = f"there is no weight {name!r}; the weights are {', '.join(weights)}"
+        raise ValueError(msg)
+    return weights[name]
+
+
+def _signs(seed: int, index: int, size: int) -> Matrix:
+    return np.where(random.mixing_values(seed, index, size * size) < 0, -1.0, 1.0).reshape(size, size)
+
+
+def _rows_first(group: ParameterGroup, values: Matrix) -> Matrix:
+    """One row for each output."""
+    axes = _order(group)
+    rows = int(np.prod([group.shape[axis] for axis in group.output_axes]))
+    return values.transpose(axes).reshape(rows, -1)
+
+
+def _direction(oracle: CurvatureOracle, group: ParameterGroup, matrix: Matrix) -> ParameterVector:
+    """The matrix in the layout of the weight, and zeros for all other groups."""
+    axes = _order(group)
+    arrays = {other.name: np.zeros(other.shape) for other in oracle.groups}
+    arrays[group.name] = matrix.reshape([group.shape[axis] for axis in axes]).transpose(np.argsort(axes))
+    return oracle.from_numpy(arrays)
+
+
+def _order(group: ParameterGroup) -> list[int]:
+    return [*group.output_axes, *(axis for axis in range(len(group.shape)) if axis not in group.output_axes)]
+
+
+RELATIVE_FLATNESS = Metric(
+    name="relative_flatness",
+    function=relative_flatness,
+    symbol=r"\kappa",
+    equation=r"\sum_{s, s'} \langle w_s, w_{s'} \rangle \operatorname{tr} H_{s s'}",
+    summary="Curvature of the last layer along its own rows.",
+    needs="Hessian-vector products",
+    cost="64 products",
+    invariances=frozenset({"layer"}),
+    reference="Petzka, Kamp, Adilova, Sminchisescu and Boley (2021)",
+    default=False,
+)
