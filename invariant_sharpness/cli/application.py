@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from invariant_sharpness.cli.demonstrating import demo
+from invariant_sharpness.cli.drawing import landscape
 from invariant_sharpness.cli.examining import doctor
 from invariant_sharpness.cli.failures import INTERRUPTED
 from invariant_sharpness.cli.listing import metrics
@@ -26,6 +27,7 @@ app = typer.Typer(
 )
 app.command()(demo)
 app.command()(measure)
+app.command()(landscape)
 app.command()(metrics)
 app.command()(doctor)
 

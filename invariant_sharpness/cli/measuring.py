@@ -10,7 +10,7 @@ import typer
 
 from invariant_sharpness.checkpoints import checkpoint
 from invariant_sharpness.cli.failures import explained, writing_files
-from invariant_sharpness.cli.options import AsJson, Seed
+from invariant_sharpness.cli.options import AsJson, Seed, Target, picture_file
 from invariant_sharpness.cli.output import console, in_existing_folder, working
 from invariant_sharpness.measuring import measure as measure_oracle
 from invariant_sharpness.metrics import METRICS
@@ -30,24 +30,8 @@ def _metric_names(text: str | None) -> str | None:
     return text
 
 
-def _picture_file(path: Path | None) -> Path | None:
-    if path is not None and path.suffix.lower() not in (".png", ".pdf", ".svg"):
-        msg = f"{str(path)!r} should end in .png, .pdf or .svg."
-        raise typer.BadParameter(msg)
-    return in_existing_folder(path)
-
-
 def measure(
-    target: Annotated[
-        str,
-        typer.Argument(
-            help="file.py:name or package.module:name. It is IMPORTED AND RUN with your rights, so only measure code "
-            "that you trust. The name is an oracle, a tuple (model, data) or (model, data, loss), or a function "
-            "without arguments that returns one of these.",
-            metavar="TARGET",
-            show_default=False,
-        ),
-    ],
+    target: Target,
     *,
     metrics: Annotated[
         str | None,
@@ -79,7 +63,7 @@ def measure(
         typer.Option(
             help="Also draw the share of each parameter group, in normalized_sharpness if it was measured, else in "
             "the first metric that has shares. A .png, .pdf or .svg file.",
-            callback=_picture_file,
+            callback=picture_file,
             dir_okay=False,
         ),
     ] = None,

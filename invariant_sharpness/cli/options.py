@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from invariant_sharpness.cli.output import in_existing_folder
 
 
 def _checked_seed(seed: int) -> int:
@@ -21,3 +24,26 @@ Seed = Annotated[
     ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON on stdout, and nothing else there.")]
+Target = Annotated[
+    str,
+    typer.Argument(
+        help="file.py:name or package.module:name. It is IMPORTED AND RUN with your rights, so only measure code "
+        "that you trust. The name is an oracle, a tuple (model, data) or (model, data, loss), or a function "
+        "without arguments that returns one of these.",
+        metavar="TARGET",
+        show_default=False,
+    ),
+]
+
+
+def picture_file(path: Path | None) -> Path | None:
+    """Refuse what matplotlib would not draw, before anything is measured."""
+    if path is not None and path.suffix.lower() not in (".png", ".pdf", ".svg"):
+        msg = f"{str(path)!r} should end in .png, .pdf or .svg."
+        raise typer.BadParameter(msg)
+    return in_existing_folder(path)
+
+
+Picture = Annotated[
+    Path, typer.Option(help="Where to draw: a .png, .pdf or .svg file.", callback=picture_file, dir_okay=False)
+]

@@ -1,0 +1,68 @@
+"""Random directions for pictures of the loss, as long as the weights that they move."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import numpy.typing as npt
+
+from invariant_sharpness import probes as random
+from invariant_sharpness.coordinates.scales import balanced
+from invariant_sharpness.protocol import CurvatureOracle, ParameterGroup
+from invariant_sharpness.vector import ParameterVector
+
+HostArray = npt.NDArray[np.float64]
+
+
+def filter_normalized_directions(oracle: CurvatureOracle, count: int = 2, *, seed: int = 0) -> list[ParameterVector]:
+    r"""Gaussian directions in which every filter is as long as that of the weights (Li et al. 2018).
+
+    .. math:: d_f \leftarrow \frac{d_f}{\lVert d_f \rVert} \lVert w_f \rVert
+
+    for each row f of a weight. Biases and norm parameters do not move. **Not invariant**: rows are normalized and columns are not, so
+    that a rescaling of hidden units changes the picture of the same function.
+
+    Source: Li, Xu, Taylor, Studer and Goldstein (2018), whose code adds 1e-10 to the norm.
+    """
+    return [_drawn(oracle, seed, index, oracle.to_numpy(oracle.parameters), _by_filter) for index in range(count)]
+
+
+def balanced_directions(oracle: CurvatureOracle, count: int = 2, *, seed: int = 0) -> list[ParameterVector]:
+    r"""Gaussian directions in balanced coordinates :math:`\phi = \theta / s`, each weight as long there as it is itself.
+
+    .. math:: d_l = s_l \circ \frac{\epsilon_l}{\lVert \epsilon_l \rVert} \lVert \theta_l / s_l \rVert
+
+    The scale s (:func:`~invariant_sharpness.coordinates.balanced`) moves as the parameters do, so a rescaling of hidden units moves these directions along
+    with the parameters: the picture of the same function is the same, point by point. Biases and norm parameters do not move.
+    """
+    scale = balanced(oracle)
+    s, phi = oracle.to_numpy(scale), oracle.to_numpy(oracle.parameters / scale)
+    moved = [_drawn(oracle, seed, index, phi, _as_a_whole) for index in range(count)]
+    return [direction * oracle.from_numpy(s) for direction in moved]
+
+
+def _drawn(
+    oracle: CurvatureOracle,
+    seed: int,
+    index: int,
+    weights: dict[str, HostArray],
+    normalized: Callable[[ParameterGroup, HostArray, HostArray], HostArray],
+) -> ParameterVector:
+    """One draw, zero outside of the weights."""
+    noise = oracle.to_numpy(random.normals(oracle, seed, index))
+    arrays = {group.name: np.zeros(group.shape) for group in oracle.groups}
+    for group in oracle.groups:
+        if group.is_weight:
+            arrays[group.name] = normalized(group, noise[group.name], weights[group.name])
+    return oracle.from_numpy(arrays)
+
+
+def _by_filter(group: ParameterGroup, noise: HostArray, weight: HostArray) -> HostArray:
+    within = tuple(axis for axis in range(noise.ndim) if axis not in group.output_axes)
+    lengths = [np.sqrt((array**2).sum(axis=within, keepdims=True)) for array in (noise, weight)]
+    return noise / lengths[0] * lengths[1]
+
+
+def _as_a_whole(_: ParameterGroup, noise: HostArray, weight: HostArray) -> HostArray:
+    return noise / np.linalg.norm(noise) * np.linalg.norm(weight)

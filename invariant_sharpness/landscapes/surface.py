@@ -1,0 +1,102 @@
+"""The loss on a line or a plane through the parameters."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import reduce
+from math import inf, isfinite
+from operator import add
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from invariant_sharpness.errors import NonFiniteError
+from invariant_sharpness.progress import track
+from invariant_sharpness.protocol import CurvatureOracle
+from invariant_sharpness.vector import ParameterVector
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+HostArray = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class Landscape:
+    """Losses on a grid around the parameters.
+
+    Parameters
+    ----------
+    positions
+        Along each direction, the same for all; zero is in the middle.
+    losses
+        One axis for each direction. Infinite where the loss is no number.
+    """
+
+    positions: HostArray
+    losses: HostArray
+
+    @property
+    def center(self) -> float:
+        """The loss at the parameters themselves."""
+        return float(self.losses[(len(self.positions) // 2,) * self.losses.ndim])
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain numbers and lists; None where the loss is no number."""
+        flat = [float(loss) if isfinite(loss) else None for loss in self.losses.ravel()]
+        return {"positions": self.positions.tolist(), "shape": list(self.losses.shape), "losses": flat}
+
+    def plot(self, axes: Axes | None = None) -> Axes:
+        """As :func:`invariant_sharpness.landscapes.plot_landscape`."""
+        from invariant_sharpness.landscapes.picture import plot_landscape
+
+        return plot_landscape(self, axes)
+
+
+def loss_landscape(
+    oracle: CurvatureOracle, directions: Sequence[ParameterVector], *, extent: float = 1.0, points: int = 25
+) -> Landscape:
+    r"""The loss :math:`L(\theta + a_1 d_1 + a_2 d_2)` on a grid of :math:`a \in [-r, r]`.
+
+    The model itself stays where it is. Cost: ``points`` losses for one direction, their square for two.
+
+    Parameters
+    ----------
+    directions
+        One or two, such as from :func:`balanced_directions` or :func:`filter_normalized_directions`.
+    extent
+        The largest r, in lengths of the directions.
+    points
+        Along each direction. An odd number, so that the parameters themselves are on the grid.
+
+    Raises
+    ------
+    ValueError
+        If there are no directions or more than two, ``points`` is even or less than 3, or ``extent`` is not positive and finite.
+    """
+    if len(directions) not in (1, 2):
+        msg = f"{len(directions)} directions, but a landscape has one or two"
+        raise ValueError(msg)
+    if points < 3 or points % 2 == 0:
+        msg = f"points={points}, but the parameters are on the grid only if there is an odd number of them, at least 3"
+        raise ValueError(msg)
+    if not 0 < extent < inf:
+        msg = f"extent={extent}, but it is positive and finite"
+        raise ValueError(msg)
+    half = points // 2
+    positions = np.arange(-half, half + 1).astype(np.float64) * (extent / half)
+    grid = list(itertools.product(positions, repeat=len(directions)))
+    losses = [_loss(oracle, directions, place) for place in track(grid, "landscape", len(grid))]
+    return Landscape(positions, np.array(losses).reshape((points,) * len(directions)))
+
+
+def _loss(oracle: CurvatureOracle, directions: Sequence[ParameterVector], place: Sequence[float]) -> float:
+    steps = (float(a) * direction for a, direction in zip(place, directions, strict=True) if a != 0)
+    try:
+        loss = oracle.loss(reduce(add, steps, oracle.parameters))
+    except NonFiniteError:
+        return inf
+    return loss if isfinite(loss) else inf
