@@ -1,5 +1,6 @@
 # make demo      the main job: two networks measured before and after a rescaling
-# make test      the whole test suite
+# make test      the test suite
+# make deep      slow tests: real networks, many compilations, coverage by simulation
 # make lint      style and types
 # make docs      the documentation, warnings as errors
 # make bench     costs, as ratios to one gradient
@@ -10,13 +11,16 @@ PYTHON ?= python3
 ENVIRONMENT := .venv
 RUN := $(ENVIRONMENT)/bin
 INSTALL := $(RUN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
-.PHONY: demo test lint docs bench clean
+.PHONY: demo test deep lint docs bench clean
 
 demo: $(ENVIRONMENT)/demo
 	$(RUN)/invariant-sharpness demo
 
 test: $(ENVIRONMENT)/develop
-	$(RUN)/python -m pytest --numprocesses 2 --dist loadgroup $(PYTEST_OPTIONS)
+	$(RUN)/python -m pytest --numprocesses 2 -m "not slow" $(PYTEST_OPTIONS)
+
+deep: $(ENVIRONMENT)/develop
+	$(RUN)/python -m pytest --numprocesses 2 -m slow $(PYTEST_OPTIONS)
 
 lint: $(ENVIRONMENT)/develop
 	$(RUN)/ruff check .

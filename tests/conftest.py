@@ -6,6 +6,7 @@ import os
 import re
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -47,13 +48,20 @@ def pytest_ignore_collect(collection_path: Path) -> bool | None:
     return True if any(re.search(pattern, source, re.MULTILINE) for pattern in missing) else None
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Tests that share what is computed once stay in one process, where the suite runs in several."""
-    if config.pluginmanager.hasplugin("xdist"):
-        for item in items:
-            name = item.path.stem
-            item.add_marker(pytest.mark.xdist_group("keras" if name.startswith("test_keras") else name))
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Tests that share what is computed once stay in one process, where the suite runs in several.
+
+    Its own ``--dist loadgroup`` has no effect with the node identifiers of pytest 9.2.
+    """
+    from xdist.scheduler import LoadScopeScheduling
+
+    class ByFile(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            file = nodeid.split("::")[0]
+            return "keras" if Path(file).name.startswith("test_keras") else file
+
+    return ByFile(config, log)
 
 
 def pytest_report_header() -> list[str]:

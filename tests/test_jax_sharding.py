@@ -12,6 +12,8 @@ from typing import Any
 import jax
 import pytest
 
+pytestmark = pytest.mark.slow
+
 
 @cache
 def run() -> Any:

@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from invariant_sharpness import probes as random
-from invariant_sharpness.estimate import Estimate
+from invariant_sharpness.estimate import Estimate, GroupEstimate
 from invariant_sharpness.estimators.kept_products import numbers_of_products
 from invariant_sharpness.metrics.declaration import Metric
 from invariant_sharpness.probes import require_probes
@@ -51,12 +51,14 @@ def relative_flatness(
         oracle, directions, probes, "relative flatness", lambda v, product: (v.dot(product),), group.name, seed
     )
     draws = numbers[:, 0]
+    value, error = float(draws.mean()), float(np.std(draws, ddof=1) / np.sqrt(probes))
     return Estimate(
         name="relative_flatness",
-        value=float(draws.mean()),
-        method=f"{probes} probes of {group.name}",
-        standard_error=float(np.std(draws, ddof=1) / np.sqrt(probes)),
+        value=value,
+        method=f"{probes} probes",
+        standard_error=error,
         degrees_of_freedom=probes - 1,
+        per_group={group.name: GroupEstimate(value, "probes", error)},
     )
 
 
