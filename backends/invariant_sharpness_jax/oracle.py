@@ -174,10 +174,9 @@ class JaxOracle:
 
     @random_state()
     def subset(self, examples: Sequence[int], /) -> JaxOracle:
+        model = self._program, self._arrays, self._structure, self.groups
         shared = self._head, self._head_outputs, self.outputs_per_example
-        return JaxOracle(
-            self._program, self._arrays, self._structure, self.groups, self._dataset.subset(examples), *shared
-        )
+        return JaxOracle(*model, self._dataset.subset(examples), *shared)
 
     def output_curvature(
         self, parameters: ParameterVector, direction: ParameterVector, /, seed: int
