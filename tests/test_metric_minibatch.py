@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
@@ -18,6 +17,7 @@ from invariant_sharpness.coordinates.scales import balanced
 from invariant_sharpness.errors import MissingCapabilityError
 from invariant_sharpness.symmetries import chain_rescalings
 from invariant_sharpness_numpy import FunctionOracle, NetworkOracle, ReluNetwork
+from mixed_coordinates import Linear, flat
 
 EXAMPLES, CLASSES, MINIBATCHES = 36, 3, 4
 SIZES = (4, 5, CLASSES)
@@ -35,10 +35,6 @@ def network(sizes: Sequence[int] = SIZES, *, biases: bool = True) -> ReluNetwork
 
 def oracle(sizes: Sequence[int] = SIZES, *, biases: bool = True) -> NetworkOracle:
     return NetworkOracle(network(sizes, biases=biases), X, Y)
-
-
-def flat(oracle: Any, vector: ish.ParameterVector) -> Any:
-    return np.concatenate([array.ravel() for array in oracle.to_numpy(vector).values()])
 
 
 def part_gradients(model: NetworkOracle) -> Any:
@@ -143,62 +139,6 @@ def test_kl_regret_survives_row_and_column_rescaling_also_where_it_is_truncated(
         ish.kl_regret(o, minibatches=MINIBATCHES, steps=steps).value for o in (model, moved(model, factors))
     )
     close(after, before, 1e-8 if steps == 20 else 1e-12, f"KL regret after {steps} steps")
-
-
-@dataclass(frozen=True)
-class Linear:
-    """The same loss in other coordinates, ``theta = A phi``, mixing all parameters."""
-
-    base: NetworkOracle
-    A: Any
-
-    @property
-    def xp(self) -> Any:
-        return self.base.xp
-
-    @property
-    def groups(self) -> tuple[ish.ParameterGroup, ...]:
-        return (ish.ParameterGroup("all", (len(self.A),), "other", (0,), ()),)
-
-    @property
-    def parameters(self) -> ish.ParameterVector:
-        return self.from_numpy({"all": np.linalg.solve(self.A, flat(self.base, self.base.parameters))})
-
-    @property
-    def examples(self) -> int:
-        return self.base.examples
-
-    def subset(self, examples: Sequence[int]) -> Linear:
-        return Linear(self.base.subset(examples), self.A)
-
-    def loss(self, parameters: ish.ParameterVector) -> float:
-        return self.base.loss(self._there(parameters["all"]))
-
-    def gradient(self, parameters: ish.ParameterVector) -> ish.ParameterVector:
-        return self._back(self.base.gradient(self._there(parameters["all"])))
-
-    def hessian_vector_product(self, parameters: Any, vector: Any) -> ish.ParameterVector:
-        there = self._there(parameters["all"]), self._there(vector["all"])
-        return self._back(self.base.hessian_vector_product(*there))
-
-    def gauss_newton_vector_product(self, parameters: Any, vector: Any) -> ish.ParameterVector:
-        there = self._there(parameters["all"]), self._there(vector["all"])
-        return self._back(self.base.gauss_newton_vector_product(*there))
-
-    def from_numpy(self, arrays: Any) -> ish.ParameterVector:
-        return ish.ParameterVector(self.xp, dict(arrays))
-
-    def to_numpy(self, vector: ish.ParameterVector) -> dict[str, Any]:
-        return dict(vector.arrays)
-
-    def _there(self, phi: Any) -> ish.ParameterVector:
-        theta, arrays = self.A @ phi, {}
-        for group in self.base.groups:
-            arrays[group.name], theta = theta[: group.size].reshape(group.shape), theta[group.size :]
-        return self.base.from_numpy(arrays)
-
-    def _back(self, gradient: ish.ParameterVector) -> ish.ParameterVector:
-        return self.from_numpy({"all": self.A.T @ flat(self.base, gradient)})
 
 
 def test_kl_regret_survives_any_linear_map() -> None:

@@ -6,6 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from invariant_sharpness import probes as random
+from invariant_sharpness.coordinates.rows_first import in_layout, rows_first
 from invariant_sharpness.estimate import Estimate, GroupEstimate
 from invariant_sharpness.estimators.kept_products import numbers_of_products
 from invariant_sharpness.metrics.declaration import Metric
@@ -45,7 +46,7 @@ def relative_flatness(
     """
     require_probes(probes, 2)
     group = _weight(oracle, layer)
-    W = _rows_first(group, oracle.to_numpy(oracle.parameters)[group.name])
+    W = rows_first(group, oracle.to_numpy(oracle.parameters)[group.name])
     directions = (_direction(oracle, group, W @ _signs(seed, index, W.shape[1])) for index in range(probes))
     numbers = numbers_of_products(
         oracle, directions, probes, "relative flatness", lambda v, product: (v.dot(product),), group.name, seed
@@ -79,23 +80,11 @@ def _signs(seed: int, index: int, size: int) -> Matrix:
     return np.where(random.mixing_values(seed, index, size * size) < 0, -1.0, 1.0).reshape(size, size)
 
 
-def _rows_first(group: ParameterGroup, values: Matrix) -> Matrix:
-    """One row for each output."""
-    axes = _order(group)
-    rows = int(np.prod([group.shape[axis] for axis in group.output_axes]))
-    return values.transpose(axes).reshape(rows, -1)
-
-
 def _direction(oracle: CurvatureOracle, group: ParameterGroup, matrix: Matrix) -> ParameterVector:
     """The matrix in the layout of the weight, and zeros for all other groups."""
-    axes = _order(group)
     arrays = {other.name: np.zeros(other.shape) for other in oracle.groups}
-    arrays[group.name] = matrix.reshape([group.shape[axis] for axis in axes]).transpose(np.argsort(axes))
+    arrays[group.name] = in_layout(group, matrix)
     return oracle.from_numpy(arrays)
-
-
-def _order(group: ParameterGroup) -> list[int]:
-    return [*group.output_axes, *(axis for axis in range(len(group.shape)) if axis not in group.output_axes)]
 
 
 RELATIVE_FLATNESS = Metric(

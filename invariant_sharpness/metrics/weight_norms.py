@@ -14,9 +14,10 @@ import numpy as np
 import numpy.typing as npt
 import scipy.linalg
 
+from invariant_sharpness.coordinates.rows_first import rows_first
 from invariant_sharpness.estimate import Estimate, GroupEstimate
 from invariant_sharpness.metrics.declaration import Metric
-from invariant_sharpness.protocol import CurvatureOracle, ParameterGroup
+from invariant_sharpness.protocol import CurvatureOracle
 
 Matrix = npt.NDArray[np.float64]
 
@@ -74,16 +75,9 @@ def _from_layers(
     oracle: CurvatureOracle, name: str, of_layer: Callable[[Matrix], float], joined: Callable[[list[float]], float]
 ) -> Estimate:
     weights = oracle.to_numpy(oracle.parameters)
-    layers = {g.name: float(of_layer(_matrix(g, weights[g.name]))) for g in oracle.groups if g.is_weight}
+    layers = {g.name: float(of_layer(rows_first(g, weights[g.name]))) for g in oracle.groups if g.is_weight}
     shares = {layer: GroupEstimate(value, "exact") for layer, value in layers.items()}
     return Estimate(name, float(joined(list(layers.values()))), "exact", per_group=shares)
-
-
-def _matrix(group: ParameterGroup, values: Matrix) -> Matrix:
-    """One row for each output."""
-    rows = int(np.prod([group.shape[axis] for axis in group.output_axes]))
-    rest = [axis for axis in range(len(group.shape)) if axis not in group.output_axes]
-    return values.transpose(*group.output_axes, *rest).reshape(rows, -1)
 
 
 WEIGHT_NORMS = (
