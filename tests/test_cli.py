@@ -14,36 +14,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from typer.testing import CliRunner
 
+from command_line import SOURCE, invoke, plain
 from invariant_sharpness import METRICS
-from invariant_sharpness.cli import app, main
-
-SOURCE = """
-import sys
-import time
-
-import numpy as np
-import invariant_sharpness as ish
-from invariant_sharpness_numpy import ReluNetwork
-
-print("the target speaks")
-model = ReluNetwork.initialize((4, 5, 3), seed=0)
-x, y = np.random.default_rng(0).normal(size=(12, 4)), np.arange(12) % 3
-
-def build():
-    return ish.oracle(model, (x, y))
-
-def badly_labelled():
-    return model, (x, y + 100)
-
-def fails():
-    raise RuntimeError("my own mistake")
-
-def endless():
-    print("started", file=sys.stderr, flush=True)
-    time.sleep(60)
-"""
+from invariant_sharpness.cli import main
 
 COMMAND = [sys.executable, "-m", "invariant_sharpness.cli"]
 
@@ -53,15 +27,6 @@ def target(tmp_path: Path) -> Path:
     path = tmp_path / "cli_target.py"
     path.write_text(SOURCE)
     return path
-
-
-def invoke(*arguments: object) -> Any:
-    return CliRunner().invoke(app, [str(argument) for argument in arguments], env={"COLUMNS": "200"})
-
-
-def plain(text: str) -> str:
-    """Without colors, frames and line breaks."""
-    return " ".join(re.sub(r"\x1b\[[0-9;]*m|[│╭╮╰╯─]", " ", text).split())
 
 
 def test_console_script_is_the_command_line() -> None:
