@@ -1,0 +1,137 @@
+"""The rescaling symmetries of a network, together."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from math import log2
+from typing import overload
+
+import numpy as np
+
+from invariant_sharpness import probes
+from invariant_sharpness.protocol import CurvatureOracle
+from invariant_sharpness.symmetries.rescaling import Generator, Rescaling
+from invariant_sharpness.symmetries.sides import HostArray
+from invariant_sharpness.symmetries.units import Units
+
+_STREAM = 2**39
+_SHOWN = 20
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Symmetries(Sequence[Generator]):
+    """Independent generators of the rescalings that leave the outputs of a network alone.
+
+    Parameters
+    ----------
+    oracle
+        Of the network.
+    units
+        Its rows and columns.
+    generators
+        What was found and held under finite rescalings. Rows up against columns down of the same matrix, which moves nothing, is left out.
+    block_width
+        The first search was for generators that move blocks of that many neighbouring units alike: 1 is all units by themselves, a complete search.
+    gap
+        How clearly the solutions stood out: the least singular value that was counted as nonzero, over the largest that was counted as zero.
+    largest_change
+        The largest relative change of the outputs under finite rescalings with factors up to 1e3.
+    idle
+        Number of rows and columns that do not act on the outputs at all, such as the biases of keys, or the embeddings of unused tokens.
+    refused
+        Number of solutions that did not hold, and were left out.
+    """
+
+    oracle: CurvatureOracle
+    units: Units
+    generators: tuple[Generator, ...]
+    block_width: int
+    gap: float
+    largest_change: float
+    idle: int
+    refused: int
+
+    def __len__(self) -> int:
+        return len(self.generators)
+
+    @overload
+    def __getitem__(self, index: int) -> Generator: ...
+    @overload
+    def __getitem__(self, index: slice) -> tuple[Generator, ...]: ...
+    def __getitem__(self, index: int | slice) -> Generator | tuple[Generator, ...]:
+        return self.generators[index]
+
+    def __iter__(self) -> Iterator[Generator]:
+        return iter(self.generators)
+
+    def __str__(self) -> str:
+        return "\n".join([f"{len(self)} rescaling symmetries", *self._lines(), *self._remarks()])
+
+    @property
+    def complete(self) -> bool:
+        """Whether every row and column was an unknown of its own: then there is no other diagonal rescaling by rows and columns."""
+        return self.block_width == 1 and not self.refused
+
+    def random(self, seed: int = 0, *, largest: float = 16.0) -> Rescaling:
+        """A power of two for each generator, from ``1/largest`` to ``largest``: products with them are exact in floating point."""
+        bound = log2(largest)
+        return self.rescaling(np.round(self._draws(seed) * (np.floor(bound) + 0.5)))
+
+    def random_factors(self, seed: int = 0, *, largest: float = 16.0) -> Rescaling:
+        """Any factor for each generator, from ``1/largest`` to ``largest``, uniform in its logarithm."""
+        return self.rescaling(self._draws(seed) * log2(largest))
+
+    def rescaling(self, logarithms: HostArray) -> Rescaling:
+        """The factor ``2**t`` along each generator.
+
+        Raises
+        ------
+        ValueError
+            If there is not one finite logarithm for each generator.
+        """
+        if np.shape(logarithms) != (len(self),) or not np.isfinite(logarithms).all():
+            msg = f"{np.size(logarithms)} logarithms for {len(self)} generators: give one finite number for each"
+            raise ValueError(msg)
+        return together(self.oracle, self.units, self.generators, logarithms)
+
+    def by_layer(self) -> Symmetries:
+        """The generators of each layer in one: those that rescale whole parameters, as in Dinh et al. (2017)."""
+        layers: dict[object, dict[int, float]] = {}
+        for generator in self.generators:
+            layers.setdefault(generator.signature, {}).update(generator.exponents)
+        candidates = (Generator(self.units, exponents) for exponents in layers.values())
+        return replace(self, generators=tuple(g for g in candidates if g.moves_whole_parameters))
+
+    def _draws(self, seed: int) -> HostArray:
+        return probes.uniform_values(seed, _STREAM, 0, len(self))
+
+    def _lines(self) -> list[str]:
+        kinds: dict[object, list[Generator]] = {}
+        for generator in self.generators:
+            kinds.setdefault(generator.signature, []).append(generator)
+        lines = [f"  {len(alike)} like: {alike[0]}" if len(alike) > 1 else f"  {alike[0]}" for alike in kinds.values()]
+        return lines if len(lines) <= _SHOWN else [*lines[:_SHOWN], f"  and {len(lines) - _SHOWN} more kinds"]
+
+    def _remarks(self) -> list[str]:
+        remarks = [f"outputs changed by {self.largest_change:.1e} under factors up to 1e3; gap {self.gap:.1e}"]
+        if self.block_width > 1:
+            remarks.append(
+                f"searched first by blocks of up to {self.block_width} units; what moves single units of them alone was not looked for"
+            )
+        if self.idle:
+            remarks.append(f"{self.idle} rows and columns do not act on the outputs, and may be rescaled at will")
+        if self.refused:
+            remarks.append(f"{self.refused} solutions did not hold under finite rescalings and were left out")
+        return remarks
+
+
+def together(
+    oracle: CurvatureOracle, units: Units, generators: Sequence[Generator], logarithms: Sequence[float] | HostArray
+) -> Rescaling:
+    """Rescale with the factor ``2**t`` along each generator. Rescalings commute, so there is no order."""
+    total: dict[int, float] = {}
+    for generator, t in zip(generators, logarithms, strict=True):
+        for unit, exponent in generator.exponents.items():
+            total[unit] = total.get(unit, 0.0) + float(t) * exponent
+    return Rescaling(oracle, units, total)
