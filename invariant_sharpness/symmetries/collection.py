@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import log2
 from typing import overload
@@ -10,6 +10,7 @@ from typing import overload
 import numpy as np
 
 from invariant_sharpness import probes
+from invariant_sharpness.precision import unit_of_rounding
 from invariant_sharpness.protocol import CurvatureOracle
 from invariant_sharpness.symmetries.rescaling import Generator, Rescaling
 from invariant_sharpness.symmetries.sides import HostArray
@@ -41,6 +42,8 @@ class Symmetries(Sequence[Generator]):
         Number of rows and columns that do not act on the outputs at all, such as the biases of keys, or the embeddings of unused tokens.
     refused
         Number of solutions that did not hold, and were left out.
+    kind
+        What a metric must declare to survive them: ``"row_column"``, or ``"layer"`` for those of :meth:`by_layer`.
     """
 
     oracle: CurvatureOracle
@@ -51,6 +54,7 @@ class Symmetries(Sequence[Generator]):
     largest_change: float
     idle: int
     refused: int
+    kind: str = "row_column"
 
     def __len__(self) -> int:
         return len(self.generators)
@@ -82,6 +86,15 @@ class Symmetries(Sequence[Generator]):
         """Any factor for each generator, from ``1/largest`` to ``largest``, uniform in its logarithm."""
         return self.rescaling(self._draws(seed) * log2(largest))
 
+    def moves(self, seed: int = 0, /) -> Mapping[str, Rescaling]:
+        """Rescalings by powers of two, by any factors, and by extreme ones, as large as the precision of the parameters allows for."""
+        extreme = unit_of_rounding(self.oracle) ** -0.25
+        return {
+            "powers of two": self.random(seed),
+            "any factors": self.random_factors(seed),
+            f"factors up to {extreme:.0f}": self.random_factors(seed + 1, largest=extreme),
+        }
+
     def rescaling(self, logarithms: HostArray) -> Rescaling:
         """The factor ``2**t`` along each generator.
 
@@ -101,7 +114,7 @@ class Symmetries(Sequence[Generator]):
         for generator in self.generators:
             layers.setdefault(generator.signature, {}).update(generator.exponents)
         candidates = (Generator(self.units, exponents) for exponents in layers.values())
-        return replace(self, generators=tuple(g for g in candidates if g.moves_whole_parameters))
+        return replace(self, generators=tuple(g for g in candidates if g.moves_whole_parameters), kind="layer")
 
     def _draws(self, seed: int) -> HostArray:
         return probes.uniform_values(seed, _STREAM, 0, len(self))

@@ -1,0 +1,225 @@
+"""A certificate: what the symmetries of a network do to the metrics that are said to survive them."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from math import isfinite
+from typing import TYPE_CHECKING, Any, Literal, overload
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from invariant_sharpness.registry import missing_dependency
+from invariant_sharpness.strict_json import strict_json
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.axes import Axes
+
+Verdict = Literal["holds", "CLAIM FAILS", "moves", "stays", "no symmetry", "not measured"]
+
+_MEANING: dict[Verdict, str] = {
+    "holds": "claimed, and it holds",
+    "CLAIM FAILS": "CLAIM FAILS",
+    "moves": "moves; claims nothing else",
+    "stays": "stays, though it claims nothing",
+    "no symmetry": "the loss moved: no symmetry",
+    "not measured": "not measured",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One metric before and after one move.
+
+    Parameters
+    ----------
+    metric
+        Its name.
+    kind
+        Of the symmetry: which claim covers it.
+    move
+        How strong the move is.
+    claimed
+        Whether the metric claims to survive it.
+    before, after
+        Its values, with the same seed.
+    tolerance
+        The relative change that precision and the metric's own iterations explain.
+    loss_change
+        Relative change of the loss, and whether rounding explains it.
+    reason
+        Why there is no value, if there is none.
+    """
+
+    metric: str
+    kind: str
+    move: str
+    claimed: bool
+    before: float
+    after: float
+    tolerance: float
+    loss_change: float
+    is_symmetry: bool
+    reason: str = ""
+
+    @property
+    def change(self) -> float:
+        """Relative change of the metric: the difference over the larger of both values."""
+        difference = abs(self.after - self.before)
+        return difference / max(abs(self.before), abs(self.after)) if difference else 0.0
+
+    @property
+    def factor(self) -> float:
+        """By what factor the metric moved."""
+        return self.after / self.before if self.before else float("inf")
+
+    @property
+    def verdict(self) -> Verdict:
+        """What the numbers say about the claim."""
+        if self.reason:
+            return "not measured"
+        if not self.is_symmetry:
+            return "no symmetry"
+        if self.change <= self.tolerance:
+            return "holds" if self.claimed else "stays"
+        return "CLAIM FAILS" if self.claimed else "moves"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything in plain Python types."""
+        return {
+            "metric": self.metric,
+            "symmetry": self.kind,
+            "move": self.move,
+            "claimed": self.claimed,
+            "before": self.before,
+            "after": self.after,
+            "change": self.change,
+            "tolerance": self.tolerance,
+            "loss_change": self.loss_change,
+            "verdict": self.verdict,
+            "reason": self.reason,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Certificate(Sequence[Finding]):
+    """What :func:`invariant_sharpness.certify` returns: one finding for each metric and move. Prints as a table.
+
+    Parameters
+    ----------
+    findings
+        In the order of the metrics.
+    symmetries
+        What was applied, in words.
+    oracle
+        Type of the oracle.
+    seed
+        Of the moves and the metrics.
+    """
+
+    findings: tuple[Finding, ...]
+    symmetries: str
+    oracle: str
+    seed: int
+
+    @overload
+    def __getitem__(self, index: int) -> Finding: ...
+    @overload
+    def __getitem__(self, index: slice) -> tuple[Finding, ...]: ...
+    def __getitem__(self, index: int | slice) -> Finding | tuple[Finding, ...]:
+        return self.findings[index]
+
+    def __len__(self) -> int:
+        return len(self.findings)
+
+    def __iter__(self) -> Iterator[Finding]:
+        return iter(self.findings)
+
+    def __str__(self) -> str:
+        console = Console(file=io.StringIO(), width=118, highlight=False, force_jupyter=False)
+        console.print(self.table())
+        assert isinstance(console.file, io.StringIO)
+        return console.file.getvalue().rstrip()
+
+    @property
+    def failed(self) -> list[Finding]:
+        """The claims that do not hold, and the moves that were no symmetries."""
+        return [finding for finding in self.findings if finding.verdict in ("CLAIM FAILS", "no symmetry")]
+
+    def worst(self) -> list[Finding]:
+        """For each metric and kind of symmetry the finding with the largest change; what failed comes before what did not."""
+        worst: dict[tuple[str, str], Finding] = {}
+        for finding in self.findings:
+            key = (finding.metric, finding.kind)
+            if key not in worst or _severity(finding) > _severity(worst[key]):
+                worst[key] = finding
+        return list(worst.values())
+
+    def table(self) -> Table:
+        """The worst of each metric and symmetry, as a :mod:`rich` table."""
+        table = Table(title=escape(self.symmetries), title_justify="left")
+        for heading in ("metric", "symmetry", "claimed", "moved by", "under", "verdict"):
+            table.add_column(heading, no_wrap=heading in ("metric", "symmetry", "moved by"))
+        for finding in self.worst():
+            claimed, verdict = "yes" if finding.claimed else "no", finding.reason or _MEANING[finding.verdict]
+            style = "bold red" if finding.verdict in ("CLAIM FAILS", "no symmetry") else ""
+            kind = finding.kind.replace("_", "/")
+            table.add_row(
+                escape(finding.metric), kind, claimed, _moved(finding), finding.move, escape(verdict), style=style
+            )
+        return table
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain numbers, strings and dictionaries, with what is needed to certify again."""
+        return {
+            "version": version("invariant-sharpness"),
+            "oracle": self.oracle,
+            "seed": self.seed,
+            "symmetries": self.symmetries,
+            "failed": len(self.failed),
+            "findings": [finding.to_dict() for finding in self.findings],
+        }
+
+    def to_json(self, *, indent: int | None = 2) -> str:
+        """JSON text of :meth:`to_dict`, with null for a number that is not finite."""
+        return strict_json(self.to_dict(), indent=indent)
+
+    def to_frame(self) -> pd.DataFrame:
+        """A pandas data frame with one row for each finding.
+
+        Raises
+        ------
+        MissingDependencyError
+            If pandas is not installed.
+        """
+        try:
+            import pandas as pd
+        except ImportError as cause:
+            error = missing_dependency("pandas", "frame", "Certificate.to_frame")
+            raise error from cause
+        return pd.DataFrame([finding.to_dict() for finding in self.findings])
+
+    def plot(self, axes: Axes | None = None) -> Axes:
+        """How far each metric moved, on a logarithmic scale; takes and returns matplotlib axes."""
+        from invariant_sharpness.plotting import plot_certificate
+
+        return plot_certificate(self, axes)
+
+
+def _severity(finding: Finding) -> tuple[bool, float]:
+    change = finding.change if isfinite(finding.change) else float("inf")
+    return finding.verdict in ("CLAIM FAILS", "no symmetry"), change
+
+
+def _moved(finding: Finding) -> str:
+    """The factor of what moved, the relative change of what hardly did."""
+    if finding.reason:
+        return "-"
+    if finding.change <= max(finding.tolerance, 1e-2):
+        return f"{finding.change:.1e}" if finding.change else "nothing"
+    return f"x {finding.factor:.3g}"
