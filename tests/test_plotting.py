@@ -5,21 +5,49 @@ from __future__ import annotations
 import io
 import subprocess
 import sys
+from collections.abc import Callable
 from math import inf, nan
 
+import numpy as np
 import pytest
 from matplotlib.axes import Axes
 from matplotlib.container import BarContainer
 from matplotlib.figure import Figure
 
-from invariant_sharpness import Estimate, GroupEstimate
+import invariant_sharpness as ish
+from invariant_sharpness import Estimate, GroupEstimate, Report
 from invariant_sharpness.errors import MissingDependencyError
-from invariant_sharpness.plotting import MOST_BARS, plot_groups, plot_groups_together, plot_rescaling
+from invariant_sharpness.landscapes import loss_landscape
+from invariant_sharpness.metrics.declaration import Invariance
+from invariant_sharpness.plotting import (
+    MOST_BARS,
+    plot_groups,
+    plot_groups_together,
+    plot_rescaling,
+    plot_rescalings_together,
+)
+from invariant_sharpness_numpy import FunctionOracle
 
 
 def estimate_of(shares: dict[str, float], standard_error: float | None = None) -> Estimate:
     groups = {name: GroupEstimate(value, "probes", standard_error) for name, value in shares.items()}
     return Estimate("hessian_trace", sum(shares.values()), "64 probes", standard_error, per_group=groups)
+
+
+CLAIMS = {"raw": frozenset[str](), "normalized": frozenset({"layer", "row_column"}), "layers": frozenset({"layer"})}
+
+
+def report_of(values: dict[str, float]) -> Report:
+    estimates = {name: Estimate(name, value, "exact") for name, value in values.items()}
+    return Report(estimates, CLAIMS, 0.5, 10, 2, "NetworkOracle", 0, 0.1)
+
+
+def marks(axes: Axes) -> list[float]:
+    return [float(line.get_xdata()[0]) for line in axes.lines if line.get_marker() == "o"]
+
+
+def colors(axes: Axes) -> list[str]:
+    return [line.get_color() for line in axes.lines if line.get_marker() == "o"]
 
 
 def bars(axes: Axes) -> list[float]:
@@ -60,12 +88,6 @@ def test_exact_shares_have_no_error_bars() -> None:
     assert all(c.errorbar is None for c in axes.containers if isinstance(c, BarContainer))
 
 
-def test_given_axes_are_drawn_on_and_returned() -> None:
-    axes = Figure().add_subplot()
-    assert plot_groups(estimate_of({"a": 2.0}), axes) is axes
-    assert bars(axes) == [2.0]
-
-
 def test_metric_without_groups_is_refused_by_name() -> None:
     with pytest.raises(ValueError, match="hessian_spectral_norm has no value per parameter group"):
         plot_groups(Estimate("hessian_spectral_norm", 1.0, "Lanczos, 9 steps"))
@@ -99,23 +121,82 @@ def test_many_groups_show_the_largest_and_say_so() -> None:
     assert f"the {MOST_BARS} largest of 200 groups" in axes.get_title(loc="left")
 
 
-def test_rescaling_marks_are_the_factors() -> None:
-    factors = {"true labels": {"raw": 1e7, "normalized": 1.0}, "random labels": {"raw": 1e-3, "normalized": 1.0}}
-    axes = plot_rescaling(factors, ["normalized"])
-    marks = [float(line.get_xdata()[0]) for line in axes.lines if line.get_marker() == "o"]
-    assert marks == [1e7, 1e-3, 1.0, 1.0]
+def test_marks_of_a_rescaling_are_the_values_after_over_those_before() -> None:
+    axes = plot_rescaling(report_of({"raw": 2.0, "normalized": 3.0}), report_of({"raw": 2e7, "normalized": 3.0}))
+    assert row_names(axes) == ["raw", "normalized"]
+    assert marks(axes) == [1e7, 1.0]
     assert axes.get_xscale() == "log"
 
 
-def test_rescaling_tells_claims_apart_by_color() -> None:
-    axes = plot_rescaling({"true labels": {"raw": 1e7, "normalized": 1.0}}, ["normalized"])
-    raw, normalized = [line.get_color() for line in axes.lines if line.get_marker() == "o"]
-    assert raw != normalized
+def test_bars_of_a_rescaling_go_from_one_to_their_marks() -> None:
+    axes = plot_rescaling(report_of({"raw": 2.0}), report_of({"raw": -0.5}))
+    ends = [list(line.get_xdata()) for line in axes.lines if len(line.get_xdata()) == 2]
+    assert [1, 0.25] in ends, ends
+    assert [text.get_text() for text in axes.texts] == ["-0.25"]
+
+
+def test_rescalings_of_several_models_stand_together() -> None:
+    before = report_of({"raw": 1.0, "normalized": 4.0})
+    axes = plot_rescalings_together(
+        {
+            "true labels": (before, report_of({"raw": 1e7, "normalized": 4.0})),
+            "random labels": (before, report_of({"raw": 1e-3, "normalized": 4.0})),
+        }
+    )
+    assert marks(axes) == [1e7, 1e-3, 1.0, 1.0]
+    assert {"true labels", "random labels"} <= {text.get_text() for text in axes.get_legend().get_texts()}
+
+
+@pytest.mark.parametrize(
+    ("rescaling", "surviving"), [("row_column", ["normalized"]), ("layer", ["normalized", "layers"])]
+)
+def test_metrics_that_claim_to_survive_the_rescaling_have_a_color_of_their_own(
+    rescaling: Invariance, surviving: list[str]
+) -> None:
+    report = report_of(dict.fromkeys(CLAIMS, 1.0))
+    color = dict(zip(CLAIMS, colors(plot_rescaling(report, report, rescaling=rescaling)), strict=True))
+    assert [name for name in CLAIMS if color[name] != color["raw"]] == surviving, color
 
 
 @pytest.mark.parametrize("factor", [0.0, nan, inf, -2.0, 1.0, 1e-300, 1e300])
 def test_any_factor_can_be_drawn(factor: float) -> None:
-    assert png_of(plot_rescaling({"true labels": {"raw": factor}}, [])).startswith(b"\x89PNG")
+    assert png_of(plot_rescaling(report_of({"raw": 1.0}), report_of({"raw": factor}))).startswith(b"\x89PNG")
+
+
+def test_reports_with_different_metrics_are_refused() -> None:
+    raw, both = report_of({"raw": 1.0}), report_of({"raw": 1.0, "normalized": 1.0})
+    with pytest.raises(ValueError, match="before, raw were measured, and after, raw, normalized"):
+        plot_rescaling(raw, both)
+    with pytest.raises(ValueError, match="the reports of one, other have different metrics"):
+        plot_rescalings_together({"one": (raw, raw), "other": (both, both)})
+
+
+REPORT = report_of({"raw": 1.0})
+QUADRATIC = FunctionOracle(
+    {"w": np.array([3.0, 4.0])},
+    lambda p: float((p["w"] ** 2).sum()),
+    lambda p: {"w": 2 * p["w"]},
+    lambda _, v: {"w": 2 * v["w"]},
+)
+PICTURES: dict[str, Callable[[Axes], Axes]] = {
+    "plot_groups": lambda axes: plot_groups(estimate_of({"a": 2.0}), axes),
+    "plot_groups_together": lambda axes: plot_groups_together({"one": estimate_of({"a": 2.0})}, axes),
+    "plot_rescaling": lambda axes: plot_rescaling(REPORT, REPORT, axes),
+    "plot_rescalings_together": lambda axes: plot_rescalings_together({"one": (REPORT, REPORT)}, axes),
+    "plot_density": lambda axes: ish.spectral_density(QUADRATIC, probes=2, steps=2).plot(axes),
+    "plot_landscape": lambda axes: loss_landscape(QUADRATIC, [QUADRATIC.parameters], points=3).plot(axes),
+}
+
+
+@pytest.mark.parametrize("name", PICTURES)
+def test_given_axes_are_drawn_on_and_returned_and_others_left_alone(name: str) -> None:
+    figure = Figure()
+    given, other = figure.subplots(2)
+    untouched = len(other.get_children())
+    assert PICTURES[name](given) is given
+    assert given.has_data(), f"{name} draws nothing"
+    assert figure.axes == [given, other], f"{name} adds axes to the figure"
+    assert (len(other.get_children()), other.has_data()) == (untouched, False), f"{name} draws on other axes"
 
 
 def test_pyplot_is_not_imported() -> None:

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from invariant_sharpness.comparison import factors, ratio
 from invariant_sharpness.estimate import Estimate
 from invariant_sharpness.metrics import METRICS
 from invariant_sharpness.report import Report
@@ -59,7 +60,7 @@ class NetworkResult:
     @property
     def factors(self) -> dict[str, float]:
         """The value after the rescaling over the value before, of each metric; NaN if that was zero."""
-        return {name: ratio(self.after[name].value, self.before[name].value) for name in self.before}
+        return factors(self.before, self.after)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain numbers, strings and dictionaries."""
@@ -115,12 +116,12 @@ class Demonstration:
         MissingDependencyError
             If matplotlib is not installed.
         """
-        from invariant_sharpness.plotting import new_figure, plot_groups_together, plot_rescaling
+        from invariant_sharpness.plotting import new_figure, plot_groups_together, plot_rescalings_together
 
         figure = new_figure(9.6, 7.6)
         upper, lower = figure.subplots(2, 1, height_ratios=(3, 1.25))
         figure.suptitle("Hidden units rescaled: the same function, other parameters", fontsize="x-large")
-        plot_rescaling({n.name: n.factors for n in self.networks}, survivors(DEMONSTRATED), upper)
+        plot_rescalings_together({n.name: (n.before, n.after) for n in self.networks}, upper)
         plot_groups_together({n.name: n.before["normalized_sharpness"] for n in self.networks}, lower)
         lower.set_title("normalized_sharpness of each layer, before the rescaling", fontsize="medium", loc="left")
         return figure
@@ -135,8 +136,3 @@ def unconverged(network: NetworkResult) -> Mapping[str, Estimate]:
     """The estimates whose iteration did not reach its tolerance, by name and time."""
     times = {"before": network.before, "after": network.after}
     return {f"{name} {time}": e for time, report in times.items() for name, e in report.items() if not e.converged}
-
-
-def ratio(above: float, below: float) -> float:
-    """The quotient; NaN if ``below`` is zero."""
-    return above / below if below != 0 else float("nan")

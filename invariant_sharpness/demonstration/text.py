@@ -7,18 +7,17 @@ import io
 from rich.console import Console
 from rich.table import Table
 
+from invariant_sharpness.comparison import factor_text, ratio
 from invariant_sharpness.demonstration.results import (
     DECADES,
     DEMONSTRATED,
     SIZES,
     Demonstration,
     NetworkResult,
-    ratio,
     survivors,
     unconverged,
 )
 from invariant_sharpness.estimate import Estimate
-from invariant_sharpness.plotting import factor_text
 
 _SAME_FUNCTION = 1e-9
 _STAYED = 1e-6

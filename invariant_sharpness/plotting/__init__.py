@@ -1,0 +1,16 @@
+"""Pictures of estimates. They take and return matplotlib axes, and never touch pyplot."""
+
+from __future__ import annotations
+
+from invariant_sharpness.plotting.figures import new_figure
+from invariant_sharpness.plotting.groups import MOST_BARS, plot_groups, plot_groups_together
+from invariant_sharpness.plotting.rescaling import plot_rescaling, plot_rescalings_together
+
+__all__ = [
+    "MOST_BARS",
+    "new_figure",
+    "plot_groups",
+    "plot_groups_together",
+    "plot_rescaling",
+    "plot_rescalings_together",
+]

@@ -1,0 +1,47 @@
+"""Figures without a window, and the rows of names that bars and marks stand in."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from invariant_sharpness.registry import missing_dependency
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+_LONGEST_NAME = 48
+
+
+def new_figure(width: float, height: float) -> Figure:
+    """A matplotlib figure of this size in inches, which belongs to no window and can be saved anywhere.
+
+    Raises
+    ------
+    MissingDependencyError
+        If matplotlib is not installed.
+    """
+    try:
+        from matplotlib.figure import Figure
+    except ImportError as cause:
+        error = missing_dependency("matplotlib", "plot", "a picture")
+        raise error from cause
+    return Figure(figsize=(width, height), dpi=150, layout="constrained")
+
+
+def name_rows(axes: Axes, names: Sequence[str]) -> None:
+    """One row per name, the first on top. Names are the user's text: no formulas, not too long, on one line."""
+    axes.set_yticks(range(len(names)), labels=[_shortened(name) for name in names], parse_math=False, fontsize="small")
+    axes.set_ylim(len(names) - 0.4, -0.6)
+    axes.tick_params(axis="y", length=0)
+    axes.spines[["top", "right", "left"]].set_visible(False)
+
+
+def _shortened(name: str) -> str:
+    """The name on one line, with its middle left out if it is long: both ends tell groups apart."""
+    line = "".join(character if character.isprintable() else " " for character in name)
+    if len(line) <= _LONGEST_NAME:
+        return line
+    end = _LONGEST_NAME // 2
+    return f"{line[: _LONGEST_NAME - end - 1]}…{line[-end:]}"

@@ -1,0 +1,107 @@
+"""The share of each parameter group in a metric."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from invariant_sharpness.estimate import Estimate
+from invariant_sharpness.plotting.figures import name_rows, new_figure
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+MOST_BARS = 30
+"""More groups than this are not drawn: the picture shows the largest."""
+
+_SERIES = ("#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+
+
+def plot_groups(estimate: Estimate, axes: Axes | None = None) -> Axes:
+    """Horizontal bars: the share of each parameter group in a metric, with the standard errors of sampled ones.
+
+    Parameters
+    ----------
+    estimate
+        Of a metric that is a sum over parameter groups.
+    axes
+        Where to draw; by default in a new figure, which is ``plot_groups(estimate).figure``.
+
+    Raises
+    ------
+    ValueError
+        If the metric has no share per group; names the metric.
+    MissingDependencyError
+        If matplotlib is not installed.
+    """
+    title = f"{estimate.name} = {estimate.value:.4g}"
+    return plot_groups_together({title: estimate}, axes)
+
+
+def plot_groups_together(estimates: Mapping[str, Estimate], axes: Axes | None = None) -> Axes:
+    """As :func:`plot_groups`, for several estimates of one metric side by side, by the title of each.
+
+    Raises
+    ------
+    ValueError
+        If one of them has no share per group, or they have different groups.
+    MissingDependencyError
+        If matplotlib is not installed.
+    """
+    names = _common_groups(estimates)
+    shown = _largest(names, estimates)
+    if axes is None:
+        axes = new_figure(7.2, 1.0 + 0.3 * len(shown) * len(estimates) ** 0.5).add_subplot()
+    height = 0.75 / len(estimates)
+    for index, (title, estimate) in enumerate(estimates.items()):
+        shares = [estimate.per_group[name] for name in shown]
+        axes.barh(
+            [position + (index - (len(estimates) - 1) / 2) * height for position in range(len(shown))],
+            [share.value for share in shares],
+            height=0.9 * height,
+            xerr=[share.standard_error or 0.0 for share in shares] if _is_sampled(estimate) else None,
+            error_kw={"elinewidth": 1.2, "capsize": 3, "ecolor": "0.2"},
+            color=_SERIES[index % len(_SERIES)],
+            label=title,
+        )
+    name_rows(axes, shown)
+    axes.axvline(0, color="0.3", linewidth=0.8)
+    axes.set_title(_title(estimates, len(shown), len(names)), fontsize="medium", loc="left", parse_math=False)
+    axes.set_xlabel("share of the group" + (", ± standard error" if any(map(_is_sampled, estimates.values())) else ""))
+    if len(estimates) > 1:
+        axes.legend(frameon=False, fontsize="small")
+    return axes
+
+
+def _common_groups(estimates: Mapping[str, Estimate]) -> list[str]:
+    for estimate in estimates.values():
+        if not estimate.per_group:
+            msg = (
+                f"{estimate.name} has no value per parameter group, so there are no bars to draw: "
+                f"take a metric that is a sum over the groups, such as normalized_sharpness"
+            )
+            raise ValueError(msg)
+    first, *others = [list(estimate.per_group) for estimate in estimates.values()]
+    if any(other != first for other in others):
+        msg = f"the estimates {', '.join(estimates)} have different parameter groups: draw each for itself"
+        raise ValueError(msg)
+    return first
+
+
+def _largest(names: Sequence[str], estimates: Mapping[str, Estimate]) -> list[str]:
+    """The groups that are shown, in the order of the model."""
+
+    def size(name: str) -> float:
+        return max(abs(estimate.per_group[name].value) for estimate in estimates.values())
+
+    kept = set(sorted(names, key=size, reverse=True)[:MOST_BARS])
+    return [name for name in names if name in kept]
+
+
+def _is_sampled(estimate: Estimate) -> bool:
+    return any(share.standard_error is not None for share in estimate.per_group.values())
+
+
+def _title(estimates: Mapping[str, Estimate], shown: int, groups: int) -> str:
+    title = next(iter(estimates)) if len(estimates) == 1 else next(iter(estimates.values())).name
+    return title if shown == groups else f"{title}\nthe {shown} largest of {groups} groups"

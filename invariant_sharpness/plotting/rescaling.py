@@ -1,0 +1,141 @@
+"""What a rescaling, which leaves the function alone, does to the metrics of a model."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from math import isfinite
+from typing import TYPE_CHECKING
+
+from invariant_sharpness.comparison import factor_text, factors
+from invariant_sharpness.plotting.figures import name_rows, new_figure
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+    from invariant_sharpness.metrics.declaration import Invariance
+    from invariant_sharpness.report import Report
+
+_AT_ONE = 0.9  # marks above it have their figure on the right, and need no room on the left
+_INVARIANT, _RAW = "#0072B2", "#D55E00"
+
+
+def plot_rescaling(
+    before: Report, after: Report, axes: Axes | None = None, *, rescaling: Invariance = "row_column"
+) -> Axes:
+    """By what factor each metric of a model moved when it was rescaled, on a logarithmic scale.
+
+    A bar goes from 1 to the magnitude of the value afterwards over the value before, which is written beside it. The metrics that
+    claim to survive the rescaling have another color.
+
+    Parameters
+    ----------
+    before, after
+        The same metrics of the model and of the rescaled one, such as those of ``oracle`` and ``Moved(oracle, rescaled)``.
+    axes
+        Where to draw; by default in a new figure, which is ``plot_rescaling(before, after).figure``.
+    rescaling
+        What was done, in the words of the declarations.
+
+    Raises
+    ------
+    ValueError
+        If the reports have different metrics.
+    MissingDependencyError
+        If matplotlib is not installed.
+    """
+    return plot_rescalings_together({"": (before, after)}, axes, rescaling=rescaling)
+
+
+def plot_rescalings_together(
+    reports: Mapping[str, tuple[Report, Report]], axes: Axes | None = None, *, rescaling: Invariance = "row_column"
+) -> Axes:
+    """As :func:`plot_rescaling`, for several models side by side, by the name of each.
+
+    Raises
+    ------
+    ValueError
+        If the reports have different metrics.
+    MissingDependencyError
+        If matplotlib is not installed.
+    """
+    moved = {model: factors(*pair) for model, pair in reports.items()}
+    metrics, invariances = _common_metrics(reports)
+    if axes is None:
+        axes = new_figure(7.2, 1.4 + 0.34 * len(metrics) * len(moved)).add_subplot()
+    step = 0.7 / len(moved)
+    for row, metric in enumerate(metrics):
+        color = _INVARIANT if rescaling in invariances.get(metric, ()) else _RAW
+        for index, by_metric in enumerate(moved.values()):
+            height = row + (index - (len(moved) - 1) / 2) * step
+            _draw_factor(axes, height, by_metric[metric], color, filled=index == 0)
+    axes.set_xscale("log")
+    name_rows(axes, metrics)
+    axes.axvline(1, color="0.3", linewidth=0.8, zorder=1)
+    axes.set_xlabel("factor by which the metric moved (1: not at all)")
+    axes.grid(visible=True, axis="x", color="0.92")
+    axes.set_axisbelow(True)
+    _widen(axes, moved)
+    _explain_marks(axes, list(moved))
+    return axes
+
+
+def _common_metrics(
+    reports: Mapping[str, tuple[Report, Report]],
+) -> tuple[list[str], Mapping[str, frozenset[str]]]:
+    """The metrics of the first model, which have to be those of all, and what they claim."""
+    (first, _), *others = reports.values()
+    if any(list(other) != list(first) for other, _ in others):
+        msg = f"the reports of {', '.join(reports)} have different metrics: draw each for itself"
+        raise ValueError(msg)
+    return list(first), first.invariances
+
+
+def _draw_factor(axes: Axes, height: float, factor: float, color: str, *, filled: bool) -> None:
+    if not _has_mark(factor):
+        axes.text(1, height, f"  {factor}", va="center", fontsize="small", color=color)
+        return
+    magnitude = _position(factor)
+    axes.plot([1, magnitude], [height, height], color=color, linewidth=2.2, zorder=2, solid_capstyle="butt")
+    face = color if filled else "white"
+    rightwards = magnitude > _AT_ONE
+    axes.plot(magnitude, height, "o", color=color, markerfacecolor=face, markersize=6, markeredgewidth=1.6, zorder=3)
+    axes.annotate(
+        factor_text(factor),
+        (magnitude, height),
+        xytext=(7 if rightwards else -7, 0),
+        textcoords="offset points",
+        ha="left" if rightwards else "right",
+        va="center",
+        fontsize="small",
+        color="0.2",
+    )
+
+
+def _has_mark(factor: float) -> bool:
+    return isfinite(factor) and factor != 0
+
+
+def _position(factor: float) -> float:
+    """Where a factor stands on the axis, which matplotlib cannot draw near the ends of the number range."""
+    return min(max(abs(factor), 1e-100), 1e100)
+
+
+def _widen(axes: Axes, moved: Mapping[str, Mapping[str, float]]) -> None:
+    """Room for the figures beside the marks: they do not count in matplotlib's own limits."""
+    values = [_position(f) for by_metric in moved.values() for f in by_metric.values() if _has_mark(f)]
+    low, high = min([1.0, *values]), max([1.0, *values])
+    decades = max((high / low) ** 0.25, 2.0)
+    axes.set_xlim(low / (decades if low < _AT_ONE else decades**0.2), high * decades)
+
+
+def _explain_marks(axes: Axes, models: Sequence[str]) -> None:
+    from matplotlib.lines import Line2D
+
+    marks = [
+        Line2D([], [], color=_RAW, linewidth=2.2, label="makes no claim to survive this rescaling"),
+        Line2D([], [], color=_INVARIANT, linewidth=2.2, label="claims to survive it"),
+    ]
+    for index, model in enumerate(models if len(models) > 1 else ()):
+        face = "0.3" if index == 0 else "white"
+        marks.append(Line2D([], [], color="0.3", marker="o", markerfacecolor=face, linestyle="", label=model))
+    axes.legend(handles=marks, frameon=False, fontsize="small", loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2)
