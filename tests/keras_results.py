@@ -23,7 +23,8 @@ ENGINES = [
     pytest.param(name, marks=pytest.mark.skipif(part is not None, reason=f"{part} is not installed"))
     for name, part in MISSING.items()
 ]
-TOLERANCE = {"tensorflow": 1e-9, "jax": 1e-4, "torch": 1e-4}
+DOUBLE = {"tensorflow": True, "jax": False, "torch": False}
+TOLERANCE = {engine: 1e-9 if double else 1e-4 for engine, double in DOUBLE.items()}
 every_engine = pytest.mark.parametrize("engine", ENGINES)
 tensorflow_alone = pytest.mark.skipif(
     MISSING["tensorflow"] is not None, reason=f"{MISSING['tensorflow']} is not installed"

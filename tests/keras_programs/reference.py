@@ -10,16 +10,29 @@ from keras_problems import USUAL, inputs, labels, perceptron, perceptron_oracle,
 import invariant_sharpness as ish
 from invariant_sharpness_keras import backend
 
+FEWER_STEPS: dict[str, dict[str, int]] = {
+    "flatness_volume": {"probes": 2, "steps": 8},
+    "posterior_sharpness": {"draws": 4, "steps": 20},
+}
+"""Of metrics that take hundreds of products or gradients by default."""
 
-def metrics_of_the_reference() -> dict[str, Any]:
-    """Every metric on Keras, and on the NumPy backend."""
+
+def every_metric_of_the_reference() -> dict[str, Any]:
+    """Every metric on Keras, whether it has converged there, and its value on the NumPy backend."""
+    oracles = perceptron_oracle(), ish.oracle(relu_network(), (inputs(), labels()), "cross_entropy")
     found = {}
-    for loss in ("cross_entropy", "normalized_cross_entropy"):
-        mine = ish.measure(perceptron_oracle(loss), USUAL)
-        reference = ish.measure(ish.oracle(relu_network(), (inputs(), labels()), loss), USUAL)
-        found |= {f"{loss}: {name}": [mine[name].value, reference[name].value] for name in USUAL}
-        found[f"{loss}: loss"] = [mine.loss, reference.loss]
+    for name, metric in ish.METRICS.items():
+        mine, reference = (metric.function(oracle, **FEWER_STEPS.get(name, {})) for oracle in oracles)
+        found[name] = [mine.value, reference.value, mine.converged]
     return found
+
+
+def metrics_under_the_normalized_loss() -> dict[str, list[float]]:
+    """The usual metrics and the loss, on Keras and on the NumPy backend."""
+    loss = "normalized_cross_entropy"
+    oracles = perceptron_oracle(loss), ish.oracle(relu_network(), (inputs(), labels()), loss)
+    mine, reference = (ish.measure(oracle, USUAL) for oracle in oracles)
+    return {name: [mine[name].value, reference[name].value] for name in USUAL} | {"loss": [mine.loss, reference.loss]}
 
 
 def squared_error() -> list[float]:
@@ -53,4 +66,10 @@ def derivative_by_differences() -> list[float]:
     return [oracle.gradient(point).dot(point), difference]
 
 
-CHECKS = [metrics_of_the_reference, squared_error, callable_loss, derivative_by_differences]
+CHECKS = [
+    every_metric_of_the_reference,
+    metrics_under_the_normalized_loss,
+    squared_error,
+    callable_loss,
+    derivative_by_differences,
+]
