@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from invariant_sharpness.certificate import Certificate
+from invariant_sharpness.certifying import certify
 from invariant_sharpness.checkpoints import checkpoint
 from invariant_sharpness.coordinates import GaussNewton, Moved, Scaled
 from invariant_sharpness.errors import InvariantSharpnessError
@@ -54,30 +56,46 @@ from invariant_sharpness.pac_bayes import PacBayesBound
 from invariant_sharpness.protocol import CurvatureOracle, ParameterGroup
 from invariant_sharpness.registry import oracle
 from invariant_sharpness.report import Report
+from invariant_sharpness.symmetries import (
+    HeadMixing,
+    OutputScale,
+    OutputShift,
+    Symmetries,
+    UnitPermutation,
+    find_symmetries,
+)
 from invariant_sharpness.vector import ParameterVector
 
 __all__ = [
     "METRICS",
+    "Certificate",
     "CurvatureOracle",
     "Eigenpairs",
     "Estimate",
     "GaussNewton",
     "GroupEstimate",
+    "HeadMixing",
     "HessianDiagonal",
     "InvariantSharpnessError",
     "Metric",
     "Moved",
+    "OutputScale",
+    "OutputShift",
     "PacBayesBound",
     "ParameterGroup",
     "ParameterVector",
     "Report",
     "Scaled",
     "SpectralDensity",
+    "Symmetries",
+    "UnitPermutation",
     "average_adaptive_sharpness",
+    "certify",
     "checkpoint",
     "contrastive_ratio",
     "eigenpairs",
     "expected_sharpness",
+    "find_symmetries",
     "fisher_rao_norm",
     "flatness_volume",
     "hessian_diagonal",

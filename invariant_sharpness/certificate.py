@@ -23,11 +23,11 @@ if TYPE_CHECKING:
 Verdict = Literal["holds", "CLAIM FAILS", "moves", "stays", "no symmetry", "not measured"]
 
 _MEANING: dict[Verdict, str] = {
-    "holds": "claimed, and it holds",
+    "holds": "holds",
     "CLAIM FAILS": "CLAIM FAILS",
-    "moves": "moves; claims nothing else",
-    "stays": "stays, though it claims nothing",
-    "no symmetry": "the loss moved: no symmetry",
+    "moves": "moves",
+    "stays": "stays, unclaimed",
+    "no symmetry": "the loss moved",
     "not measured": "not measured",
 }
 
@@ -51,7 +51,9 @@ class Finding:
     tolerance
         The relative change that precision and the metric's own iterations explain.
     loss_change
-        Relative change of the loss, and whether rounding explains it.
+        Relative change of the loss.
+    is_symmetry
+        Whether rounding explains the change of the loss.
     reason
         Why there is no value, if there is none.
     """
@@ -141,10 +143,9 @@ class Certificate(Sequence[Finding]):
         return iter(self.findings)
 
     def __str__(self) -> str:
-        console = Console(file=io.StringIO(), width=118, highlight=False, force_jupyter=False)
-        console.print(self.table())
-        assert isinstance(console.file, io.StringIO)
-        return console.file.getvalue().rstrip()
+        text = io.StringIO()
+        Console(file=text, width=118, highlight=False, force_jupyter=False).print(self.table())
+        return "\n".join(line.rstrip() for line in text.getvalue().rstrip().splitlines())
 
     @property
     def failed(self) -> list[Finding]:
@@ -164,7 +165,7 @@ class Certificate(Sequence[Finding]):
         """The worst of each metric and symmetry, as a :mod:`rich` table."""
         table = Table(title=escape(self.symmetries), title_justify="left")
         for heading in ("metric", "symmetry", "claimed", "moved by", "under", "verdict"):
-            table.add_column(heading, no_wrap=heading in ("metric", "symmetry", "moved by"))
+            table.add_column(heading, no_wrap=heading != "verdict")
         for finding in self.worst():
             claimed, verdict = "yes" if finding.claimed else "no", finding.reason or _MEANING[finding.verdict]
             style = "bold red" if finding.verdict in ("CLAIM FAILS", "no symmetry") else ""

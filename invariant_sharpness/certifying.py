@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from invariant_sharpness.candidates import Candidate, NumberMetric, Outcome, candidates, outcomes
 from invariant_sharpness.certificate import Certificate, Finding
 from invariant_sharpness.coordinates import Moved
+from invariant_sharpness.errors import ModelError
 from invariant_sharpness.estimate import Estimate
 from invariant_sharpness.precision import unit_of_rounding
 from invariant_sharpness.progress import track
@@ -55,7 +56,9 @@ def certify(
     Raises
     ------
     ValueError
-        If a metric is unknown, two have the same name, or there is no symmetry to apply.
+        If a metric is unknown, or two have the same name.
+    ModelError
+        If no symmetry is found, as in networks with smooth activations, and none is given.
     MissingCapabilityError
         If symmetries have to be found and the oracle does not show its outputs.
     """
@@ -97,8 +100,12 @@ class _Trial:
             )
 
     def _tolerance(self, values: tuple[Outcome, Outcome]) -> float:
-        """6e-6 in double precision, 5e-3 in single precision; more for iterations that stopped earlier."""
-        stopped = max((value.certificate or 0.0 for value in values if isinstance(value, Estimate)), default=0.0)
+        """6e-6 in double precision, 5e-3 in single precision; more for iterations that stopped earlier.
+
+        What a lower bound of a maximum leaves open says nothing about how well it can be reproduced.
+        """
+        iterated = [value for value in values if isinstance(value, Estimate) and value.bracket is None]
+        stopped = max((value.certificate or 0.0 for value in iterated), default=0.0)
         return max(unit_of_rounding(self.oracle) ** (1 / 3), _OWN_ITERATIONS * stopped)
 
 
@@ -117,7 +124,7 @@ def _families(oracle: CurvatureOracle, symmetries: Symmetry | Sequence[Symmetry]
             "no rescaling leaves this network alone, so there is nothing to certify with: smooth activations such as tanh and GELU have no "
             "such symmetry. Give others that you know, such as symmetries=[HeadMixing(...), UnitPermutation(...)]"
         )
-        raise ValueError(msg)
+        raise ModelError(msg)
     return families
 
 

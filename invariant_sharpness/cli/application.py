@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from invariant_sharpness.cli.certifying import certify
 from invariant_sharpness.cli.demonstrating import demo
 from invariant_sharpness.cli.drawing import landscape
 from invariant_sharpness.cli.examining import doctor
@@ -18,7 +19,7 @@ from invariant_sharpness.cli.measuring import measure
 app = typer.Typer(
     name="invariant-sharpness",
     help="Sharpness of neural networks, measured independently of reparametrization.",
-    epilog="Exit codes: 0 all is well, 1 the measurement or a check failed, 2 wrong usage, 130 interrupted.",
+    epilog="Exit codes: 0 all is well, 1 the measurement, a check or a claim failed, 2 wrong usage, 130 interrupted.",
     no_args_is_help=True,
     rich_markup_mode="markdown",
     add_completion=False,
@@ -27,6 +28,7 @@ app = typer.Typer(
 )
 app.command()(demo)
 app.command()(measure)
+app.command()(certify)
 app.command()(landscape)
 app.command()(metrics)
 app.command()(doctor)

@@ -10,38 +10,17 @@ import typer
 
 from invariant_sharpness.checkpoints import checkpoint
 from invariant_sharpness.cli.failures import explained, writing_files
-from invariant_sharpness.cli.options import AsJson, Seed, Target, picture_file
+from invariant_sharpness.cli.options import AsJson, MetricNames, Seed, Target, names_in, picture_file
 from invariant_sharpness.cli.output import console, in_existing_folder, working
 from invariant_sharpness.measuring import measure as measure_oracle
-from invariant_sharpness.metrics import METRICS
 from invariant_sharpness.report import Report
 from invariant_sharpness.targets import load_oracle
-
-
-def _metric_names(text: str | None) -> str | None:
-    names = _split(text) or []
-    for name in names:
-        if name not in METRICS:
-            msg = f"there is no metric {name!r}; the metrics are {', '.join(METRICS)}."
-            raise typer.BadParameter(msg)
-    if text is not None and not names:
-        msg = f"it names no metric; the metrics are {', '.join(METRICS)}."
-        raise typer.BadParameter(msg)
-    return text
 
 
 def measure(
     target: Target,
     *,
-    metrics: Annotated[
-        str | None,
-        typer.Option(
-            help="Names of metrics with commas between them.",
-            show_default="all that are not costly",
-            callback=_metric_names,
-            metavar="A,B,...",
-        ),
-    ] = None,
+    metrics: MetricNames = None,
     seed: Seed = 0,
     probes: Annotated[
         int, typer.Option(help="Hessian-vector products for each quantity that has to be sampled.", min=4, metavar="N")
@@ -77,7 +56,7 @@ def measure(
             _require_matplotlib()
         oracle = load_oracle(target)
         with nullcontext() if resume is None else checkpoint(resume, oracle):
-            report = measure_oracle(oracle, _split(metrics), seed=seed, probes=probes)
+            report = measure_oracle(oracle, names_in(metrics), seed=seed, probes=probes)
     if as_json:
         typer.echo(report.to_json())
     else:
@@ -87,10 +66,6 @@ def measure(
             csv.write_text(report.to_csv(), encoding="utf-8", newline="")
         if plot is not None:
             _draw(report, plot)
-
-
-def _split(text: str | None) -> list[str] | None:
-    return None if text is None else [name.strip() for name in text.split(",") if name.strip()]
 
 
 def _require_matplotlib() -> None:

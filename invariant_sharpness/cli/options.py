@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from invariant_sharpness.cli.output import in_existing_folder
+from invariant_sharpness.metrics import METRICS
 
 
 def _checked_seed(seed: int) -> int:
@@ -32,6 +33,34 @@ Target = Annotated[
         "without arguments that returns one of these.",
         metavar="TARGET",
         show_default=False,
+    ),
+]
+
+
+def _metric_names(text: str | None) -> str | None:
+    names = names_in(text) or []
+    for name in names:
+        if name not in METRICS:
+            msg = f"there is no metric {name!r}; the metrics are {', '.join(METRICS)}."
+            raise typer.BadParameter(msg)
+    if text is not None and not names:
+        msg = f"it names no metric; the metrics are {', '.join(METRICS)}."
+        raise typer.BadParameter(msg)
+    return text
+
+
+def names_in(text: str | None) -> list[str] | None:
+    """Names with commas between them."""
+    return None if text is None else [name.strip() for name in text.split(",") if name.strip()]
+
+
+MetricNames = Annotated[
+    str | None,
+    typer.Option(
+        help="Names of metrics with commas between them.",
+        show_default="all that are not costly",
+        callback=_metric_names,
+        metavar="A,B,...",
     ),
 ]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from invariant_sharpness.plotting.certificate import plot_certificate
 from invariant_sharpness.plotting.figures import new_figure
 from invariant_sharpness.plotting.groups import MOST_BARS, plot_groups, plot_groups_together
 from invariant_sharpness.plotting.rescaling import plot_rescaling, plot_rescalings_together
@@ -9,6 +10,7 @@ from invariant_sharpness.plotting.rescaling import plot_rescaling, plot_rescalin
 __all__ = [
     "MOST_BARS",
     "new_figure",
+    "plot_certificate",
     "plot_groups",
     "plot_groups_together",
     "plot_rescaling",

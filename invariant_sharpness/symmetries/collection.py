@@ -18,6 +18,7 @@ from invariant_sharpness.symmetries.units import Units
 
 _STREAM = 2**39
 _SHOWN = 20
+_WORDS = {"row_column": "rescaling symmetries", "layer": "of whole layers"}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -70,7 +71,8 @@ class Symmetries(Sequence[Generator]):
         return iter(self.generators)
 
     def __str__(self) -> str:
-        return "\n".join([f"{len(self)} rescaling symmetries", *self._lines(), *self._remarks()])
+        remarks = self._remarks() if self.kind == "row_column" else []
+        return "\n".join([f"{len(self)} {_WORDS[self.kind]}", *self._lines(), *remarks])
 
     @property
     def complete(self) -> bool:
