@@ -41,7 +41,15 @@ def test_version_is_that_of_the_distribution() -> None:
 
 @pytest.mark.parametrize(
     "arguments",
-    [["--help"], ["-h"], ["demo", "--help"], ["measure", "-h"], ["metrics", "--help"], ["doctor", "--help"]],
+    [
+        ["--help"],
+        ["-h"],
+        ["demo", "--help"],
+        ["measure", "-h"],
+        ["metrics", "--help"],
+        ["doctor", "--help"],
+        ["certify", "-h"],
+    ],
 )
 def test_help_is_there(arguments: list[str]) -> None:
     result = invoke(*arguments)

@@ -15,7 +15,7 @@ from invariant_sharpness.symmetries.sides import HostArray
 from invariant_sharpness.vector import ParameterVector
 
 _STREAM = 2**40
-_STRENGTH = {"mild mixing": 0.25, "strong mixing": 4.0}
+_STRENGTH = {"mild mixing": 0.5, "strong mixing": 4.0}
 
 
 @dataclass(frozen=True, slots=True)
