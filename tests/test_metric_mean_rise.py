@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from math import inf
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ import numpy_problem
 from invariant_sharpness import probes
 from invariant_sharpness.coordinates import balanced, magnitudes
 from invariant_sharpness.errors import NonFiniteError
+from invariant_sharpness.estimators.perturbations.mean_rise import Noise
 from invariant_sharpness_numpy import FunctionOracle
 from rises import factors, plain_loss, problem, quadratic, random_quadratic, rescaled, with_zeros
 
@@ -32,6 +34,19 @@ def test_intervals_cover_the_truth() -> None:
     ]
     share = np.mean([low <= truth <= high for low, high in intervals])
     assert 0.91 <= share <= 0.98, f"95 % intervals hold the truth for {share:.1%} of 300 seeds"
+
+
+@pytest.mark.parametrize(("noise", "second", "fourth"), [("normal", 1.0, 3.0), ("uniform", 1 / 3, 1 / 5)])
+def test_noise_has_the_moments_of_its_distribution(noise: Noise, second: float, fourth: float) -> None:
+    """Of the loss ``sum theta^4``: the mean of ``(1 + rho u)^4 - 1`` is ``6 rho^2 E[u^2] + rho^4 E[u^4]``."""
+    theta, rho = np.linspace(0.5, 1, 2000), 0.8
+    oracle = FunctionOracle(
+        {"w": theta}, lambda p: float((p["w"] ** 4).sum()), lambda p: {"w": 4 * p["w"] ** 3}, lambda _, v: {"w": v["w"]}
+    )
+    expected = (theta**4).sum() * (6 * rho**2 * second + rho**4 * fourth)
+    found = ish.average_adaptive_sharpness(oracle, scale=rho, noise=noise, probes=200)
+    assert abs(found.value - expected) < 4 * (found.standard_error or 0.0), f"{found}, but by the moments {expected}"
+    assert found.value == pytest.approx(expected, rel=0.02), f"{found}, but by the moments {expected}"
 
 
 def test_pairs_cancel_the_gradient() -> None:
@@ -77,8 +92,10 @@ def test_to_second_order_it_is_the_diagonal_weighted_by_squared_parameters() -> 
     assert error < 0.2 * expected, f"an error of {error} says nothing about {expected}"
 
 
-def test_adaptive_sharpness_is_bitwise_invariant_under_powers_of_two() -> None:
-    before, after = (ish.average_adaptive_sharpness(o) for o in (problem().oracle, rescaled(problem().oracle)))
+@pytest.mark.parametrize("noise", ["normal", "uniform"])
+def test_adaptive_sharpness_is_bitwise_invariant_under_powers_of_two(noise: Noise) -> None:
+    oracles = problem().oracle, rescaled(problem().oracle)
+    before, after = (ish.average_adaptive_sharpness(o, noise=noise) for o in oracles)
     assert before == after, f"{before!r} became {after!r}"
 
 
@@ -147,6 +164,12 @@ def test_equal_seeds_give_equal_bits_and_different_ones_do_not() -> None:
 def test_wrong_options_are_named(wrong: dict[str, float]) -> None:
     with pytest.raises(ValueError, match=next(iter(wrong))):
         ish.average_adaptive_sharpness(problem().oracle, **wrong)
+
+
+def test_unknown_noise_is_named_with_those_there_are() -> None:
+    unknown: Any = "laplace"
+    with pytest.raises(ValueError, match=r"noise='laplace' is not known: take \"normal\" or \"uniform\""):
+        ish.average_adaptive_sharpness(problem().oracle, noise=unknown)
 
 
 def test_infinite_loss_asks_for_less_noise() -> None:

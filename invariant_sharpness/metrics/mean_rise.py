@@ -1,11 +1,11 @@
-"""Mean rise of the loss under Gaussian noise: equal for all parameters, or relative to each."""
+"""Mean rise of the loss under noise: equal for all parameters, or relative to each."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 
 from invariant_sharpness.estimate import Estimate
-from invariant_sharpness.estimators.perturbations.mean_rise import rise_samples
+from invariant_sharpness.estimators.perturbations.mean_rise import Noise, rise_samples
 from invariant_sharpness.estimators.perturbations.perturbations import Perturbations, require_positive
 from invariant_sharpness.estimators.traces.hutchinson import mean_estimate
 from invariant_sharpness.metrics.declaration import Metric
@@ -40,16 +40,17 @@ def expected_sharpness(oracle: CurvatureOracle, *, scale: float = 0.01, probes: 
         If the loss is not finite at a perturbed point.
     """
     require_positive("scale", scale)
-    return _mean_rise("expected_sharpness", Perturbations.equal(oracle, scale), probes, seed)
+    return _mean_rise("expected_sharpness", Perturbations.equal(oracle, scale), "normal", probes, seed)
 
 
 def average_adaptive_sharpness(
-    oracle: CurvatureOracle, *, scale: float = 0.1, probes: int = 64, seed: int = 0
+    oracle: CurvatureOracle, *, scale: float = 0.1, noise: Noise = "normal", probes: int = 64, seed: int = 0
 ) -> Estimate:
     r"""Mean rise of the loss under noise relative to the parameters, :math:`E_{\delta \sim N(0, \rho^2 \operatorname{diag}(\theta^2))}[L(\theta + \delta)] - L(\theta)`.
 
     As :func:`expected_sharpness` with the noise :math:`\rho\, \theta \circ \epsilon`, for standard normal :math:`\epsilon`. A parameter that is exactly zero does not move. All
-    parameters count, biases too. To second order it is :math:`\tfrac12 \rho^2 \sum_i \theta_i^2 h_i`.
+    parameters count, biases too. To second order it is :math:`\tfrac12 \rho^2 \sum_i \theta_i^2 h_i`; a third of that for uniform
+    noise :math:`\rho\, \theta \circ U(-1, 1)`, which belongs to the box of :func:`worst_case_adaptive_sharpness` as Gaussian noise does to its ball.
 
     Invariant, draw by draw, to every diagonal rescaling that leaves the function alone, of either sign; not to linear maps that mix
     parameters. A scale of the outputs counts unless the loss is normalized.
@@ -59,24 +60,26 @@ def average_adaptive_sharpness(
     Parameters
     ----------
     scale
-        :math:`\rho`, the standard deviation of the noise as a fraction of the parameter.
+        :math:`\rho`, the standard deviation of the noise as a fraction of the parameter; of uniform noise, the largest.
+    noise
+        ``"normal"`` or ``"uniform"``.
     probes
         Pairs of noise vectors.
 
     Raises
     ------
     ValueError
-        If the scale is not positive and finite, or ``probes`` is less than 2.
+        If the scale is not positive and finite, the noise is not known, or ``probes`` is less than 2.
     NonFiniteError
         If the loss is not finite at a perturbed point.
     """
     require_positive("scale", scale)
-    return _mean_rise("average_adaptive_sharpness", Perturbations.relative(oracle, scale), probes, seed)
+    return _mean_rise("average_adaptive_sharpness", Perturbations.relative(oracle, scale), noise, probes, seed)
 
 
-def _mean_rise(name: str, around: Perturbations, probes: int, seed: int) -> Estimate:
+def _mean_rise(name: str, around: Perturbations, noise: Noise, probes: int, seed: int) -> Estimate:
     require_probes(probes, 2)
-    estimate = mean_estimate(name, rise_samples(around, probes, seed), f"{probes} pairs of probes")
+    estimate = mean_estimate(name, rise_samples(around, noise, probes, seed), f"{probes} pairs of {noise} probes")
     return replace(estimate, notes=around.notes(estimate.value))
 
 
