@@ -18,26 +18,32 @@ from invariant_sharpness.errors import CheckpointError
 from invariant_sharpness.protocol import CurvatureOracle
 from invariant_sharpness.vector import ParameterVector
 
-__all__ = ["State", "checkpoint", "keep", "loop_name", "resumed"]
+__all__ = ["State", "admit", "checkpoint", "keep", "loop_name", "resumed"]
 
 
 class _Run:
-    """A folder, and the oracles that are known to be those that it was written for."""
+    """A folder, the oracles that are known to be those that it was written for, and parts of them by name."""
 
     def __init__(self, folder: CheckpointFolder, oracle: CurvatureOracle) -> None:
         self.folder = folder
-        self._oracles = [innermost(oracle)]
+        self._oracles = [(innermost(oracle), "")]
 
-    def require(self, oracle: CurvatureOracle) -> None:
-        """Raise unless the oracle has the same parameters and data."""
+    def admit(self, part: CurvatureOracle, name: str) -> None:
+        """Know this part of the data by name."""
+        self._oracles.append((innermost(part), name))
+
+    def name_of(self, oracle: CurvatureOracle) -> str:
+        """Which part it is, or nothing for all; raise unless it has the same parameters and data."""
         found = innermost(oracle)
-        if any(found is known for known in self._oracles):
-            return
+        for known, name in self._oracles:
+            if found is known:
+                return name
         difference = Identity.of(found).difference_from(self.folder.identity)
         if difference:
             msg = f"this checkpoint is for another oracle: {difference}; open one of its own for each oracle"
             raise CheckpointError(msg)
-        self._oracles.append(found)
+        self.admit(found, "")
+        return ""
 
 
 _run: ContextVar[_Run | None] = ContextVar("checkpoint", default=None)
@@ -47,14 +53,16 @@ _run: ContextVar[_Run | None] = ContextVar("checkpoint", default=None)
 def checkpoint(path: str | PathLike[str], oracle: CurvatureOracle) -> Generator[None]:
     """Keep the states of all loops inside the ``with`` block in the folder ``path``, and go on from those that it holds.
 
-    All that is sampled or iterated is kept after every block of products: traces, norms, diagonals, sketches, and the
-    vectors of Lanczos' method. The parameters, the loss and its gradient are stored too, and guard against other parameters or
-    data; the seed and the settings of each loop belong to its state, and with other settings it starts anew. To get
-    the same bits, resume within the same memory limit. The folder may be deleted when the run is done.
+    What is sampled or iterated is kept after every block of products: traces, norms, diagonals, sketches, and the
+    vectors of Lanczos' method, of minibatches too. So are ascents after each step, the fit of a posterior after each evaluation,
+    and the losses of perturbed parameters and of landscapes one by one. Keskar's sharpness, the KL regret and the losses of the
+    fitted posterior start anew; they are short. The parameters, the loss and its gradient are stored too, and guard against
+    other parameters or data; the seed and the settings of each loop belong to its state, and with other settings it starts
+    anew. To get the same bits, resume within the same memory limit. The folder may be deleted when the run is done.
 
     Cost: one loss and one gradient, and each state once. On disk is what a loop has in memory: numbers for
     ``hutchinson_trace``, the products of a sketch (``products // 3`` for ``hutch_plus_plus_trace``, ``products // 2`` for ``xtrace``,
-    ``products`` for ``xdiag``), the vectors of a Krylov space, and ten copies of the groups of a sampled diagonal. A vector is
+    ``products`` for ``xdiag``), the vectors of a Krylov space, ten copies of the groups of a sampled diagonal, and a vector for each ascent. A vector is
     written once, and deleted when a restart or the end of a spectral probe takes it out of memory.
 
     Raises
@@ -94,6 +102,18 @@ def loop_name(kind: str, oracle: CurvatureOracle, point: ParameterVector, *setti
     run = _run.get()
     if run is None:
         return kind
-    run.require(oracle)
     words = (digest(oracle.to_numpy(s)) if isinstance(s, ParameterVector) else str(s) for s in (point, *settings))
-    return f"{kind} {wrappers(oracle)} {' '.join(words)}"
+    return f"{kind} {run.name_of(oracle)} {wrappers(oracle)} {' '.join(words)}"
+
+
+def admit(part: CurvatureOracle, whole: CurvatureOracle, name: str) -> None:
+    """Let loops on a part of the data go on from the checkpoint of the whole; the name says which part it is.
+
+    Raises
+    ------
+    CheckpointError
+        If the whole is not the oracle of the checkpoint.
+    """
+    run = _run.get()
+    if run is not None:
+        run.admit(part, f"{run.name_of(whole)} {name}")

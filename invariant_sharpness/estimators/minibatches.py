@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from invariant_sharpness import probes as random
+from invariant_sharpness.checkpoints import admit
 from invariant_sharpness.protocol import CurvatureOracle, SubsetOracle, require
 
 LEAST = 3
@@ -42,7 +43,10 @@ def minibatches_of(oracle: CurvatureOracle, count: int, seed: int, metric: str) 
     order = random.permutation(seed, able.examples).tolist()
     size = len(order) // count
     parts = [able.subset(order[start : start + size]) for start in range(0, size * count, size)]
-    return Minibatches(parts, oracle if size * count == len(order) else able.subset(order[: size * count]))
+    together = oracle if size * count == len(order) else able.subset(order[: size * count])
+    for number, part in enumerate((*parts, together)):
+        admit(part, oracle, f"minibatch {number} of {count}, seed {seed}")
+    return Minibatches(parts, together)
 
 
 def jackknife(statistic: Callable[[npt.NDArray[np.intp]], float], count: int) -> float:

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from invariant_sharpness.checkpoints import loop_name
 from invariant_sharpness.errors import NonFiniteError
-from invariant_sharpness.progress import track
+from invariant_sharpness.estimators.kept_numbers import kept_numbers
 from invariant_sharpness.protocol import CurvatureOracle
 from invariant_sharpness.vector import ParameterVector
 
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 HostArray = npt.NDArray[np.float64]
+
+_GRADIENTS_PER_LOSS = 1 / 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,8 +92,11 @@ def loss_landscape(
     half = points // 2
     positions = np.arange(-half, half + 1).astype(np.float64) * (extent / half)
     grid = list(itertools.product(positions, repeat=len(directions)))
-    losses = [_loss(oracle, directions, place) for place in track(grid, "landscape", len(grid))]
-    return Landscape(positions, np.array(losses).reshape((points,) * len(directions)))
+    loop = loop_name("landscape", oracle, oracle.parameters, *directions, extent, points)
+    losses = kept_numbers(
+        grid, lambda place: _loss(oracle, directions, place), "landscape", loop, gradients=_GRADIENTS_PER_LOSS
+    )
+    return Landscape(positions, losses.reshape((points,) * len(directions)))
 
 
 def _loss(oracle: CurvatureOracle, directions: Sequence[ParameterVector], place: Sequence[float]) -> float:

@@ -13,11 +13,14 @@ local maxima and other stationary points, and nowhere else. It does not prove th
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Literal, NamedTuple
 
+import numpy as np
+
 from invariant_sharpness import probes as random
+from invariant_sharpness.checkpoints import State, keep, loop_name, resumed
 from invariant_sharpness.estimators.perturbations.perturbations import Perturbations
 from invariant_sharpness.progress import track
 from invariant_sharpness.vector import ParameterVector
@@ -68,29 +71,62 @@ def largest_rise(around: Perturbations, norm: Norm, *, starts: int, steps: int, 
     if starts < 1 or steps < 1:
         msg = f"starts={starts} and steps={steps}, but an ascent needs at least one of each"
         raise ValueError(msg)
-    points = track(_starts(around, norm, starts, seed), "climbing", starts, gradients=steps * _GRADIENTS_PER_STEP)
-    return max((_ascent(around, norm, point, steps, tolerance) for point in points), key=lambda rise: rise.value)
+    oracle = around.oracle
+    loop = loop_name("largest rise", oracle, oracle.parameters, around.scale, norm, tolerance, seed)
+    climbs = track(range(starts), "climbing", starts, gradients=steps * _GRADIENTS_PER_STEP)
+    return max(
+        (_ascent(around, norm, number, steps, tolerance, seed, f"{loop} {number}") for number in climbs),
+        key=lambda rise: rise.value,
+    )
 
 
-def _starts(around: Perturbations, norm: Norm, count: int, seed: int) -> Iterator[ParameterVector]:
-    yield around.scale.only(())
-    for index in range(count - 1):
-        yield _FURTHEST[norm](random.signs(around.oracle, seed, index))
+class _Climb(NamedTuple):
+    """Where an ascent is after some steps. It has ended if it is at no point any more."""
+
+    steps: int
+    point: ParameterVector | None
+    rise: Rise
+
+    @classmethod
+    def from_state(cls, state: State) -> _Climb:
+        steps, value, gap, converged = state.arrays["numbers"].tolist()
+        return cls(int(steps), next(iter(state.vectors.values()), None), Rise(value, gap, bool(converged)))
+
+    def state(self) -> State:
+        numbers = np.array([float(self.steps), *self.rise])
+        return State({"numbers": numbers}, {} if self.point is None else {str(self.steps): self.point})
 
 
-def _ascent(around: Perturbations, norm: Norm, point: ParameterVector, steps: int, tolerance: float) -> Rise:
-    value, gap = around.rise(point), 0.0
-    for _ in range(steps):
-        gradient = around.slope(point)
-        direction = _FURTHEST[norm](gradient) - point
-        gap = gradient.dot(direction)
-        if gap <= tolerance * abs(value) + around.rounding:
-            return Rise(value, gap, converged=True)
-        found = _higher_point(around, point, direction, value, gap)
-        if found is None:
-            break
-        point, value = found
-    return Rise(value, gap, converged=False)
+def _ascent(around: Perturbations, norm: Norm, number: int, steps: int, tolerance: float, seed: int, loop: str) -> Rise:
+    """The end of an ascent; a checkpoint keeps where it is after each step."""
+    state = resumed(loop)
+    climb = None if state is None else _Climb.from_state(state)
+    if climb is None or climb.steps > steps:
+        climb = _start(around, norm, number, seed)
+    while climb.point is not None and climb.steps < steps:
+        climb = _step(around, norm, climb, climb.point, tolerance)
+        keep(loop, climb.state)
+    return climb.rise
+
+
+def _start(around: Perturbations, norm: Norm, number: int, seed: int) -> _Climb:
+    """The centre, and then random points of the boundary."""
+    point = _FURTHEST[norm](random.signs(around.oracle, seed, number - 1)) if number else around.scale.only(())
+    return _Climb(0, point, Rise(around.rise(point), 0.0, converged=False))
+
+
+def _step(around: Perturbations, norm: Norm, climb: _Climb, point: ParameterVector, tolerance: float) -> _Climb:
+    """The next point; none if this is a stationary one, or no step gains enough."""
+    value = climb.rise.value
+    gradient = around.slope(point)
+    direction = _FURTHEST[norm](gradient) - point
+    gap = gradient.dot(direction)
+    if gap <= tolerance * abs(value) + around.rounding:
+        return _Climb(climb.steps + 1, None, Rise(value, gap, converged=True))
+    found = _higher_point(around, point, direction, value, gap)
+    if found is None:
+        return _Climb(climb.steps + 1, None, Rise(value, gap, converged=False))
+    return _Climb(climb.steps + 1, found[0], Rise(found[1], gap, converged=False))
 
 
 def _higher_point(

@@ -10,8 +10,9 @@ import numpy as np
 import numpy.typing as npt
 
 from invariant_sharpness import probes as random
+from invariant_sharpness.checkpoints import loop_name
+from invariant_sharpness.estimators.kept_numbers import kept_numbers
 from invariant_sharpness.estimators.perturbations.perturbations import Perturbations
-from invariant_sharpness.progress import track
 from invariant_sharpness.protocol import CurvatureOracle
 from invariant_sharpness.vector import ParameterVector
 
@@ -41,11 +42,13 @@ def rise_samples(around: Perturbations, noise: Noise, probes: int, seed: int) ->
     if noise not in _DRAWS:
         msg = f'noise={noise!r} is not known: take "normal" or "uniform"'
         raise ValueError(msg)
-    rises = []
-    for index in track(range(probes), "perturbing", probes, gradients=_GRADIENTS_PER_PAIR):
+
+    def rise_of_pair(index: int) -> float:
         v = _DRAWS[noise](around.oracle, seed, index)
-        rises.append((around.rise(v) + around.rise(-v)) / 2)
-    return np.array(rises)
+        return (around.rise(v) + around.rise(-v)) / 2
+
+    loop = loop_name("mean rise", around.oracle, around.oracle.parameters, around.scale, noise, seed)
+    return kept_numbers(range(probes), rise_of_pair, "perturbing", loop, gradients=_GRADIENTS_PER_PAIR)
 
 
 _DRAWS: Mapping[Noise, Callable[[CurvatureOracle, int, int], ParameterVector]] = MappingProxyType(

@@ -10,6 +10,8 @@ import numpy as np
 from scipy.optimize import Bounds, minimize
 
 from invariant_sharpness import probes as random
+from invariant_sharpness.checkpoints import State, keep, loop_name, resumed
+from invariant_sharpness.checkpoints.identity import digest
 from invariant_sharpness.coordinates.blocks import HostArray
 from invariant_sharpness.estimators.posteriors.layer_scales import LayerScales
 from invariant_sharpness.protocol import CurvatureOracle
@@ -53,8 +55,20 @@ class SampledObjective:
         self._seed = seed
         self._loss_without_noise = oracle.loss(oracle.parameters)
         self.start = np.zeros(sum(layer.size for layer in layers))
+        chosen = self.deviations(self.start), self.penalty(self.start), draws, seed
+        self._loop = loop_name("fitting the noise", oracle, oracle.parameters, *chosen)
 
     def __call__(self, point: HostArray) -> tuple[float, HostArray]:
+        """The value and the slope; a checkpoint keeps them, as the minimizer comes to the same points again."""
+        step = f"{self._loop} {digest({'point': point})}"
+        state = resumed(step)
+        if state is not None:
+            return float(state.arrays["value"]), state.arrays["slope"]
+        value, slope = self._evaluated(point)
+        keep(step, lambda: State({"value": np.array(value), "slope": slope}))
+        return value, slope
+
+    def _evaluated(self, point: HostArray) -> tuple[float, HostArray]:
         loss, slopes = self._mean_loss(self.deviations(point))
         derivatives = []
         for layer, variances in self._variances(point):
