@@ -18,7 +18,6 @@ import invariant_sharpness as ish
 from invariant_sharpness import Estimate, GroupEstimate, Report
 from invariant_sharpness.errors import MissingDependencyError
 from invariant_sharpness.landscapes import loss_landscape
-from invariant_sharpness.metrics.declaration import Invariance
 from invariant_sharpness.plotting import (
     MOST_BARS,
     plot_groups,
@@ -34,7 +33,12 @@ def estimate_of(shares: dict[str, float], standard_error: float | None = None) -
     return Estimate("hessian_trace", sum(shares.values()), "64 probes", standard_error, per_group=groups)
 
 
-CLAIMS = {"raw": frozenset[str](), "normalized": frozenset({"layer", "row_column"}), "layers": frozenset({"layer"})}
+CLAIMS = {
+    "raw": frozenset[str](),
+    "normalized": frozenset({"row_column"}),
+    "relative": frozenset({"diagonal"}),
+    "layers": frozenset({"layer"}),
+}
 
 
 def report_of(values: dict[str, float]) -> Report:
@@ -148,14 +152,21 @@ def test_rescalings_of_several_models_stand_together() -> None:
 
 
 @pytest.mark.parametrize(
-    ("rescaling", "surviving"), [("row_column", ["normalized"]), ("layer", ["normalized", "layers"])]
+    ("rescaling", "surviving"),
+    [("row_column", ["normalized", "relative"]), ("layer", ["normalized", "relative", "layers"])],
 )
 def test_metrics_that_claim_to_survive_the_rescaling_have_a_color_of_their_own(
-    rescaling: Invariance, surviving: list[str]
+    rescaling: str, surviving: list[str]
 ) -> None:
     report = report_of(dict.fromkeys(CLAIMS, 1.0))
     color = dict(zip(CLAIMS, colors(plot_rescaling(report, report, rescaling=rescaling)), strict=True))
     assert [name for name in CLAIMS if color[name] != color["raw"]] == surviving, color
+
+
+def test_unknown_rescaling_is_named() -> None:
+    report = report_of({"raw": 1.0})
+    with pytest.raises(ValueError, match="rescaling='rows' is not known: take one of 'layer', 'row_column'"):
+        plot_rescaling(report, report, rescaling="rows")
 
 
 @pytest.mark.parametrize("factor", [0.0, nan, inf, -2.0, 1.0, 1e-300, 1e300])

@@ -8,20 +8,18 @@ from typing import TYPE_CHECKING
 
 from invariant_sharpness.comparison import factor_text, factors
 from invariant_sharpness.plotting.figures import name_rows, new_figure
+from invariant_sharpness.symmetries.claims import COVERED_BY, covers
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from invariant_sharpness.metrics.declaration import Invariance
     from invariant_sharpness.report import Report
 
 _AT_ONE = 0.9  # marks above it have their figure on the right, and need no room on the left
 _INVARIANT, _RAW = "#0072B2", "#D55E00"
 
 
-def plot_rescaling(
-    before: Report, after: Report, axes: Axes | None = None, *, rescaling: Invariance = "row_column"
-) -> Axes:
+def plot_rescaling(before: Report, after: Report, axes: Axes | None = None, *, rescaling: str = "row_column") -> Axes:
     """By what factor each metric of a model moved when it was rescaled, on a logarithmic scale.
 
     A bar goes from 1 to the magnitude of the value afterwards over the value before, which is written beside it. The metrics that
@@ -34,12 +32,12 @@ def plot_rescaling(
     axes
         Where to draw; by default in a new figure, which is ``plot_rescaling(before, after).figure``.
     rescaling
-        What was done, in the words of the declarations.
+        What was done to the model: ``"row_column"``, ``"layer"``, or another word of the declarations.
 
     Raises
     ------
     ValueError
-        If the reports have different metrics.
+        If the reports have different metrics, or the rescaling is not known.
     MissingDependencyError
         If matplotlib is not installed.
     """
@@ -47,24 +45,27 @@ def plot_rescaling(
 
 
 def plot_rescalings_together(
-    reports: Mapping[str, tuple[Report, Report]], axes: Axes | None = None, *, rescaling: Invariance = "row_column"
+    reports: Mapping[str, tuple[Report, Report]], axes: Axes | None = None, *, rescaling: str = "row_column"
 ) -> Axes:
     """As :func:`plot_rescaling`, for several models side by side, by the name of each.
 
     Raises
     ------
     ValueError
-        If the reports have different metrics.
+        If the reports have different metrics, or the rescaling is not known.
     MissingDependencyError
         If matplotlib is not installed.
     """
+    if rescaling not in COVERED_BY:
+        msg = f"rescaling={rescaling!r} is not known: take one of {', '.join(map(repr, COVERED_BY))}"
+        raise ValueError(msg)
     moved = {model: factors(*pair) for model, pair in reports.items()}
     metrics, invariances = _common_metrics(reports)
     if axes is None:
         axes = new_figure(7.2, 1.4 + 0.34 * len(metrics) * len(moved)).add_subplot()
     step = 0.7 / len(moved)
     for row, metric in enumerate(metrics):
-        color = _INVARIANT if rescaling in invariances.get(metric, ()) else _RAW
+        color = _INVARIANT if covers(invariances.get(metric, ()), rescaling) else _RAW
         for index, by_metric in enumerate(moved.values()):
             height = row + (index - (len(moved) - 1) / 2) * step
             _draw_factor(axes, height, by_metric[metric], color, filled=index == 0)
