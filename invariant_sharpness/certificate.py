@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from invariant_sharpness.registry import missing_dependency
+from invariant_sharpness.data_frames import data_frame
 from invariant_sharpness.strict_json import strict_json
 
 if TYPE_CHECKING:
@@ -21,6 +21,20 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 Verdict = Literal["holds", "CLAIM FAILS", "moves", "stays", "no symmetry", "not measured"]
+
+_COLUMNS = (
+    "metric",
+    "symmetry",
+    "move",
+    "claimed",
+    "before",
+    "after",
+    "change",
+    "tolerance",
+    "loss_change",
+    "verdict",
+    "reason",
+)
 
 _MEANING: dict[Verdict, str] = {
     "holds": "holds",
@@ -198,12 +212,7 @@ class Certificate(Sequence[Finding]):
         MissingDependencyError
             If pandas is not installed.
         """
-        try:
-            import pandas as pd
-        except ImportError as cause:
-            error = missing_dependency("pandas", "frame", "Certificate.to_frame")
-            raise error from cause
-        return pd.DataFrame([finding.to_dict() for finding in self.findings])
+        return data_frame([finding.to_dict() for finding in self.findings], _COLUMNS, what="Certificate.to_frame")
 
     def plot(self, axes: Axes | None = None) -> Axes:
         """How far each metric moved, on a logarithmic scale; takes and returns matplotlib axes."""

@@ -13,8 +13,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from invariant_sharpness.data_frames import data_frame
 from invariant_sharpness.estimate import Estimate
-from invariant_sharpness.registry import missing_dependency
 from invariant_sharpness.strict_json import strict_json
 
 if TYPE_CHECKING:
@@ -145,12 +145,7 @@ class Report(Mapping[str, Estimate]):
         MissingDependencyError
             If pandas is not installed.
         """
-        try:
-            import pandas as pd
-        except ImportError as cause:
-            error = missing_dependency("pandas", "frame", "Report.to_frame")
-            raise error from cause
-        return pd.DataFrame(self.rows(), columns=list(_COLUMNS))
+        return data_frame(self.rows(), _COLUMNS, what="Report.to_frame")
 
     def plot(self, axes: Axes | None = None, *, metric: str = "normalized_sharpness") -> Axes:
         """Bars of the share that each parameter group has in a metric; takes and returns matplotlib axes."""

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from invariant_sharpness.coordinates.forwarding import Forwarding
 from invariant_sharpness.errors import NonFiniteError
 from invariant_sharpness.protocol import (
     BlockProductOracle,
@@ -15,18 +14,15 @@ from invariant_sharpness.protocol import (
     ExampleGradientOracle,
     GaussNewtonDiagonalOracle,
     GaussNewtonOracle,
-    HostArrays,
     JacobianOracle,
-    ParameterGroup,
     Rows,
     SampledGaussNewtonOracle,
     SubsetOracle,
-    require,
 )
 from invariant_sharpness.vector import ParameterVector
 
 
-class Scaled:
+class Scaled(Forwarding):
     r"""The loss in the coordinates :math:`\phi = \theta / s`: :math:`\tilde L(\phi) = L(s \circ \phi)`.
 
     Its gradient is :math:`s \circ g`, its Hessian :math:`S H S` and its Jacobian :math:`J S`, with
@@ -60,14 +56,6 @@ class Scaled:
         self._parameters = base.parameters / scale
 
     @property
-    def xp(self) -> Any:
-        return self.base.xp
-
-    @property
-    def groups(self) -> tuple[ParameterGroup, ...]:
-        return self.base.groups
-
-    @property
     def parameters(self) -> ParameterVector:
         return self._parameters
 
@@ -84,73 +72,56 @@ class Scaled:
     def hessian_vector_products(
         self, parameters: ParameterVector, vectors: Sequence[ParameterVector], /
     ) -> list[ParameterVector]:
-        base = require(self.base, BlockProductOracle, metric="Scaled")
+        base = self._able(BlockProductOracle)
         products = base.hessian_vector_products(self._point(parameters), [self.scale * vector for vector in vectors])
         return [self.scale * product for product in products]
 
-    def from_numpy(self, arrays: HostArrays, /) -> ParameterVector:
-        return self.base.from_numpy(arrays)
-
-    def to_numpy(self, vector: ParameterVector, /) -> dict[str, npt.NDArray[np.float64]]:
-        return self.base.to_numpy(vector)
-
-    @property
-    def outputs_per_example(self) -> int:
-        return require(self.base, GaussNewtonDiagonalOracle, metric="Scaled").outputs_per_example
-
     def gauss_newton_diagonal(self, parameters: ParameterVector, /, names: frozenset[str]) -> ParameterVector:
-        base = require(self.base, GaussNewtonDiagonalOracle, metric="Scaled")
+        base = self._able(GaussNewtonDiagonalOracle)
         return self.scale * self.scale * base.gauss_newton_diagonal(self._point(parameters), names)
 
     def output_curvature(
         self, parameters: ParameterVector, direction: ParameterVector, /, seed: int
     ) -> tuple[ParameterVector, ParameterVector]:
-        base = require(self.base, GaussNewtonDiagonalOracle, metric="Scaled")
+        base = self._able(GaussNewtonDiagonalOracle)
         first, second = base.output_curvature(self._point(parameters), self.scale * direction, seed)
         return self.scale * first, self.scale * second
-
-    @property
-    def samples_outputs(self) -> bool:
-        return require(self.base, SampledGaussNewtonOracle, metric="Scaled").samples_outputs
 
     def sampled_gauss_newton_diagonal(
         self, parameters: ParameterVector, /, names: frozenset[str], draws: range, seed: int
     ) -> ParameterVector:
-        base = require(self.base, SampledGaussNewtonOracle, metric="Scaled")
+        base = self._able(SampledGaussNewtonOracle)
         diagonal = base.sampled_gauss_newton_diagonal(self._point(parameters), names, draws, seed)
         return self.scale * self.scale * diagonal
 
     def gauss_newton_vector_product(self, parameters: ParameterVector, vector: ParameterVector, /) -> ParameterVector:
-        base = require(self.base, GaussNewtonOracle, metric="Scaled")
+        base = self._able(GaussNewtonOracle)
         return self.scale * base.gauss_newton_vector_product(self._point(parameters), self.scale * vector)
 
     def outputs(self, parameters: ParameterVector, /, examples: int) -> Rows:
-        base = require(self.base, JacobianOracle, metric="Scaled")
-        return base.outputs(self._point(parameters), examples)
+        return self._able(JacobianOracle).outputs(self._point(parameters), examples)
 
     def jacobian_vector_product(self, parameters: ParameterVector, vector: ParameterVector, /, examples: int) -> Rows:
-        base = require(self.base, JacobianOracle, metric="Scaled")
-        return base.jacobian_vector_product(self._point(parameters), self.scale * vector, examples)
+        return self._able(JacobianOracle).jacobian_vector_product(
+            self._point(parameters), self.scale * vector, examples
+        )
 
     def vector_jacobian_product(self, parameters: ParameterVector, cotangents: Rows, /) -> ParameterVector:
-        base = require(self.base, JacobianOracle, metric="Scaled")
+        base = self._able(JacobianOracle)
         return self.scale * base.vector_jacobian_product(self._point(parameters), cotangents)
 
-    @property
-    def examples(self) -> int:
-        return require(self.base, SubsetOracle, metric="Scaled").examples
-
     def subset(self, examples: Sequence[int], /) -> Scaled:
-        base = require(self.base, SubsetOracle, metric="Scaled")
+        base = self._able(SubsetOracle)
         return Scaled(base.subset(examples), self.scale)
 
     def gradient_second_moment(self, parameters: ParameterVector, /) -> ParameterVector:
-        base = require(self.base, ExampleGradientOracle, metric="Scaled")
+        base = self._able(ExampleGradientOracle)
         return self.scale * self.scale * base.gradient_second_moment(self._point(parameters))
 
     def directional_second_moment(self, parameters: ParameterVector, direction: ParameterVector, /) -> float:
-        base = require(self.base, ExampleGradientOracle, metric="Scaled")
-        return base.directional_second_moment(self._point(parameters), self.scale * direction)
+        return self._able(ExampleGradientOracle).directional_second_moment(
+            self._point(parameters), self.scale * direction
+        )
 
     def _point(self, parameters: ParameterVector) -> ParameterVector:
         """The model's own coordinates; exactly where the model is now, for the parameters of now."""

@@ -1,0 +1,110 @@
+"""An oracle that answers as the one beneath it does, unless it says otherwise."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from invariant_sharpness.protocol import (
+    BlockProductOracle,
+    CurvatureOracle,
+    ExampleGradientOracle,
+    GaussNewtonDiagonalOracle,
+    GaussNewtonOracle,
+    HostArrays,
+    JacobianOracle,
+    ParameterGroup,
+    Rows,
+    SampledGaussNewtonOracle,
+    SubsetOracle,
+    require,
+)
+from invariant_sharpness.protocol.requirements import Capability
+from invariant_sharpness.vector import ParameterVector
+
+
+class Forwarding:
+    """Every method of an oracle, those of the optional capabilities included, passed on to ``base``.
+
+    A subclass says where its parameters are, what a subset of it is, and what it answers differently.
+    """
+
+    base: CurvatureOracle
+
+    @property
+    def xp(self) -> Any:
+        return self.base.xp
+
+    @property
+    def groups(self) -> tuple[ParameterGroup, ...]:
+        return self.base.groups
+
+    def loss(self, parameters: ParameterVector, /) -> float:
+        return self.base.loss(parameters)
+
+    def gradient(self, parameters: ParameterVector, /) -> ParameterVector:
+        return self.base.gradient(parameters)
+
+    def hessian_vector_product(self, parameters: ParameterVector, vector: ParameterVector, /) -> ParameterVector:
+        return self.base.hessian_vector_product(parameters, vector)
+
+    def hessian_vector_products(
+        self, parameters: ParameterVector, vectors: Sequence[ParameterVector], /
+    ) -> list[ParameterVector]:
+        return self._able(BlockProductOracle).hessian_vector_products(parameters, vectors)
+
+    def from_numpy(self, arrays: HostArrays, /) -> ParameterVector:
+        return self.base.from_numpy(arrays)
+
+    def to_numpy(self, vector: ParameterVector, /) -> dict[str, npt.NDArray[np.float64]]:
+        return self.base.to_numpy(vector)
+
+    @property
+    def outputs_per_example(self) -> int:
+        return self._able(GaussNewtonDiagonalOracle).outputs_per_example
+
+    def gauss_newton_diagonal(self, parameters: ParameterVector, /, names: frozenset[str]) -> ParameterVector:
+        return self._able(GaussNewtonDiagonalOracle).gauss_newton_diagonal(parameters, names)
+
+    def output_curvature(
+        self, parameters: ParameterVector, direction: ParameterVector, /, seed: int
+    ) -> tuple[ParameterVector, ParameterVector]:
+        return self._able(GaussNewtonDiagonalOracle).output_curvature(parameters, direction, seed)
+
+    @property
+    def samples_outputs(self) -> bool:
+        return self._able(SampledGaussNewtonOracle).samples_outputs
+
+    def sampled_gauss_newton_diagonal(
+        self, parameters: ParameterVector, /, names: frozenset[str], draws: range, seed: int
+    ) -> ParameterVector:
+        return self._able(SampledGaussNewtonOracle).sampled_gauss_newton_diagonal(parameters, names, draws, seed)
+
+    def gauss_newton_vector_product(self, parameters: ParameterVector, vector: ParameterVector, /) -> ParameterVector:
+        return self._able(GaussNewtonOracle).gauss_newton_vector_product(parameters, vector)
+
+    def outputs(self, parameters: ParameterVector, /, examples: int) -> Rows:
+        return self._able(JacobianOracle).outputs(parameters, examples)
+
+    def jacobian_vector_product(self, parameters: ParameterVector, vector: ParameterVector, /, examples: int) -> Rows:
+        return self._able(JacobianOracle).jacobian_vector_product(parameters, vector, examples)
+
+    def vector_jacobian_product(self, parameters: ParameterVector, cotangents: Rows, /) -> ParameterVector:
+        return self._able(JacobianOracle).vector_jacobian_product(parameters, cotangents)
+
+    @property
+    def examples(self) -> int:
+        return self._able(SubsetOracle).examples
+
+    def gradient_second_moment(self, parameters: ParameterVector, /) -> ParameterVector:
+        return self._able(ExampleGradientOracle).gradient_second_moment(parameters)
+
+    def directional_second_moment(self, parameters: ParameterVector, direction: ParameterVector, /) -> float:
+        return self._able(ExampleGradientOracle).directional_second_moment(parameters, direction)
+
+    def _able(self, capability: type[Capability]) -> Capability:
+        """The oracle beneath, if it has the capability."""
+        return require(self.base, capability, metric=type(self).__name__)
