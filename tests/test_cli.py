@@ -208,7 +208,7 @@ def test_metrics_json_has_every_declaration() -> None:
     read = json.loads(invoke("metrics", "--json").stdout)
     assert [metric["name"] for metric in read] == list(METRICS)
     one = json.loads(invoke("metrics", "normalized_sharpness", "--json").stdout)
-    assert one["invariances"] == ["layer", "row_column"]
+    assert one["invariances"] == ["output_scale", "output_shift", "permutation", "row", "row_column", "unit_split"]
 
 
 def test_metrics_refuses_an_unknown_name() -> None:

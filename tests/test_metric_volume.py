@@ -80,7 +80,7 @@ def test_width_that_is_none_is_refused(tau: float) -> None:
 
 
 def test_flat_box_grows_without_bound() -> None:
-    """Theorem 2: layer rescaling carries a box of low loss onto one whose volume is larger by a power of the factor."""
+    """Dinh et al.: layer rescaling carries a box of low loss onto one whose volume is larger by a power of the factor."""
     model, rng = oracle(), np.random.default_rng(2)
     sizes, radius = [group.size for group in model.groups], 1e-3
     log_volumes = []

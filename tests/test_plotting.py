@@ -165,7 +165,7 @@ def test_metrics_that_claim_to_survive_the_rescaling_have_a_color_of_their_own(
 
 def test_unknown_rescaling_is_named() -> None:
     report = report_of({"raw": 1.0})
-    with pytest.raises(ValueError, match="rescaling='rows' is not known: take one of 'layer', 'row_column'"):
+    with pytest.raises(ValueError, match="rescaling='rows' is not known: take one of 'layer', 'row', 'row_column'"):
         plot_rescaling(report, report, rescaling="rows")
 
 

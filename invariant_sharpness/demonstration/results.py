@@ -129,7 +129,7 @@ class Demonstration:
 
 def survivors(metrics: Iterable[str]) -> list[str]:
     """Those of the metrics that claim to survive the rescaling of hidden units."""
-    return [name for name in metrics if METRICS[name].invariances & {"row_column", "diagonal", "linear"}]
+    return [name for name in metrics if "rows_and_columns" in {symmetry.name for symmetry in METRICS[name].survives}]
 
 
 def unconverged(network: NetworkResult) -> Mapping[str, Estimate]:

@@ -52,7 +52,12 @@ FISHER_RAO = Metric(
     equation=r"\sum_i \theta_i^2\, E_n\bigl[(\partial_i \ell_n)^2\bigr]",
     summary="Squared gradients of the examples, scaled by the parameters.",
     needs="per-example gradients",
-    cost="one gradient with per-example squares",
-    invariances=frozenset({"layer", "row_column", "diagonal"}),
+    cost="one gradient with per-example squares: 1.3 to 1.9 gradients",
+    invariances=frozenset({"diagonal", "permutation", "output_scale"}),
+    pitfalls=(
+        "It is made of gradients, not of curvature, so it vanishes where every example is fitted. The "
+        "diagonal form doubles when a unit that was split into two equal halves is merged again; the full "
+        "form does not (erratum E6). Biases count, so a shift of the outputs moves it."
+    ),
     reference="Tsuzuku, Sato and Sugiyama (2019), (25); Liang, Poggio, Rakhlin and Stokes (2019)",
 )

@@ -27,7 +27,7 @@ def flatness_volume(
     and negative where it is sharp. Invariant to row and column rescaling, draw by draw.
 
     **Why a surrogate**: the volume of the set itself, of all parameters connected with :math:`\theta` whose loss is less than :math:`L(\theta) + \epsilon`, is infinite at every
-    minimum of a ReLU network with nonzero weights (Dinh et al. 2017, theorem 2): rescalings carry a small ball along their orbit, which is unbounded.
+    minimum of a ReLU network with nonzero weights (Dinh et al. 2017): rescalings carry a small ball along their orbit, which is unbounded.
 
     Cost: ``probes * steps`` products, and ``steps`` vectors for each probe, or for one at a time.
     Source: the surrogate is this library's; Dinh, Pascanu, Bengio and Bengio (2017) for the volume; Hochreiter and Schmidhuber (1997).
@@ -80,8 +80,17 @@ FLATNESS_VOLUME = Metric(
     equation=r"-\tfrac12 \ln\det\bigl(I + \tau^{-1} S H_+ S\bigr)",
     summary="Share of a Gaussian that the flat region around the parameters fills, as a logarithm.",
     needs="Hessian-vector products",
-    cost="320 products",
-    invariances=frozenset({"layer", "row_column"}),
+    cost="320 products, 400 to 1000 gradients",
+    invariances=frozenset({"row_column", "output_scale"}),
+    pitfalls=(
+        "``tau`` says what counts as flat, and nothing says what it should be. Negative curvature counts as "
+        r"flat. The other local surrogate, the volume of the ellipsoid :math:`\tfrac12 \delta^T H \delta < "
+        r"\epsilon`, is infinite as soon as one eigenvalue is zero, which every rescaling symmetry provides: "
+        ":func:`~invariant_sharpness.metrics.flatness_volume.ellipsoid_log_volume`. The coordinates take a "
+        "bias for one more column of its weight, so rows that are normalized without their biases move it, "
+        "and so does a shift of the outputs."
+    ),
     reference="Dinh, Pascanu, Bengio and Bengio (2017), whose volume is infinite; the surrogate is this library's",
+    up_to_error=frozenset({"permutation"}),
     default=False,
 )

@@ -16,7 +16,7 @@ from invariant_sharpness.estimators.diagonals.group_diagonals import HessianDiag
 from invariant_sharpness.estimators.spectra.lanczos import largest_magnitude_eigenvalue
 from invariant_sharpness.estimators.traces.moments import trace_samples
 from invariant_sharpness.estimators.traces.squared_norm import column_squared_norms, squared_norm_samples
-from invariant_sharpness.metrics.declaration import Metric
+from invariant_sharpness.metrics.declaration import COST_OF_DIAGONAL, Metric
 from invariant_sharpness.probes import require_probes
 from invariant_sharpness.protocol import CurvatureOracle
 
@@ -30,7 +30,7 @@ def hessian_trace(
     estimated by Hutchinson's method in raw coordinates.
 
     Transformation law: :math:`\operatorname{tr}' = \sum_k \alpha_k^{-2} \operatorname{tr} H_{kk}` if block k is
-    multiplied by :math:`\alpha_k`. Invariant to nothing but permutations.
+    multiplied by :math:`\alpha_k`. Invariant to no rescaling.
 
     Cost: at most one backward pass per output, and ``probes`` products if a group is not exact. Groups that are
     exact in ``diagonal`` are taken from there.
@@ -160,8 +160,13 @@ HESSIAN_NORMS = (
         equation=r"\sum_i \frac{\partial^2 L}{\partial\theta_i^2}",
         summary="Trace of the Hessian of the mean loss.",
         needs="Hessian diagonal",
-        cost="one backward pass per output where exact, else 64 products",
-        invariances=frozenset(),
+        cost=COST_OF_DIAGONAL,
+        invariances=frozenset({"permutation", "output_shift"}),
+        pitfalls=(
+            "It can be made as large as one likes by rescaling a layer, and it falls towards zero under "
+            "cross-entropy when training goes on and the outputs grow. It can be negative away from a minimum, so "
+            "it is no norm."
+        ),
         reference="Tsuzuku, Sato and Sugiyama (2019), (5)",
     ),
     Metric(
@@ -171,8 +176,14 @@ HESSIAN_NORMS = (
         equation=r"\max_i |\lambda_i(H)|",
         summary="Largest curvature in any direction.",
         needs="Hessian-vector products",
-        cost="one product per Lanczos step",
-        invariances=frozenset(),
+        cost="one product per Lanczos step: 1.3 to 3.1 gradients each, at most 200 steps",
+        invariances=frozenset({"permutation", "output_shift"}),
+        pitfalls=(
+            "It can be made as large as one likes by rescaling a layer, and it falls towards zero under "
+            "cross-entropy when the outputs grow. The residual proves that some eigenvalue is near the value, not "
+            "that it is the largest; a start vector that is nearly orthogonal to the largest one delays the "
+            "discovery. In single precision the residual cannot fall below about :math:`10^{-6}` of the value."
+        ),
         reference="Yao, Gholami, Lei, Keutzer and Mahoney (2018)",
     ),
     Metric(
@@ -182,9 +193,16 @@ HESSIAN_NORMS = (
         equation=r"\Bigl(\sum_i \lambda_i(H)^2\Bigr)^{1/2}",
         summary="Root of the sum of the squared eigenvalues of the Hessian.",
         needs="Hessian-vector products",
-        cost="64 products",
-        invariances=frozenset(),
+        cost="64 products, 80 to 200 gradients",
+        invariances=frozenset({"output_shift"}),
+        pitfalls=(
+            "It can be made as large as one likes by rescaling a layer, and it falls towards zero under "
+            "cross-entropy when the outputs grow. Half of the products go into a Krylov space, which takes the "
+            "few large eigenvalues of a network out of what is sampled; where the memory limit leaves no room for "
+            "it, all of them are draws, and the value scatters by some percent."
+        ),
         reference="Dinh, Pascanu, Bengio and Bengio (2017)",
+        up_to_error=frozenset({"permutation"}),
         default=False,
     ),
 )

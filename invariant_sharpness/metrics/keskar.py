@@ -138,7 +138,14 @@ KESKAR = Metric(
     summary="Largest rise of the loss in a box around the parameters, in percent.",
     needs="losses and gradients near the parameters",
     cost="about 20 gradients",
-    invariances=frozenset(),
+    invariances=frozenset({"permutation"}),
+    pitfalls=(
+        'The "+1" and the units of the iterations make it depend on the scale of the parameters (erratum '
+        "E17). L-BFGS-B is made for minima of convex functions; near a minimum of the loss, whose largest "
+        "rise it looks for, it learns no curvature and climbs along the gradient. From a point where the "
+        "gradient is exactly zero it does not move, and the value is zero however sharp the minimum is: take "
+        "``worst_case_sharpness``, which starts elsewhere too."
+    ),
     reference=f"{_CITATION}, all parameters",
     default=False,
 )
@@ -151,6 +158,11 @@ KESKAR_SUBSPACE = Metric(
     needs="losses and gradients near the parameters",
     cost="about 20 gradients, and 100 vectors in memory",
     invariances=frozenset(),
+    pitfalls=(
+        "The reach of the box grows with the scale of the random columns, which the paper does not state. "
+        "Another seed is another subspace and another value. The branches of L-BFGS-B depend on rounding: "
+        "adding up the batches in another order has moved a value by a thousandth."
+    ),
     reference=f"{_CITATION}, random subspace",
     default=False,
 )

@@ -32,13 +32,13 @@ def worst_case_sharpness(
     On ``Scaled(oracle, s)`` with an equivariant scale it is invariant.
 
     Cost: at most ``steps`` gradients and as many losses for each start; less if the ascents converge. Memory: four vectors.
-    Source: Dinh, Pascanu, Bengio and Bengio (2017), definition 2, after Keskar et al. (2017).
+    Source: Dinh, Pascanu, Bengio and Bengio (2017) for the ball; the denominator is that of Keskar et al. (2017).
 
     Parameters
     ----------
     radius
-        Euclidean length of the largest perturbation, in the units of the parameters; the default is the radius that
-        sharpness-aware minimization trains with (Foret et al. 2021).
+        Euclidean length of the largest perturbation, in the units of the parameters; the default is a common radius of
+        sharpness-aware minimization.
     starts
         Ascents: one from the parameters, all others from random points of the sphere.
     steps
@@ -89,7 +89,7 @@ def worst_case_adaptive_sharpness(
     Parameters
     ----------
     radius
-        :math:`\rho`, a pure number. For ``"l2"`` the default is the one of adaptive sharpness-aware minimization on CIFAR-10; for
+        :math:`\rho`, a pure number. For ``"l2"`` the default is that of its authors' program for CIFAR-10; for
         ``"linf"`` it means that every parameter may change by that fraction of itself: take less, such as 0.01.
     norm
         ``"l2"`` or ``"linf"``: p of the ball.
@@ -132,8 +132,17 @@ WORST_CASE = Metric(
     summary="Largest rise of the loss in a ball around the parameters.",
     needs="losses and gradients near the parameters",
     cost="a few dozen gradients, at most 800",
-    invariances=frozenset(),
-    reference="Dinh, Pascanu, Bengio and Bengio (2017)",
+    invariances=frozenset({"output_shift"}),
+    pitfalls=(
+        "The maximum is searched for, not proven. The value is the best of a few local maxima and can be too "
+        "small; raise ``starts`` and see whether it grows. ``certificate`` says only that the ascent has "
+        "ended. An ascent that ends at a kink of a ReLU network, where no gradient vanishes, is reported as "
+        "not converged; the value is a lower bound all the same. The radius has the units of the parameters, "
+        "so values of two networks, or of one network before and after a rescaling, are not comparable at the "
+        "same radius. Hidden units in another order start from other random points, and may end at another "
+        "maximum."
+    ),
+    reference="Dinh, Pascanu, Bengio and Bengio (2017); the denominator is that of Keskar et al. (2017)",
     default=False,
 )
 WORST_CASE_ADAPTIVE = Metric(
@@ -144,7 +153,13 @@ WORST_CASE_ADAPTIVE = Metric(
     summary="Largest rise of the loss when each parameter changes by a fraction of itself.",
     needs="losses and gradients near the parameters",
     cost="a few dozen gradients, at most 800",
-    invariances=frozenset({"layer", "row_column", "diagonal"}),
+    invariances=frozenset({"diagonal", "output_scale"}),
+    pitfalls=(
+        "The search is that of ``worst_case_sharpness``, with the same limits: a lower bound, from random "
+        "starts. A weight of exactly zero does not move. Implementations that divide the perturbation by the "
+        "weights get 0/0 there, and a comparison with NaN is false: the projection onto the ball is then "
+        "silently left out. Biases count in units of their own size, so a shift of the outputs moves it."
+    ),
     reference="Kwon, Kim, Park and Choi (2021); Andriushchenko, Croce, Müller, Hein and Flammarion (2023)",
     default=False,
 )

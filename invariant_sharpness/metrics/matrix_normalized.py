@@ -10,7 +10,7 @@ import numpy as np
 from invariant_sharpness.estimate import Estimate, GroupEstimate
 from invariant_sharpness.estimators.diagonals.diagonal import hessian_diagonal
 from invariant_sharpness.estimators.diagonals.group_diagonals import HessianDiagonal
-from invariant_sharpness.metrics.declaration import Metric
+from invariant_sharpness.metrics.declaration import COST_OF_DIAGONAL, Metric
 from invariant_sharpness.protocol import CurvatureOracle
 
 
@@ -73,7 +73,11 @@ MATRIX_NORMALIZED = Metric(
     equation=r"\sum_l \sqrt{\|W_l\|_F^2 \sum_{w \in W_l} \frac{\partial^2 L}{\partial w^2}}",
     summary="Trace of each layer, scaled by the norm of its matrix.",
     needs="Hessian diagonal of the weights",
-    cost="one backward pass per output where exact, else 64 products",
-    invariances=frozenset({"layer"}),
+    cost=COST_OF_DIAGONAL,
+    invariances=frozenset({"layer", "permutation", "output_scale", "output_shift"}),
+    pitfalls=(
+        "It has one scale per matrix, so rescaling single units moves it without bound. Positive and negative "
+        "curvature cancel within a matrix before the sum is clipped."
+    ),
     reference="Tsuzuku, Sato and Sugiyama (2019), (13)",
 )

@@ -14,7 +14,7 @@ from invariant_sharpness.estimate import Bracket, Estimate, GroupEstimate
 from invariant_sharpness.estimators.diagonals.cross_fitting import Tangent, cross_fitted
 from invariant_sharpness.estimators.diagonals.diagonal import hessian_diagonal
 from invariant_sharpness.estimators.diagonals.group_diagonals import HessianDiagonal
-from invariant_sharpness.metrics.declaration import BiasPolicy, Metric
+from invariant_sharpness.metrics.declaration import COST_OF_DIAGONAL, BiasPolicy, Metric
 from invariant_sharpness.metrics.parameter_normalized import parameterwise
 from invariant_sharpness.progress import track
 from invariant_sharpness.protocol import CurvatureOracle, HostArrays, ParameterGroup
@@ -207,7 +207,14 @@ NORMALIZED = Metric(
     ),
     summary="Curvature in the best scale per output unit and per input unit of each layer.",
     needs="Hessian diagonal of the weights",
-    cost="one backward pass per output where exact, else 64 products; and the solver",
-    invariances=frozenset({"layer", "row_column"}),
+    cost=f"{COST_OF_DIAGONAL}; and the solver, on the host",
+    invariances=frozenset({"row", "row_column", "permutation", "unit_split", "output_scale", "output_shift"}),
+    pitfalls=(
+        "A *sampled* diagonal makes the value too large, because noise below zero is clipped. Read the column "
+        '"how it was obtained"; raise ``probes`` until the value stays, or use a network whose diagonal is '
+        "exact. It does not survive linear maps that mix units, such as a change of basis inside an attention "
+        "head. The published version of the paper (ICML 2020) defines another quantity; (17) is that of the "
+        "arXiv version."
+    ),
     reference="Tsuzuku, Sato and Sugiyama (2019), (17)",
 )

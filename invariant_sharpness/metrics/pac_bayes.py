@@ -13,7 +13,7 @@ from invariant_sharpness.estimators.diagonals.diagonal import hessian_diagonal
 from invariant_sharpness.estimators.diagonals.group_diagonals import HessianDiagonal
 from invariant_sharpness.estimators.posteriors.perturbed_losses import perturbed_losses
 from invariant_sharpness.estimators.posteriors.zero_one_loss import zero_one_loss
-from invariant_sharpness.metrics.declaration import Metric
+from invariant_sharpness.metrics.declaration import COST_OF_DIAGONAL, Metric
 from invariant_sharpness.pac_bayes.bound import PacBayesBound
 from invariant_sharpness.pac_bayes.divergence import divergence_at_equal_variances, gaussian_divergence
 from invariant_sharpness.pac_bayes.scales import SCALES, Scales, number_of_floats
@@ -191,8 +191,16 @@ PAC_BAYES = Metric(
     ),
     summary="Right-hand side of a PAC-Bayes bound, for noise on the weights in the best scales.",
     needs="losses, the Hessian diagonal of the weights, and the number of examples",
-    cost="32 losses; and one backward pass per output where the diagonal is exact, else 64 products",
-    invariances=frozenset({"layer", "row_column"}),
+    cost=f"32 losses, about 11 gradients; and {COST_OF_DIAGONAL}",
+    invariances=frozenset({"row_column", "output_scale"}),
+    pitfalls=(
+        "It is vacuous for most networks, and mostly counts scales. Without ``labels=`` it is no bound, as "
+        "cross-entropy may exceed 1. It is one for the noisy network, not for the network itself, and for the "
+        "data that the network was trained on, not for others. Where the best scales do not exist, as for "
+        "unused inputs, those of the balanced weights stand in, which see the biases: then a shift of the "
+        "outputs moves it a little. See :doc:`pac_bayes`."
+    ),
     reference="Tsuzuku, Sato and Sugiyama (2019), (1)-(8)",
+    up_to_error=frozenset({"permutation"}),
     default=False,
 )

@@ -12,7 +12,7 @@ from invariant_sharpness.estimators.diagonals.diagonal import hessian_diagonal
 from invariant_sharpness.estimators.diagonals.group_diagonals import HessianDiagonal
 from invariant_sharpness.estimators.lipschitz.diagonal_change import hessian_lipschitz_of_diagonal
 from invariant_sharpness.estimators.lipschitz.neighbourhood import half_widths
-from invariant_sharpness.metrics.declaration import Metric
+from invariant_sharpness.metrics.declaration import COST_OF_DIAGONAL, Metric
 from invariant_sharpness.protocol import CurvatureOracle
 
 
@@ -134,8 +134,14 @@ PACGEN = Metric(
     ),
     summary="How much less noise the parameters bear than a prior of their size allows, in nats.",
     needs="Hessian diagonal of all parameters, there and nearby",
-    cost="five Hessian diagonals",
+    cost=f"five Hessian diagonals, each {COST_OF_DIAGONAL}",
     invariances=frozenset(),
+    pitfalls=(
+        "At the default widths almost all parameters of a network of usual size are saturated, and count the "
+        "same whatever their curvature; a note says how many. Its widths have a fixed size, so it moves under "
+        "every rescaling. A ReLU network has no Lipschitz constant of the Hessian; what stands in is the largest change at a "
+        "few random corners, which are other ones for hidden units in another order."
+    ),
     reference="Wang, Keskar, Xiong and Socher (2018)",
     default=False,
 )

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from invariant_sharpness.estimate import Estimate, GroupEstimate
 from invariant_sharpness.estimators.diagonals.diagonal import hessian_diagonal
 from invariant_sharpness.estimators.diagonals.group_diagonals import HessianDiagonal
-from invariant_sharpness.metrics.declaration import Metric
+from invariant_sharpness.metrics.declaration import COST_OF_DIAGONAL, Metric
 from invariant_sharpness.protocol import CurvatureOracle
 
 HostArray = npt.NDArray[np.float64]
@@ -82,7 +82,12 @@ PARAMETER_NORMALIZED = Metric(
     equation=r"\sqrt{2/\lambda}\, \sum_i |\theta_i| \sqrt{\frac{\partial^2 L}{\partial\theta_i^2}}",
     summary="Curvature of each parameter, scaled by the parameter itself.",
     needs="Hessian diagonal of the weights",
-    cost="one backward pass per output where exact, else 64 products",
-    invariances=frozenset({"layer", "row_column", "diagonal"}),
+    cost=COST_OF_DIAGONAL,
+    invariances=frozenset({"diagonal", "permutation", "unit_split", "output_scale", "output_shift"}),
+    pitfalls=(
+        "In the PAC-Bayes bound behind it every parameter has a scale of its own, and the constant that is "
+        "left out grows with their number. A weight of exactly zero counts nothing, however sharp the loss is "
+        "in it."
+    ),
     reference="Kingma, Salimans and Welling (2015); Tsuzuku, Sato and Sugiyama (2019), section 7.2",
 )

@@ -32,7 +32,7 @@ def relative_flatness(
     Invariant to layer rescaling, and to a rescaling of the layer's outputs, one factor for each; **not** to one of its inputs. (The authors'
     code first divides all activations by their standard deviations.) Negative where the loss bends downwards.
 
-    Cost: ``probes`` products. Source: Petzka et al. (2021), definition 3.
+    Cost: ``probes`` products. Source: Petzka et al. (2021).
 
     Parameters
     ----------
@@ -94,8 +94,13 @@ RELATIVE_FLATNESS = Metric(
     equation=r"\sum_{s, s'} \langle w_s, w_{s'} \rangle \operatorname{tr} H_{s s'}",
     summary="Curvature of the last layer along its own rows.",
     needs="Hessian-vector products",
-    cost="64 products",
-    invariances=frozenset({"layer"}),
+    cost="64 products, 80 to 200 gradients",
+    invariances=frozenset({"layer", "row", "output_scale", "output_shift"}),
+    pitfalls=(
+        "A rescaling of the units below the layer moves it. Brought into a normal form first, as the authors "
+        "do, or on ``ish.Scaled(oracle, balanced(oracle))``, it stays."
+    ),
     reference="Petzka, Kamp, Adilova, Sminchisescu and Boley (2021)",
+    up_to_error=frozenset({"permutation"}),
     default=False,
 )

@@ -37,7 +37,7 @@ def weight_spectral_norm(oracle: CurvatureOracle) -> Estimate:
 def weight_frobenius_norm(oracle: CurvatureOracle) -> Estimate:
     r"""Norm of all weights together, :math:`(\sum_l \lVert W_l \rVert_F^2)^{1/2}`.
 
-    Invariant to nothing but permutations. Cost: no gradient. Source: Neyshabur, Tomioka and Srebro (2015).
+    Invariant to no rescaling. Cost: no gradient. Source: Neyshabur, Tomioka and Srebro (2015).
     """
     return _from_layers(oracle, "weight_frobenius_norm", _frobenius_norm, lambda norms: sqrt(fsum(n**2 for n in norms)))
 
@@ -80,6 +80,10 @@ def _from_layers(
     return Estimate(name, float(joined(list(layers.values()))), "exact", per_group=shares)
 
 
+_PITFALLS = (
+    "It does not look at the data. Scale one hidden unit up and another one down, and it goes where one likes while the function "
+    "stays: section 5.1 of Tsuzuku et al. (2019)."
+)
 WEIGHT_NORMS = (
     Metric(
         name="weight_spectral_norm",
@@ -89,7 +93,8 @@ WEIGHT_NORMS = (
         summary="Bound of the network's Lipschitz constant.",
         needs="the weights alone",
         cost="no gradient",
-        invariances=frozenset({"layer"}),
+        invariances=frozenset({"layer", "permutation", "output_shift"}),
+        pitfalls=_PITFALLS,
         reference="Bartlett, Foster and Telgarsky (2017)",
         default=False,
     ),
@@ -101,7 +106,8 @@ WEIGHT_NORMS = (
         summary="Size of all weights together.",
         needs="the weights alone",
         cost="no gradient",
-        invariances=frozenset(),
+        invariances=frozenset({"permutation", "output_shift"}),
+        pitfalls=_PITFALLS,
         reference="Neyshabur, Tomioka and Srebro (2015)",
         default=False,
     ),
@@ -113,7 +119,8 @@ WEIGHT_NORMS = (
         summary="In how many directions the weights act.",
         needs="the weights alone",
         cost="no gradient",
-        invariances=frozenset({"layer"}),
+        invariances=frozenset({"layer", "permutation", "output_scale", "output_shift"}),
+        pitfalls=_PITFALLS,
         reference="Neyshabur, Bhojanapalli and Srebro (2018)",
         default=False,
     ),

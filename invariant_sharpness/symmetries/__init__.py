@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from invariant_sharpness.symmetries.claims import SYMMETRIES, Invariance, NamedSymmetry, covers
 from invariant_sharpness.symmetries.collection import Symmetries
 from invariant_sharpness.symmetries.finder import find_symmetries
 from invariant_sharpness.symmetries.head_mixing import HeadMixing
@@ -12,9 +13,12 @@ from invariant_sharpness.symmetries.rescaling import Generator, Rescaling
 from invariant_sharpness.symmetries.unit_rescaling import UnitRescaling, chain_rescalings, unit_count
 
 __all__ = [
+    "SYMMETRIES",
     "Generator",
     "HeadMixing",
+    "Invariance",
     "Move",
+    "NamedSymmetry",
     "OutputScale",
     "OutputShift",
     "Rescaling",
@@ -24,6 +28,7 @@ __all__ = [
     "UnitRescaling",
     "chain_permutations",
     "chain_rescalings",
+    "covers",
     "find_symmetries",
     "unit_count",
 ]

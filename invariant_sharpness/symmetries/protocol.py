@@ -20,7 +20,7 @@ class Symmetry(Protocol):
     """A family of moves that leave the loss alone.
 
     ``kind`` is the invariance that a metric must declare if its value shall stay under these moves, in the words of
-    :data:`invariant_sharpness.metrics.declaration.Invariance`.
+    :data:`invariant_sharpness.symmetries.Invariance`.
     """
 
     @property

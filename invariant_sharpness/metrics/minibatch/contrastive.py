@@ -70,7 +70,12 @@ CONTRASTIVE = Metric(
     summary="Sharpness of single minibatches over that of the mean loss.",
     needs="Hessian-vector products of parts of the data",
     cost="twice that of the spectral norm",
-    invariances=frozenset(),
+    invariances=frozenset({"permutation", "output_shift"}),
+    pitfalls=(
+        "It was proposed as invariant by construction, and is not (erratum E12). Numerator and denominator "
+        "are moved by a rescaling, but not by the same factor, unless the measure is linear in the Hessian, "
+        "and then the ratio is 1."
+    ),
     reference="Huszar (2018)",
     default=False,
 )

@@ -90,8 +90,14 @@ KL_REGRET = Metric(
     equation=r"\operatorname{mean}_{i \ne j} \lVert g_j \rVert_{F^+} \bigl( 1 - \cos_{F^+}(g_i, g_j) \bigr)",
     summary="How much worse the best step for one minibatch is for another, in a ball of functions.",
     needs="gradients of parts of the data, and Gauss-Newton products",
-    cost="one gradient, and up to 160 Gauss-Newton products",
-    invariances=frozenset({"layer", "row_column", "diagonal", "linear"}),
+    cost="one gradient, and up to 160 Gauss-Newton products: some hundred gradients",
+    invariances=frozenset({"linear", "unit_split", "output_scale", "output_shift"}),
+    pitfalls=(
+        "If the parameters can move all outputs of the reference set, the gradients of minibatches, which "
+        "share no example, are orthogonal whatever the network has learned; a note says so. Under other "
+        "losses than cross-entropy and squared error the Gauss-Newton matrix is not the Fisher matrix, and "
+        "gradients need not be in its range: the certificate then stays above the tolerance."
+    ),
     reference="Huszar (2018), who leaves it as homework; the solution is this library's",
     default=False,
 )

@@ -19,7 +19,7 @@ def local_regret(oracle: CurvatureOracle, *, minibatches: int = 8, seed: int = 0
         \Bigl( \lVert g_j \rVert - \frac{g_j \cdot g_i}{\lVert g_i \rVert} \Bigr)
 
     with the gradients :math:`g_b` of disjoint minibatches of equal size, cut at random. In coordinates that move as the parameters
-    do it is invariant, on ``ish.Scaled(oracle, s)``; as it stands it is invariant to nothing.
+    do it is invariant, on ``ish.Scaled(oracle, s)``; as it stands, to no rescaling.
 
     The standard error is the jackknife's over the minibatches. A note has the mean of :math:`1 - \cos(g_i, g_j)`.
     Cost: one gradient of the whole data set, and one vector for each minibatch.
@@ -48,7 +48,11 @@ LOCAL_REGRET = Metric(
     summary="How much worse the best step for one minibatch is for another, in a Euclidean ball.",
     needs="gradients of parts of the data",
     cost="one gradient",
-    invariances=frozenset(),
+    invariances=frozenset({"permutation", "output_shift"}),
+    pitfalls=(
+        "At a minimum where every example is fitted all gradients vanish, and so does the regret. It depends "
+        "on the size of the minibatches: the smaller, the larger."
+    ),
     reference="Huszar (2018)",
     default=False,
 )
