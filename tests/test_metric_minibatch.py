@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -103,32 +103,46 @@ def test_kl_regret_is_a_projection_in_function_space() -> None:
     close(found, mean_regret(along @ along.T), 1e-8, "KL regret")
 
 
-@pytest.mark.parametrize("radius", [0.1, 0.03, 0.01])
-def test_kl_regret_is_the_limit_of_the_exact_ball(radius: float) -> None:
-    """The minima of both losses in the ball of the exact divergence, of softmax regression, by SciPy."""
-    model = oracle((4, CLASSES), biases=False)
-    W = model.network.weights[0]
-    here = log_softmax(X @ W.T, axis=1)
+def exact_regret(weights: Any, squared_length: Callable[[Any], float], radius: float) -> float:
+    """Over the radius, from the minima of the losses of softmax regression in the ball, by SciPy."""
 
     def loss(part: Any, d: Any) -> float:
-        return float(-log_softmax(X[part] @ (W + d.reshape(W.shape)).T, axis=1)[np.arange(len(part)), Y[part]].mean())
-
-    def divergence(d: Any) -> float:
-        there = log_softmax(X @ (W + d.reshape(W.shape)).T, axis=1)
-        return float(((np.exp(there) - np.exp(here)) * (there - here)).sum(axis=1).mean())
+        return float(
+            -log_softmax(X[part] @ (weights + d.reshape(weights.shape)).T, axis=1)[np.arange(len(part)), Y[part]].mean()
+        )
 
     def least(part: Any) -> Any:
-        ball = {"type": "ineq", "fun": lambda d: 1 - divergence(d) / radius**2}
-        start = -1e-3 * radius * np.ones(W.size)
+        ball = {"type": "ineq", "fun": lambda d: 1 - squared_length(d) / radius**2}
+        start = -1e-3 * radius * np.ones(weights.size)
         options = {"maxiter": 500, "ftol": 1e-13}
         return minimize(lambda d: loss(part, d) / radius, start, constraints=[ball], method="SLSQP", options=options).x
 
     minima = [least(part) for part in PARTS]
     pairs = [(i, j) for i in range(MINIBATCHES) for j in range(MINIBATCHES) if i != j]
-    exact = np.mean([loss(PARTS[j], minima[i]) - loss(PARTS[j], minima[j]) for i, j in pairs]) / radius
-    close(
-        ish.kl_regret(model, minibatches=MINIBATCHES).value, float(exact), 2 * radius, f"at radius {radius}, the limit"
-    )
+    return float(np.mean([loss(PARTS[j], minima[i]) - loss(PARTS[j], minima[j]) for i, j in pairs])) / radius
+
+
+@pytest.mark.parametrize("radius", [0.1, 0.03, 0.01])
+def test_local_regret_is_the_limit_of_the_exact_ball(radius: float) -> None:
+    model = oracle((4, CLASSES), biases=False)
+    exact = exact_regret(model.network.weights[0], lambda d: float(d @ d), radius)
+    found = ish.local_regret(model, minibatches=MINIBATCHES).value
+    close(found, exact, 2 * radius, f"at radius {radius}, the limit")
+
+
+@pytest.mark.parametrize("radius", [0.1, 0.03, 0.01])
+def test_kl_regret_is_the_limit_of_the_exact_ball(radius: float) -> None:
+    """The ball of the exact divergence."""
+    model = oracle((4, CLASSES), biases=False)
+    W = model.network.weights[0]
+    here = log_softmax(X @ W.T, axis=1)
+
+    def divergence(d: Any) -> float:
+        there = log_softmax(X @ (W + d.reshape(W.shape)).T, axis=1)
+        return float(((np.exp(there) - np.exp(here)) * (there - here)).sum(axis=1).mean())
+
+    found = ish.kl_regret(model, minibatches=MINIBATCHES).value
+    close(found, exact_regret(W, divergence, radius), 2 * radius, f"at radius {radius}, the limit")
 
 
 @pytest.mark.parametrize("steps", [2, 20])
