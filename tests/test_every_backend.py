@@ -18,7 +18,7 @@ SIZES = (6, 9, 7, 4)
 EXAMPLES = 23
 LOSSES = ("cross_entropy", "normalized_cross_entropy", "mse")
 TOLERANCE = 1e-9
-ILL_CONDITIONED = {"kl_regret": 1e-7}
+ILL_CONDITIONED = {"kl_regret": 1e-7, "congruent_contrastive_ratio": 1e-7}
 """Inverses of the Fisher matrix lose digits to its condition, which is the square of that of the Jacobian."""
 
 

@@ -33,7 +33,13 @@ from invariant_sharpness.metrics.mean_rise import (
     average_adaptive_sharpness,
     expected_sharpness,
 )
-from invariant_sharpness.metrics.minibatch import MINIBATCH, contrastive_ratio, kl_regret, local_regret
+from invariant_sharpness.metrics.minibatch import (
+    MINIBATCH,
+    congruent_contrastive_ratio,
+    contrastive_ratio,
+    kl_regret,
+    local_regret,
+)
 from invariant_sharpness.metrics.normalized import NORMALIZED, normalized_sharpness
 from invariant_sharpness.metrics.pac_bayes import PAC_BAYES, pac_bayes_bound
 from invariant_sharpness.metrics.pacgen_psi import PACGEN, pacgen
@@ -52,6 +58,7 @@ __all__ = [
     "METRICS",
     "Metric",
     "average_adaptive_sharpness",
+    "congruent_contrastive_ratio",
     "contrastive_ratio",
     "expected_sharpness",
     "fisher_rao_norm",
