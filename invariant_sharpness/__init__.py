@@ -6,6 +6,7 @@ from invariant_sharpness.certificate import Certificate
 from invariant_sharpness.certifying import certify
 from invariant_sharpness.checkpoints import checkpoint
 from invariant_sharpness.coordinates import GaussNewton, Moved, Scaled
+from invariant_sharpness.coordinates.heads import Heads
 from invariant_sharpness.errors import InvariantSharpnessError
 from invariant_sharpness.estimate import Estimate, GroupEstimate
 from invariant_sharpness.estimators.diagonals.diagonal import hessian_diagonal
@@ -31,6 +32,7 @@ from invariant_sharpness.metrics import (
     expected_sharpness,
     fisher_rao_norm,
     flatness_volume,
+    head_normalized_sharpness,
     hessian_frobenius_norm,
     hessian_spectral_norm,
     hessian_spectrum,
@@ -76,6 +78,7 @@ __all__ = [
     "GaussNewton",
     "GroupEstimate",
     "HeadMixing",
+    "Heads",
     "HessianDiagonal",
     "InvariantSharpnessError",
     "Metric",
@@ -100,6 +103,7 @@ __all__ = [
     "find_symmetries",
     "fisher_rao_norm",
     "flatness_volume",
+    "head_normalized_sharpness",
     "hessian_diagonal",
     "hessian_frobenius_norm",
     "hessian_lipschitz_of_diagonal",

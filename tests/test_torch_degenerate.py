@@ -55,6 +55,7 @@ WEIGHTLESS = (
     "matrix_normalized_sharpness",
     "parameter_normalized_sharpness",
     "normalized_sharpness",
+    "head_normalized_sharpness",
     "posterior_sharpness",
     "fisher_rao_norm",
     "relative_flatness",

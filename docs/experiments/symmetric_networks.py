@@ -225,14 +225,26 @@ def changed(symmetry: str) -> ish.CurvatureOracle:
     return measurable(pair.change(built(pair.network)).eval(), pair.loss)
 
 
+HEADS = {
+    f"{part}.weight": ish.Heads(1, "input" if part == "out" else "output") for part in ("query", "key", "value", "out")
+}
+"""Where the head dimension of the attention lies."""
+
+
+def measured(metric: ish.Metric, oracle: ish.CurvatureOracle) -> ish.Estimate:
+    """Told where the heads are, if it asks and there are any."""
+    there = HEADS.keys() <= {group.name for group in oracle.groups}
+    return metric.function(oracle, heads=HEADS) if there and "heads" in metric.options else metric.function(oracle)
+
+
 @cache
 def estimate_before(metric: str, network: Callable[[], nn.Module], loss: str) -> ish.Estimate:
     """Several symmetries share one network."""
-    return ish.METRICS[metric].function(unchanged(network, loss))
+    return measured(ish.METRICS[metric], unchanged(network, loss))
 
 
 @cache
 def estimates(metric: str, symmetry: str) -> tuple[ish.Estimate, ish.Estimate]:
     """Before and after the change, with the same seed."""
     pair = PAIRS[symmetry]
-    return estimate_before(metric, pair.network, pair.loss), ish.METRICS[metric].function(changed(symmetry))
+    return estimate_before(metric, pair.network, pair.loss), measured(ish.METRICS[metric], changed(symmetry))

@@ -8,6 +8,7 @@ from types import MappingProxyType
 from invariant_sharpness.metrics.declaration import Metric
 from invariant_sharpness.metrics.fisher_rao import FISHER_RAO, fisher_rao_norm
 from invariant_sharpness.metrics.flatness_volume import FLATNESS_VOLUME, flatness_volume
+from invariant_sharpness.metrics.head_normalized import HEAD_NORMALIZED, head_normalized_sharpness
 from invariant_sharpness.metrics.hessian_norms import (
     HESSIAN_NORMS,
     hessian_frobenius_norm,
@@ -63,6 +64,7 @@ __all__ = [
     "expected_sharpness",
     "fisher_rao_norm",
     "flatness_volume",
+    "head_normalized_sharpness",
     "hessian_frobenius_norm",
     "hessian_spectral_norm",
     "hessian_spectrum",
@@ -99,6 +101,7 @@ METRICS: Mapping[str, Metric] = MappingProxyType(
             MATRIX_NORMALIZED,
             PARAMETER_NORMALIZED,
             NORMALIZED,
+            HEAD_NORMALIZED,
             POSTERIOR,
             FISHER_RAO,
             RELATIVE_FLATNESS,

@@ -34,6 +34,7 @@ def normalized_sharpness(
     probes: int = 64,
     seed: int = 0,
     diagonal: HessianDiagonal | None = None,
+    names: frozenset[str] | None = None,
 ) -> Estimate:
     r"""Normalized sharpness (17).
 
@@ -70,8 +71,10 @@ def normalized_sharpness(
         :math:`\lambda` of the PAC-Bayes bound; the paper sets it to 1/2.
     tolerance
         Relative duality gap at which the solver stops.
+    names
+        The weights and norm gains that count, each with the bias that it owns. By default all.
     """
-    families, singles = _layers(oracle.groups, biases)
+    families, singles = _layers(_counted(oracle.groups, names), biases)
     counted = frozenset([name for f in families for name in f.names] + [g.name for g in singles])
     if diagonal is None:
         diagonal = hessian_diagonal(oracle, names=counted, probes=probes, seed=seed)
@@ -122,6 +125,10 @@ def _is_probed(diagonal: HessianDiagonal, names: frozenset[str]) -> bool:
 
 def _tangent(layers: list[_Layer]) -> Tangent:
     return Tangent(fsum(x.penalty for x in layers), {n: v for x in layers for n, v in x.variances.items()})
+
+
+def _counted(groups: tuple[ParameterGroup, ...], names: frozenset[str] | None) -> tuple[ParameterGroup, ...]:
+    return groups if names is None else tuple(g for g in groups if g.name in names or g.owner in names)
 
 
 def _layers(groups: tuple[ParameterGroup, ...], biases: BiasPolicy) -> tuple[list[Family], list[ParameterGroup]]:

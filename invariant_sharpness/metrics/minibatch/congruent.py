@@ -23,7 +23,7 @@ def congruent_contrastive_ratio(
     r"""Mean square of the curvature of a minibatch, in the coordinates in which the mean curvature is the identity.
 
     .. math::
-        E_b \bigl\lVert \bar G^{+1/2}\, G_b\, \bar G^{+1/2} \bigr\rVert_F^2 , \qquad \bar G = E_b[G_b]
+        E_b \lVert \bar G^{+1/2}\, G_b\, \bar G^{+1/2} \rVert_F^2 , \qquad \bar G = E_b[G_b]
 
     with the Gauss-Newton matrices :math:`G_b` of disjoint minibatches of equal size, cut at random. They are positive semidefinite, so the range
     of each lies in that of their mean, which the Hessians need not grant.
@@ -99,7 +99,13 @@ CONGRUENT = Metric(
     summary="Curvature of single minibatches, in coordinates in which that of the mean loss is the identity.",
     needs="Gauss-Newton products of parts of the data",
     cost="up to 256 Gauss-Newton products",
-    invariances=frozenset({"layer", "row_column", "diagonal", "linear"}),
+    invariances=frozenset({"linear", "unit_split", "output_scale", "output_shift"}),
+    pitfalls=(
+        "Every direction counts the same, however small the curvature along it, so the value hangs on the decision what "
+        "is rounding; where the eigenvalues fall towards zero without a gap, single and double precision decide "
+        "differently. In a network with more parameters than the data have outputs it is the number of minibatches times "
+        "the rank, whatever was learned, and in a large one the rank is out of reach."
+    ),
     reference="this library; not in the literature. It answers to the contrastive ratios of Huszar (2018)",
     default=False,
 )

@@ -1,0 +1,1 @@
+"""Blocks of the Gauss-Newton matrix between a few parameters each."""
