@@ -66,6 +66,18 @@ def test_one_direction_is_a_line() -> None:
     assert found.losses.tolist() == [4.0 + 16.0, 25.0, 16.0 + 16.0]
 
 
+def test_line_through_two_networks_passes_both() -> None:
+    """The parametric plot of Keskar et al. (2017): ``(1 - a) theta_1 + a theta_2`` with a from -1 to 2, in 25 points."""
+    one = oracle()
+    two = one.parameters + balanced_directions(one, 1)[0]
+    between = ish.Moved(one, (one.parameters + two) * 0.5)
+    line = loss_landscape(between, [two - one.parameters], extent=1.5, points=25)
+    a = line.positions + 0.5
+    assert (a[0], a[-1]) == (-1, 2), f"from {a[0]} to {a[-1]}"
+    expected = [one.loss((1 - at) * one.parameters + at * two) for at in a.tolist()]
+    assert np.allclose(line.losses, expected, rtol=1e-13), f"{line.losses} instead of {expected}"
+
+
 def test_filters_are_as_long_as_those_of_the_weights() -> None:
     torch.manual_seed(0)
     model = nn.Sequential(nn.Conv2d(2, 4, 3, groups=2), nn.BatchNorm2d(4), nn.Flatten(), nn.Linear(4, 3)).double()
