@@ -101,6 +101,20 @@ def test_constant_of_the_diagonal_is_that_of_a_cubic() -> None:
     assert estimate.value == pytest.approx(7.0, rel=1e-12), f"{estimate.value}, but the largest third derivative is 7"
 
 
+def test_constant_bounds_what_the_second_order_leaves_out() -> None:
+    """``L(w + u) <= L + g.u + u.H u / 2 + rho |u|^3 / 6``, with equality along the steepest third derivative."""
+    oracle = cubic_oracle([1.0, -2.0, 0.5, 0.0])
+    point, rho = oracle.parameters, ish.hessian_lipschitz_of_diagonal(oracle).value
+    steps = [*np.random.default_rng(0).normal(size=(200, 4)), np.array([0.0, 0.0, 1.0, 0.0])]
+    shares = []
+    for u in (oracle.from_numpy({"t": step}) for step in steps):
+        second = oracle.gradient(point).dot(u) + oracle.hessian_vector_product(point, u).dot(u) / 2
+        remainder = oracle.loss(point + u) - oracle.loss(point) - second
+        shares.append(remainder / (rho * u.norm() ** 3 / 6))
+    assert max(shares) <= 1 + 1e-12, f"the remainder is {max(shares)} of its bound"
+    assert shares[-1] == pytest.approx(1, rel=1e-12), f"the remainder is {shares[-1]} of its bound where they are equal"
+
+
 def test_constant_of_the_operator_is_that_of_a_cubic() -> None:
     point = np.array([1.0, -2.0, 0.5, 0.0])
     widths = 0.1 * np.abs(point) + 0.1
