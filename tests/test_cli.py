@@ -18,6 +18,8 @@ import pytest
 from command_line import SOURCE, invoke, plain
 from invariant_sharpness import METRICS
 from invariant_sharpness.cli import main
+from invariant_sharpness.cli.plain_text import plain_math, plain_text
+from invariant_sharpness.symmetries import SYMMETRIES
 
 COMMAND = [sys.executable, "-m", "invariant_sharpness.cli"]
 
@@ -190,7 +192,8 @@ def test_metrics_lists_all_with_claim_summary_cost_and_reference() -> None:
     for metric in METRICS.values():
         assert metric.name in text, result.stdout
     assert (
-        "Largest curvature in any direction. Cost: one product per Lanczos step. "
+        "Largest curvature in any direction. "
+        f"Cost: {METRICS['hessian_spectral_norm'].cost}. "
         "Yao, Gholami, Lei, Keutzer and Mahoney (2018)"
     ) in text, result.stdout
     assert "row/column" in text, result.stdout
@@ -199,9 +202,25 @@ def test_metrics_lists_all_with_claim_summary_cost_and_reference() -> None:
 @pytest.mark.parametrize("name", list(METRICS))
 def test_metrics_shows_a_declaration_in_full(name: str) -> None:
     metric, text = METRICS[name], plain(invoke("metrics", name).stdout)
-    for part in (metric.symbol, metric.summary, metric.needs, metric.cost, metric.reference):
+    named = [metric.test(symmetry).partition("::")[2] for symmetry in SYMMETRIES]
+    equation = f"{plain_math(metric.symbol)} = {plain_math(metric.equation)}"
+    for part in (
+        metric.summary,
+        metric.needs,
+        metric.cost,
+        metric.reference,
+        equation,
+        plain_text(metric.pitfalls),
+        *named,
+    ):
         assert part in text, f"{part!r} is missing in {text}"
-    assert " ".join(metric.equation.split()) in text, text
+
+
+@pytest.mark.parametrize("name", list(METRICS))
+def test_nothing_in_a_declaration_needs_latex_to_be_read(name: str) -> None:
+    text = invoke("metrics", name).stdout
+    marks = re.findall(r"[\\{}`]", text)
+    assert not marks, f"{marks} in {text}"
 
 
 def test_metrics_json_has_every_declaration() -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from invariant_sharpness import METRICS
+from invariant_sharpness.symmetries import SYMMETRIES
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
@@ -82,6 +83,32 @@ def test_tests_named_in_the_errata_exist() -> None:
         if isinstance(node, ast.FunctionDef)
     }
     assert named <= defined, f"the errata name tests that do not exist: {sorted(named - defined)}"
+
+
+def test_tests_named_by_the_declarations_exist() -> None:
+    pytest.importorskip("torch")
+    named = {metric.test(symmetry) for metric in METRICS.values() for symmetry in SYMMETRIES}
+    command = [sys.executable, "-m", "pytest", "--collect-only", "-q", "tests/test_every_invariance.py"]
+    collected = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout.splitlines()
+    missing = sorted(named - set(collected))
+    assert not missing, f"{len(missing)} of {len(named)} tests do not exist, such as {missing[:3]}"
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/invariances.md"])
+def test_table_of_invariances_is_what_the_metrics_declare(page: str) -> None:
+    table = re.findall(r"^\| metric \| layers .*\n(?:\|.*\n)+", (ROOT / page).read_text(), re.MULTILINE)[0]
+    (_, *headings), _, *rows = [
+        [cell.strip("` ") for cell in line.strip("|").split("|")] for line in table.splitlines()
+    ]
+    assert [name for name, *_ in rows] == list(METRICS)
+    for name, *cells in rows:
+        metric, found = METRICS[name], dict(zip(headings, cells, strict=True))
+        marks = {"**=**": metric.survives, "≈": metric.stays_up_to_its_error}
+        wrong = [
+            s.heading for s in SYMMETRIES if s.heading in found and s not in marks.get(found[s.heading], metric.moves)
+        ]
+        assert "=" not in cells, f"{name} stays where it does not declare it: {found}"
+        assert not wrong, f"{name} does not declare what it does under {wrong}: {found}"
 
 
 def test_citation_names_the_library_and_its_sources() -> None:

@@ -1,6 +1,7 @@
 """Directives that write pages from the declarations of the metrics, so that page and code cannot disagree.
 
-``{metric-table}`` is a table of all metrics; ``{metric} NAME`` is the declaration and the docstring of one.
+``{metric-table}`` is a table of all metrics; ``{metric} NAME`` is the declaration and the docstring of one; ``{symmetry-table}`` says what is done
+to the networks that the metrics are held to.
 """
 
 from __future__ import annotations
@@ -13,16 +14,26 @@ from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 
 from invariant_sharpness.metrics import METRICS, Metric
+from invariant_sharpness.symmetries import SYMMETRIES, NamedSymmetry
 
-SURVIVES = {"layer": "layers", "row_column": "rows and columns", "diagonal": "any diagonal"}
+COLUMNS = [s for s in SYMMETRIES if s.name in ("layers", "rows_and_columns", "general_linear", "output_scale")]
 
 
 class MetricTable(SphinxDirective):
-    """A table of all metrics with what each declares to survive."""
+    """A table of all metrics with some of what each declares to survive."""
 
     def run(self) -> list[nodes.Node]:
         """Make the table."""
-        return _parse(self, _list_table(_table_rows(), (26, 14, 30, 10, 10, 10)))
+        return _parse(self, _list_table(_table_rows(), (26, 14, 28, 8, 8, 8, 8)))
+
+
+class SymmetryTable(SphinxDirective):
+    """A table of all symmetries."""
+
+    def run(self) -> list[nodes.Node]:
+        """Make the table."""
+        rows = [["column", "what is done to the network"], *([s.heading, s.change] for s in SYMMETRIES)]
+        return _parse(self, _list_table(rows, (20, 80)))
 
 
 class MetricDeclaration(SphinxDirective):
@@ -40,20 +51,28 @@ class MetricDeclaration(SphinxDirective):
 
 
 def _table_rows() -> Iterable[Iterable[str]]:
-    yield ["metric", "symbol", "what it measures", *SURVIVES.values()]
+    yield ["metric", "symbol", "what it measures", *(symmetry.heading for symmetry in COLUMNS)]
     for metric in METRICS.values():
-        survives = ["yes" if word in metric.invariances else "no" for word in SURVIVES]
+        survives = ["yes" if symmetry in metric.survives else "no" for symmetry in COLUMNS]
         yield [f":func:`~invariant_sharpness.{metric.name}`", f":math:`{metric.symbol}`", metric.summary, *survives]
 
 
 def _declaration_rows(metric: Metric) -> Iterable[Iterable[str]]:
-    survived = [words for word, words in SURVIVES.items() if word in metric.invariances]
     yield ["meaning", metric.summary]
-    yield ["survives rescaling of", ", ".join(survived) or "nothing"]
     yield ["needs", metric.needs]
     yield ["cost", metric.cost]
+    yield ["survives", _tests(metric, metric.survives)]
+    if metric.up_to_error:
+        yield ["stays up to its standard error", _tests(metric, metric.stays_up_to_its_error)]
+    yield ["is moved by", _tests(metric, metric.moves)]
+    yield ["what goes wrong", metric.pitfalls]
     yield ["reference", metric.reference]
     yield ["measured by default", "yes" if metric.default else "no"]
+
+
+def _tests(metric: Metric, symmetries: Iterable[NamedSymmetry]) -> str:
+    """Each symmetry with the test that holds the metric to it, as lines of a block within a table."""
+    return "\n       ".join(f"| {s.heading}: ``{metric.test(s)}``" for s in symmetries) or "nothing"
 
 
 def _list_table(rows: Iterable[Iterable[str]], widths: tuple[int, ...], *, header: bool = True) -> str:
@@ -76,5 +95,6 @@ def _parse(directive: SphinxDirective, text: str) -> list[nodes.Node]:
 def setup(app: Sphinx) -> dict[str, Any]:
     """Register the directives."""
     app.add_directive("metric-table", MetricTable)
+    app.add_directive("symmetry-table", SymmetryTable)
     app.add_directive("metric", MetricDeclaration)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

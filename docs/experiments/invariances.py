@@ -28,11 +28,12 @@ def cell(metric: ish.Metric, symmetry: NamedSymmetry) -> str:
     change = abs(after.value - before.value)
     if change <= STAYS * max(abs(before.value), abs(after.value)):
         return "**=**" if symmetry in metric.survives else "="
-    if symmetry.name in metric.up_to_error and change <= 4 * hypot(
+    if symmetry in metric.stays_up_to_its_error and change <= 4 * hypot(
         before.standard_error or 0, after.standard_error or 0
     ):
         return "≈"
-    return f"{after.value / before.value:#.3g}"
+    factor = after.value / before.value
+    return f"1{factor - 1:+.0e}" if abs(factor - 1) < 0.005 else f"{factor:#.3g}".rstrip(".")
 
 
 def print_row(cells: Iterable[str]) -> None:

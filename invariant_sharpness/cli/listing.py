@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import re
-from inspect import getdoc
+from collections.abc import Iterable
 from typing import Annotated, Any
 
 import typer
@@ -12,9 +11,11 @@ from rich.table import Table
 
 from invariant_sharpness.cli.options import AsJson
 from invariant_sharpness.cli.output import console
+from invariant_sharpness.cli.plain_text import plain_math, plain_text
 from invariant_sharpness.metrics import METRICS, Metric
 from invariant_sharpness.report import strongest_claim
 from invariant_sharpness.strict_json import strict_json
+from invariant_sharpness.symmetries import SYMMETRIES, NamedSymmetry
 
 
 def _known_name(name: str | None) -> str | None:
@@ -53,6 +54,10 @@ def _declaration(metric: Metric) -> dict[str, Any]:
         "needs": metric.needs,
         "cost": metric.cost,
         "invariances": sorted(metric.invariances),
+        "survives": [symmetry.name for symmetry in metric.survives],
+        "up_to_error": sorted(metric.up_to_error),
+        "tests": {symmetry.name: metric.test(symmetry) for symmetry in SYMMETRIES},
+        "pitfalls": metric.pitfalls,
         "reference": metric.reference,
         "default": metric.default,
     }
@@ -72,17 +77,17 @@ def _table() -> Table:
 
 def _page(metric: Metric) -> Table:
     """One field per row."""
-    claims = [word.replace("_", "/") for word in ("layer", "row_column", "diagonal", "linear")]
-    survived = [claim for claim in claims if claim.replace("/", "_") in metric.invariances]
     fields = {
         "metric": metric.name,
         "what it measures": metric.summary,
-        "definition": _first_paragraph(metric),
-        "symbol (LaTeX)": metric.symbol,
-        "equation (LaTeX)": metric.equation,
+        "equation": f"{plain_math(metric.symbol)} = {plain_math(metric.equation)}",
         "needs": metric.needs,
         "cost": metric.cost,
-        "claims to survive": f"rescaling: {', '.join(survived)}" if survived else "no rescaling",
+        "survives": _headings(metric.survives),
+        "up to its error": _headings(metric.stays_up_to_its_error),
+        "is moved by": _headings(metric.moves),
+        "held to that by": _tests(metric),
+        "what goes wrong": plain_text(metric.pitfalls),
         "measured by default": "yes" if metric.default else "no",
         "reference": metric.reference,
         "in Python": f"invariant_sharpness.{metric.name}(oracle)",
@@ -94,6 +99,11 @@ def _page(metric: Metric) -> Table:
     return page
 
 
-def _first_paragraph(metric: Metric) -> str:
-    text = (getdoc(metric.function) or "").split("\n\n")[0]
-    return re.sub(r":math:`([^`]*)`", r"\1", " ".join(text.split()))
+def _headings(symmetries: Iterable[NamedSymmetry]) -> str:
+    return ", ".join(symmetry.heading for symmetry in symmetries) or "nothing"
+
+
+def _tests(metric: Metric) -> str:
+    """The file once, and then the names, one to a line."""
+    names = [metric.test(symmetry).partition("::") for symmetry in SYMMETRIES]
+    return "\n".join([names[0][0] + "::", *(f"  {name}" for _, _, name in names)])

@@ -71,8 +71,18 @@ class Metric:
 
     @property
     def survives(self) -> tuple[NamedSymmetry, ...]:
-        """The symmetries under which the value stays. Every other one moves it."""
+        """The symmetries under which the value stays."""
         return tuple(s for s in SYMMETRIES if s.claims & self.invariances and s.name not in self.up_to_error)
+
+    @property
+    def stays_up_to_its_error(self) -> tuple[NamedSymmetry, ...]:
+        """The symmetries under which the value stays up to its standard error."""
+        return tuple(s for s in SYMMETRIES if s.name in self.up_to_error)
+
+    @property
+    def moves(self) -> tuple[NamedSymmetry, ...]:
+        """The symmetries that move the value: all others."""
+        return tuple(s for s in SYMMETRIES if s not in self.survives and s.name not in self.up_to_error)
 
     def test(self, symmetry: NamedSymmetry) -> str:
         """The test that holds the metric to what it declares of this symmetry, as pytest names it."""
