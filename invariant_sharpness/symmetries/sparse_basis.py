@@ -16,11 +16,14 @@ from typing import NamedTuple
 
 import numpy as np
 from scipy.optimize import linprog
+from scipy.sparse import block_array, coo_array, eye_array
 
 from invariant_sharpness.symmetries.null_space import reduced_rows
 from invariant_sharpness.symmetries.sides import HostArray
+from invariant_sharpness.symmetries.simple_fractions import simple_fractions
 
-_DENOMINATOR = 12
+_TOLERANCE = 1e-6
+"""That of a linear program; the basis that it is given is free of rounding."""
 
 
 class Quotient(NamedTuple):
@@ -50,20 +53,22 @@ class Quotient(NamedTuple):
 
 
 def sparse_generators(space: Quotient, tolerance: float) -> list[HostArray]:
-    """As many independent vectors as the quotient has dimensions, each with few entries that are not zero."""
+    """As many independent vectors as the quotient has dimensions, each with few entries that are not zero.
+
+    Rounding is taken off the basis first: a linear program that sees it makes its entries vanish, and not those that it should.
+    """
     if not space.dimension:
         return []
-    rows = _snapped(reduced_rows(space.basis.T), tolerance)
+    rows = simple_fractions(reduced_rows(space.basis.T), tolerance**0.5)
     if not space.redundant.shape[1] and _disjoint(rows):
         return list(rows)
-    candidates = [
-        vector for functional in _functionals(space, tolerance) for vector in _sparsest(space, functional, tolerance)
-    ]
+    exact = space._replace(basis=rows.T)
+    candidates = [vector for functional in _functionals(exact) for vector in _sparsest(exact, functional)]
     candidates.sort(key=lambda vector: float(np.abs(vector) @ space.costs))
-    return _first_independent([*candidates, *rows], space, tolerance)
+    return _first_independent([*candidates, *rows], exact)
 
 
-def _first_independent(candidates: list[HostArray], space: Quotient, tolerance: float) -> list[HostArray]:
+def _first_independent(candidates: list[HostArray], space: Quotient) -> list[HostArray]:
     """The first vectors that are independent, also of redundant ones: the sparsest basis that the candidates have."""
     chosen: list[HostArray] = []
     frame = np.linalg.qr(space.redundant)[0]
@@ -71,7 +76,7 @@ def _first_independent(candidates: list[HostArray], space: Quotient, tolerance: 
         rest = vector - frame @ (frame.T @ vector)
         rest -= frame @ (frame.T @ rest)
         size = float(np.linalg.norm(rest))
-        if size > tolerance**0.5 * np.linalg.norm(vector):
+        if size > _TOLERANCE * np.linalg.norm(vector):
             chosen.append(vector)
             frame = np.column_stack([frame, rest / size])
         if len(chosen) == space.dimension:
@@ -79,25 +84,22 @@ def _first_independent(candidates: list[HostArray], space: Quotient, tolerance: 
     return chosen
 
 
-def _functionals(space: Quotient, tolerance: float) -> list[HostArray]:
+def _functionals(space: Quotient) -> list[HostArray]:
     """How the basis moves each variable; those that agree up to a factor ask the same question, once."""
-    distinct: list[HostArray] = []
-    for functional in space.movements @ space.basis:
-        size = float(np.linalg.norm(functional))
-        if size > tolerance:
-            direction = functional / size
-            if all(abs(abs(direction @ other) - 1) > tolerance for other in distinct):
-                distinct.append(direction)
-    return distinct
+    functionals = space.movements @ space.basis
+    sizes = np.linalg.norm(functionals, axis=1, keepdims=True)
+    directions = functionals[sizes[:, 0] > _TOLERANCE] / sizes[sizes > _TOLERANCE][:, None]
+    alike = np.abs(np.abs(directions @ directions.T) - 1) < _TOLERANCE
+    return [direction for number, direction in enumerate(directions) if not alike[number, :number].any()]
 
 
-def _sparsest(space: Quotient, functional: HostArray, tolerance: float) -> Iterator[HostArray]:
+def _sparsest(space: Quotient, functional: HostArray) -> Iterator[HostArray]:
     """The vector of least sum of magnitudes on which the functional is 1."""
     count, dimension = space.basis.shape
-    bounded = np.eye(count)
+    basis, magnitudes = coo_array(space.basis), eye_array(count)
     found = linprog(
         np.concatenate([np.zeros(dimension), space.costs]),
-        A_ub=np.block([[space.basis, -bounded], [-space.basis, -bounded]]),
+        A_ub=block_array([[basis, -magnitudes], [-basis, -magnitudes]]),
         b_ub=np.zeros(2 * count),
         A_eq=np.concatenate([functional, np.zeros(count)])[None, :],
         b_eq=[1.0],
@@ -105,15 +107,7 @@ def _sparsest(space: Quotient, functional: HostArray, tolerance: float) -> Itera
         method="highs",
     )
     if found.x is not None:
-        yield _snapped((space.basis @ found.x[:dimension])[None], tolerance)[0]
-
-
-def _snapped(rows: HostArray, tolerance: float) -> HostArray:
-    """Largest entry 1; what is nearly a simple fraction is one."""
-    largest = rows[np.arange(len(rows)), np.abs(rows).argmax(axis=1)]
-    rows = rows / np.where(largest == 0, 1.0, np.abs(largest))[:, None]
-    near = np.round(rows * _DENOMINATOR) / _DENOMINATOR
-    return np.where(np.abs(rows - near) < tolerance**0.5, near, rows)
+        yield simple_fractions((space.basis @ found.x[:dimension])[None], _TOLERANCE)[0]
 
 
 def _disjoint(rows: HostArray) -> bool:
