@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from invariant_sharpness.precision import unit_of_rounding
 from invariant_sharpness.protocol import CurvatureOracle
 from invariant_sharpness.symmetries.collection import Symmetries
 from invariant_sharpness.symmetries.homogeneity import equations
@@ -60,7 +61,7 @@ def find_symmetries(oracle: CurvatureOracle, *, seed: int = 0, most_unknowns: in
     system = equations(oracle, units, count, seed)
     attempt = 1
     while True:
-        search = Search(units, system, most_unknowns, tolerance=system.precision ** (2 / 3))
+        search = Search(units, system, most_unknowns, tolerance=unit_of_rounding(oracle) ** (2 / 3))
         found = search.run()
         held = verification.held(found)
         if len(held) == len(found) or attempt == _ATTEMPTS:

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from invariant_sharpness.symmetries.blocks import Block, divided, whole_sides
-from invariant_sharpness.symmetries.homogeneity import Equations
+from invariant_sharpness.symmetries.equations import Equations
 from invariant_sharpness.symmetries.null_space import null_space
 from invariant_sharpness.symmetries.redundancies import mean_movements, redundant_vectors
 from invariant_sharpness.symmetries.rescaling import Generator
@@ -85,8 +85,8 @@ class Search:
         found = sparse_generators(
             Quotient(
                 space.basis / self.equations.sizes_of_blocks(chosen)[:, None],
-                redundant_vectors(self.units, acting, chosen),
-                mean_movements(self.units, acting, chosen),
+                redundant_vectors(self.equations, chosen),
+                mean_movements(self.equations, chosen),
                 np.array([1 + _COLUMNS_COST * (not self.units.on_first_side(block[0])) for block in chosen]),
             ),
             self.tolerance,

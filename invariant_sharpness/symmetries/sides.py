@@ -28,19 +28,14 @@ class Side:
         The axes along which units are counted.
     units
         The unit that each entry belongs to, in a shape that broadcasts to the parameter's.
-    components
-        The channel group of each unit: a row meets the columns of its own group alone.
+    count
+        Number of units.
     """
 
     group: ParameterGroup
     axes: tuple[int, ...]
     units: Numbers
-    components: Numbers
-
-    @property
-    def count(self) -> int:
-        """Number of units."""
-        return len(self.components)
+    count: int
 
     def sums(self, values: HostArray) -> HostArray:
         """Sum of ``values`` over the entries of each unit."""
@@ -62,7 +57,7 @@ class Side:
         index: list[str] = [":"] * len(self.group.shape)
         divided = self.units.shape != tuple(n if a in self.axes else 1 for a, n in enumerate(self.group.shape))
         if divided:
-            component, within = int(self.components[first]), first % (self.count // self.group.channel_groups)
+            component, within = divmod(first, self.count // self.group.channel_groups)
             (other,) = (a for a, n in enumerate(self.units.shape) if n > 1 and a not in self.axes)
             width = self.group.shape[other] // self.group.channel_groups
             index[other] = f"{component * width}:{(component + 1) * width}"
@@ -95,14 +90,12 @@ def _side(group: ParameterGroup, axes: tuple[int, ...], name: str = "") -> Side:
     # Axes are counted in the order in which a weight names them, which need not be that of the layout.
     order = np.argsort(axes)
     units = np.transpose(np.arange(stored).reshape(sizes), order).reshape(shape)
-    if groups == 1 or not name:
-        return Side(group, axes, units, np.zeros(stored, dtype=np.intp))
-    if name != group.divided_axes:
-        return Side(group, axes, units, np.arange(stored) // (stored // groups))
+    if groups == 1 or name != group.divided_axes:
+        return Side(group, axes, units, stored)
     across = group.output_axes if name == "input" else group.input_axes
     other: Any = _side(group, across)
     component = other.units // (other.count // groups)
-    return Side(group, axes, component * stored + units, np.repeat(np.arange(groups), stored))
+    return Side(group, axes, component * stored + units, groups * stored)
 
 
 def _runs(units: Sequence[int], *, joined: bool) -> list[tuple[int, int]]:

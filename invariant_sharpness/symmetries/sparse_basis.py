@@ -12,7 +12,7 @@ The side condition does not see redundant vectors, and the sum of magnitudes lea
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from scipy.optimize import linprog
@@ -97,9 +97,10 @@ def _sparsest(space: Quotient, functional: HostArray) -> Iterator[HostArray]:
     """The vector of least sum of magnitudes on which the functional is 1."""
     count, dimension = space.basis.shape
     basis, magnitudes = coo_array(space.basis), eye_array(count)
+    bounded: Any = block_array([[basis, -magnitudes], [-basis, -magnitudes]])
     found = linprog(
         np.concatenate([np.zeros(dimension), space.costs]),
-        A_ub=block_array([[basis, -magnitudes], [-basis, -magnitudes]]),
+        A_ub=bounded,
         b_ub=np.zeros(2 * count),
         A_eq=np.concatenate([functional, np.zeros(count)])[None, :],
         b_eq=[1.0],

@@ -37,11 +37,6 @@ class Units:
         """The number of the side that each unit belongs to."""
         return np.repeat(np.arange(len(self.sides)), [side.count for side in self.sides])
 
-    @cached_property
-    def components(self) -> npt.NDArray[np.intp]:
-        """The channel group of each unit."""
-        return np.concatenate([side.components for side in self.sides])
-
     def on_first_side(self, unit: int) -> bool:
         """Whether the unit is a row, or an entry: on the first side of its parameter."""
         number = int(self.side_of[unit])
