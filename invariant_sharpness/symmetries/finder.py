@@ -12,6 +12,8 @@ from invariant_sharpness.symmetries.verification import Verification
 
 _MORE_THAN_UNKNOWNS = 16
 _ATTEMPTS = 3
+_LEAST_BLOCKS = 4
+"""For each side of a parameter: what moves it as a whole says little about its units."""
 
 
 def find_symmetries(oracle: CurvatureOracle, *, seed: int = 0, most_unknowns: int = 400) -> Symmetries:
@@ -56,12 +58,13 @@ def find_symmetries(oracle: CurvatureOracle, *, seed: int = 0, most_unknowns: in
         If outputs are not differentiable at random parameters of the model's own size.
     """
     units = Units(oracle.groups)
-    count = min(len(units), most_unknowns) + _MORE_THAN_UNKNOWNS
+    most = max(most_unknowns, _LEAST_BLOCKS * len(units.sides))
+    count = min(len(units), most) + _MORE_THAN_UNKNOWNS
     verification = Verification(oracle, seed)
     system = equations(oracle, units, count, seed)
     attempt = 1
     while True:
-        search = Search(units, system, most_unknowns, tolerance=unit_of_rounding(oracle) ** (2 / 3))
+        search = Search(system, most, tolerance=unit_of_rounding(oracle) ** (2 / 3))
         found = search.run()
         held = verification.held(found)
         if len(held) == len(found) or attempt == _ATTEMPTS:

@@ -20,7 +20,7 @@ from invariant_sharpness.errors import NonFiniteError
 from invariant_sharpness.progress import track
 from invariant_sharpness.protocol import CurvatureOracle, JacobianOracle, Rows, require
 from invariant_sharpness.symmetries.equations import Equations
-from invariant_sharpness.symmetries.fresh_points import fresh_point
+from invariant_sharpness.symmetries.fresh_points import FreshPoints
 from invariant_sharpness.symmetries.sides import HostArray
 from invariant_sharpness.symmetries.units import Units
 from invariant_sharpness.vector import ParameterVector
@@ -49,8 +49,9 @@ def equations(oracle: CurvatureOracle, units: Units, count: int, seed: int, part
     points = -(-count // width)
     magnitudes = rounding = oracle.parameters * 0.0
     rows: list[HostArray] = []
+    fresh = FreshPoints(oracle, seed)
     for point in track(range(points), "symmetries", points):
-        place = fresh_point(oracle, seed, part * points + point)
+        place = fresh[part * points + point]
         for number in range(width):
             cotangents = _cotangents(seed, (part * points + point) * width + number, shape)
             shares = place * able.vector_jacobian_product(place, cotangents)

@@ -30,15 +30,16 @@ class NullSpace(NamedTuple):
 
 
 def null_space(matrix: HostArray, tolerance: float) -> NullSpace:
-    """By singular values, the zeros being those below ``tolerance`` times the largest."""
+    """By singular values; those are zero that are below ``tolerance`` times the largest, or times that of a column with entries of size 1."""
     rows, columns = matrix.shape
     if not columns:
         return NullSpace(np.zeros((0, 0)), np.inf)
     triangle = np.linalg.qr(matrix, mode="r") if rows > columns else matrix
     _, values, transposed = np.linalg.svd(triangle, full_matrices=True)
     values = np.concatenate([values, np.zeros(columns - len(values))])
-    rank = int(np.sum(values > tolerance * values[0]))
-    least = values[rank - 1] if rank else values[0]
+    scale = max(values[0], rows**0.5)
+    rank = int(np.sum(values > tolerance * scale))
+    least = values[rank - 1] if rank else scale
     largest = values[rank] if rank < columns else 0.0
     floor = np.finfo(np.float64).tiny
     return NullSpace(transposed[rank:].T, float(least / max(largest, floor)))

@@ -2,87 +2,49 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from itertools import combinations
-from typing import NamedTuple
+from collections.abc import Sequence
 
 import numpy as np
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
+import numpy.typing as npt
 
-from invariant_sharpness.symmetries.blocks import Block
-from invariant_sharpness.symmetries.equations import Equations
-from invariant_sharpness.symmetries.sides import HostArray, Numbers
+from invariant_sharpness.symmetries.meetings import Meeting
+from invariant_sharpness.symmetries.sides import HostArray
 
 
-class Meeting(NamedTuple):
-    """Blocks on two sides of a parameter that meet in its entries: how many acting units each has, and their sides in all."""
-
-    blocks: tuple[list[int], list[int]]
-    sizes: tuple[HostArray, HostArray]
-    totals: tuple[int, int]
-
-    @property
-    def complete(self) -> bool:
-        """Whether all that meet are among the blocks."""
-        return all(sizes.sum() == total for sizes, total in zip(self.sizes, self.totals, strict=True))
-
-
-def redundant_vectors(equations: Equations, blocks: Sequence[Block]) -> HostArray:
-    """One column for each redundancy among the blocks.
+def redundant_vectors(meetings: Sequence[Meeting], count: int) -> HostArray:
+    """One column for each redundancy among ``count`` blocks.
 
     A parameter with k sides has k - 1 for each component of its units, if all of these that act are in the blocks.
     """
-    columns = []
-    for meeting in _meetings(equations, blocks):
-        if meeting.complete and equations.units.on_first_side(blocks[meeting.blocks[0][0]][0]):
-            column = np.zeros(len(blocks))
-            column[meeting.blocks[0]], column[meeting.blocks[1]] = 1.0, -1.0
-            columns.append(column)
-    return np.array(columns).reshape(len(columns), len(blocks)).T
+    columns = np.zeros((count, 0))
+    for (here, there), _, _, first in filter(lambda meeting: meeting.complete, meetings):
+        if first:
+            column = np.zeros((count, 1))
+            column[here], column[there] = 1.0, -1.0
+            columns = np.concatenate([columns, column], axis=1)
+    return columns
 
 
-def mean_movements(equations: Equations, blocks: Sequence[Block]) -> HostArray:
-    """Row b: how much the entries of block b move on average, as a linear function of the exponents of all blocks."""
-    movements = np.eye(len(blocks))
-    for (here, there), sizes, totals in _meetings(equations, blocks):
+def mean_movements(meetings: Sequence[Meeting], count: int) -> HostArray:
+    """Row b: how much the entries of block b move on average, as a linear function of the exponents of all ``count`` blocks."""
+    movements = np.eye(count)
+    for (here, there), sizes, totals, _ in meetings:
         movements[np.ix_(here, there)] += sizes[1] / totals[1]
         movements[np.ix_(there, here)] += sizes[0] / totals[0]
     return movements
 
 
-def _meetings(equations: Equations, blocks: Sequence[Block]) -> Iterator[Meeting]:
-    units = equations.units
-    by_side: dict[int, list[int]] = {}
-    for number, block in enumerate(blocks):
-        by_side.setdefault(int(units.side_of[block[0]]), []).append(number)
-    for here, there in combinations(sorted(by_side), 2):
-        if units.sides[here].group is units.sides[there].group:
-            yield from _on_sides(equations, blocks, (here, there), (by_side[here], by_side[there]))
+def involved(meetings: Sequence[Meeting], vector: HostArray, costs: HostArray) -> npt.NDArray[np.bool_]:
+    """The blocks that a vector moves, or that another one moves that says the same at no higher cost.
 
-
-def _on_sides(
-    equations: Equations, blocks: Sequence[Block], sides: tuple[int, int], present: tuple[list[int], list[int]]
-) -> Iterator[Meeting]:
-    """Blocks are joined by the components of their units."""
-    acting = equations.acting
-    members = {b: equations.components[blocks[b][acting[blocks[b]]]] for side in present for b in side}
-    own = [equations.components[acting & (equations.units.side_of == side)] for side in sides]
-    for group in _joined(members):
-        split = tuple([b for b in side if b in group] for side in present)
-        if all(split):
-            found = np.unique(np.concatenate([members[b] for b in group]))
-            sizes = tuple(np.array([len(members[b]) for b in side], dtype=np.float64) for side in split)
-            totals = tuple(int(np.isin(components, found).sum()) for components in own)
-            yield Meeting(split, sizes, totals)  # type: ignore[arg-type]
-
-
-def _joined(members: Mapping[int, Numbers]) -> list[set[int]]:
-    """The blocks in sets that share no component."""
-    names = list(members)
-    numbers = np.repeat(np.arange(len(names)), [len(members[b]) for b in names])
-    shared = np.unique(np.concatenate(list(members.values())), return_inverse=True)[1]
-    count = len(names) + len(numbers)
-    graph = coo_array((np.ones(len(numbers)), (numbers, len(names) + shared)), shape=(count, count))
-    labels = connected_components(graph, directed=False)[1][: len(names)]
-    return [{names[k] for k in np.flatnonzero(labels == label)} for label in np.unique(labels)]
+    All rows up is the same as all columns up, and one half of both sides up and down the same as the other half down and up.
+    """
+    found = vector != 0
+    for (here, there), *_ in filter(lambda meeting: meeting.complete, meetings):
+        own = np.concatenate([vector[here], -vector[there]])
+        weights = np.concatenate([costs[here], costs[there]])
+        shifts = np.unique([0.0, *own])
+        prices = np.abs(own - shifts[:, None]) @ weights
+        for shift in shifts[prices <= prices.min() * 1.01]:
+            found[[*here, *there]] |= own != shift
+    return found

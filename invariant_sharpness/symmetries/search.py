@@ -4,21 +4,31 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
 from invariant_sharpness.symmetries.blocks import Block, divided, whole_sides
 from invariant_sharpness.symmetries.equations import Equations
+from invariant_sharpness.symmetries.independence import independent
+from invariant_sharpness.symmetries.meetings import Meeting, meetings
 from invariant_sharpness.symmetries.null_space import null_space
-from invariant_sharpness.symmetries.redundancies import mean_movements, redundant_vectors
+from invariant_sharpness.symmetries.redundancies import involved, mean_movements, redundant_vectors
 from invariant_sharpness.symmetries.rescaling import Generator
 from invariant_sharpness.symmetries.sides import HostArray
 from invariant_sharpness.symmetries.sparse_basis import Quotient, sparse_generators
-from invariant_sharpness.symmetries.units import Units
 
 _COLUMNS_COST = 1e-3
 """Where a row and a column say the same, as in a depthwise kernel, the row is named."""
+
+
+class Level(NamedTuple):
+    """Blocks that are searched together, and the sparse vectors that were found: one exponent per block in each."""
+
+    blocks: list[Block]
+    meetings: list[Meeting]
+    costs: HostArray
+    vectors: list[HostArray]
 
 
 @dataclass(slots=True)
@@ -27,17 +37,14 @@ class Search:
 
     Parameters
     ----------
-    units
-        The unknowns.
     equations
-        What they contribute to each equation.
+        What the units contribute to each equation.
     most
         Unknowns that are searched at once.
     tolerance
         Singular values below this, relative to the largest, are zero.
     """
 
-    units: Units
     equations: Equations
     most: int
     tolerance: float
@@ -46,54 +53,44 @@ class Search:
 
     def run(self) -> list[Generator]:
         """All generators; sets ``least_gap``, and ``widest``: the width of the blocks of the first search."""
-        blocks = divided(whole_sides(self.units), self.most)
-        self.widest = max(map(len, blocks))
-        return [generator for vector in self._vectors(blocks) for generator in self._refined(blocks, vector)]
+        blocks = divided(whole_sides(self.equations.units), self.most)
+        self.widest = max(map(len, blocks), default=1)
+        level = self._level(blocks)
+        found = [generator for vector in level.vectors for generator in self._refined(level, vector)]
+        return independent(found, self.equations)
 
-    def _refined(self, blocks: Sequence[Block], vector: HostArray) -> Iterator[Generator]:
+    def _refined(self, level: Level, vector: HostArray) -> Iterator[Generator]:
         """Split a generator that moves blocks into those that move parts of them, as far as it goes."""
-        own = [
-            block for block, taking_part in zip(blocks, self._taking_part(blocks, vector), strict=True) if taking_part
-        ]
+        own = [level.blocks[number] for number in np.flatnonzero(involved(level.meetings, vector, level.costs))]
         parts = divided(own, self.most)
         if len(parts) == len(own):
-            yield self._generator(blocks, vector)
+            yield self._generator(level.blocks, vector)
             return
-        for finer in self._vectors(parts):
-            yield from self._refined(parts, finer)
+        finer = self._level(parts)
+        for part in finer.vectors:
+            yield from self._refined(finer, part)
 
-    def _taking_part(self, blocks: Sequence[Block], vector: HostArray) -> npt.NDArray[np.bool_]:
-        """The blocks that a generator moves; of a parameter that it moves as a whole, those of all sides.
-
-        All rows up is the same as all columns up: which of the two can be split is not known yet.
-        """
-        sides = np.array([self.units.side_of[block[0]] for block in blocks])
-        taking_part = vector != 0
-        for number in np.unique(sides[taking_part]):
-            if len(set(vector[sides == number])) == 1:
-                group = self.units.sides[number].group
-                taking_part |= np.array([self.units.sides[side].group is group for side in sides])
-        return taking_part
-
-    def _vectors(self, blocks: list[Block]) -> list[HostArray]:
-        """Sparse generators with one exponent per block; those that do not act stay at zero."""
+    def _level(self, blocks: Sequence[Block]) -> Level:
+        """Search among those of the blocks that act."""
         acting = self.equations.acting
-        present = [number for number, block in enumerate(blocks) if acting[block].any()]
-        chosen = [blocks[number] for number in present]
-        space = null_space(self.equations.of_blocks(chosen), self.tolerance)
+        present = [block for block in blocks if acting[block].any()]
+        space = null_space(self.equations.of_blocks(present), self.tolerance)
         self.least_gap = min(self.least_gap, space.gap)
-        found = sparse_generators(
-            Quotient(
-                space.basis / self.equations.sizes_of_blocks(chosen)[:, None],
-                redundant_vectors(self.equations, chosen),
-                mean_movements(self.equations, chosen),
-                np.array([1 + _COLUMNS_COST * (not self.units.on_first_side(block[0])) for block in chosen]),
-            ),
-            self.tolerance,
+        met, costs = meetings(self.equations, present), self._costs(present)
+        quotient = Quotient(
+            space.basis / self.equations.sizes_of_blocks(present)[:, None],
+            redundant_vectors(met, len(present)),
+            mean_movements(met, len(present)),
+            costs,
         )
-        whole = np.zeros((len(found), len(blocks)))
-        whole[:, present] = np.reshape(found, (len(found), len(present)))
-        return list(whole)
+        return Level(present, met, costs, sparse_generators(quotient, self.tolerance))
+
+    def _costs(self, blocks: Sequence[Block]) -> HostArray:
+        """The part of its parameter that a block moves."""
+        acting, units = self.equations.acting, self.equations.units
+        on_side = np.bincount(units.side_of[acting], minlength=len(units.sides))
+        parts = [acting[block].sum() / on_side[units.side_of[block[0]]] for block in blocks]
+        return np.array(parts) * [1 + _COLUMNS_COST * (not units.on_first_side(int(block[0]))) for block in blocks]
 
     def _generator(self, blocks: Sequence[Block], vector: HostArray) -> Generator:
         """Units that do not act take no part. The first row that takes part goes up."""
@@ -101,4 +98,4 @@ class Search:
         moved = [(block, exponent) for block, exponent in zip(blocks, vector, strict=True) if exponent]
         exponents = {int(unit): float(exponent) for block, exponent in moved for unit in block[acting[block]]}
         sign = np.sign(exponents[min(exponents)])
-        return Generator(self.units, {unit: float(sign * exponent) for unit, exponent in exponents.items()})
+        return Generator(self.equations.units, {unit: float(sign * exponent) for unit, exponent in exponents.items()})

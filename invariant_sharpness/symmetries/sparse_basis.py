@@ -64,7 +64,7 @@ def sparse_generators(space: Quotient, tolerance: float) -> list[HostArray]:
         return list(rows)
     exact = space._replace(basis=rows.T)
     candidates = [vector for functional in _functionals(exact) for vector in _sparsest(exact, functional)]
-    candidates.sort(key=lambda vector: float(np.abs(vector) @ space.costs))
+    candidates.sort(key=lambda vector: float((vector != 0) @ space.costs))
     return _first_independent([*candidates, *rows], exact)
 
 

@@ -11,7 +11,7 @@ from invariant_sharpness import probes
 from invariant_sharpness.precision import unit_of_rounding
 from invariant_sharpness.protocol import CurvatureOracle, JacobianOracle, Rows, require
 from invariant_sharpness.symmetries.collection import together
-from invariant_sharpness.symmetries.fresh_points import fresh_point
+from invariant_sharpness.symmetries.fresh_points import FreshPoints
 from invariant_sharpness.symmetries.homogeneity import EXAMPLES
 from invariant_sharpness.symmetries.rescaling import Generator
 from invariant_sharpness.vector import ParameterVector
@@ -41,7 +41,7 @@ class Verification:
     def __init__(self, oracle: CurvatureOracle, seed: int) -> None:
         self.oracle, self.seed = require(oracle, JacobianOracle, metric="find_symmetries"), seed
         self.largest_change = 0.0
-        self._places = [oracle.parameters, fresh_point(oracle, seed, _FRESH)]
+        self._places = [oracle.parameters, FreshPoints(oracle, seed)[_FRESH]]
         self._outputs = [self._outputs_at(place) for place in self._places]
 
     @property
@@ -66,12 +66,15 @@ class Verification:
         return self._held(part[:half]) + self._held(part[half:])
 
     def _change(self, part: Sequence[Generator]) -> float:
-        """Largest relative change of the outputs, under factors between the root of 1e3 and 1e3, or their inverses."""
+        """Largest relative change of the outputs, under factors between the root of 1e3 and 1e3, or their inverses.
+
+        At the fresh parameters it is the inverse factors: what makes the constant of a normalization layer vanish makes it tell there.
+        """
         draws = probes.uniform_values(self.seed, _STREAM, 0, len(part))
         factors = np.sign(draws) * (1 + np.abs(draws)) / 2 * log2(LARGEST_FACTOR)
-        rescaling = together(self.oracle, part[0].units, part, factors)
-        pairs = zip(self._places, self._outputs, strict=True)
-        return max(relative_change(before, self._outputs_at(rescaling.apply(place))) for place, before in pairs)
+        moves = [together(self.oracle, part[0].units, part, logarithms) for logarithms in (factors, -factors)]
+        triples = zip(moves, self._places, self._outputs, strict=True)
+        return max(relative_change(before, self._outputs_at(move.apply(place))) for move, place, before in triples)
 
     def _outputs_at(self, place: ParameterVector) -> Rows:
         return self.oracle.outputs(place, EXAMPLES)
