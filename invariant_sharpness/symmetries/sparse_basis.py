@@ -63,7 +63,8 @@ def sparse_generators(space: Quotient, tolerance: float) -> list[HostArray]:
     if not space.redundant.shape[1] and _disjoint(rows):
         return list(rows)
     exact = space._replace(basis=rows.T)
-    candidates = [vector for functional in _functionals(exact) for vector in _sparsest(exact, functional)]
+    bounds = _bounds(exact)
+    candidates = [vector for functional in _functionals(exact) for vector in _sparsest(exact, bounds, functional)]
     candidates.sort(key=lambda vector: float((vector != 0) @ space.costs))
     return _first_independent([*candidates, *rows], exact)
 
@@ -93,14 +94,18 @@ def _functionals(space: Quotient) -> list[HostArray]:
     return [direction for number, direction in enumerate(directions) if not alike[number, :number].any()]
 
 
-def _sparsest(space: Quotient, functional: HostArray) -> Iterator[HostArray]:
+def _bounds(space: Quotient) -> Any:
+    """Entries of the vector are at most their magnitudes, and so are their negatives."""
+    basis, magnitudes = coo_array(space.basis), eye_array(len(space.basis))
+    return block_array([[basis, -magnitudes], [-basis, -magnitudes]], format="csc")
+
+
+def _sparsest(space: Quotient, bounds: Any, functional: HostArray) -> Iterator[HostArray]:
     """The vector of least sum of magnitudes on which the functional is 1."""
     count, dimension = space.basis.shape
-    basis, magnitudes = coo_array(space.basis), eye_array(count)
-    bounded: Any = block_array([[basis, -magnitudes], [-basis, -magnitudes]])
     found = linprog(
         np.concatenate([np.zeros(dimension), space.costs]),
-        A_ub=bounded,
+        A_ub=bounds,
         b_ub=np.zeros(2 * count),
         A_eq=np.concatenate([functional, np.zeros(count)])[None, :],
         b_eq=[1.0],
