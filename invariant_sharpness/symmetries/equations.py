@@ -63,7 +63,9 @@ class Equations:
 
     def of_blocks(self, blocks: Sequence[Numbers]) -> HostArray:
         """One column for each block, in units of what is added up in it: what cancels within a block shall look small."""
-        columns = np.column_stack([self.coefficients[:, block].sum(axis=1) for block in blocks])
+        columns = np.zeros((len(self.coefficients), len(blocks)))
+        for number, block in enumerate(blocks):
+            columns[:, number] = self.coefficients[:, block].sum(axis=1)
         return columns / self.sizes_of_blocks(blocks)
 
     def sizes_of_blocks(self, blocks: Sequence[Numbers]) -> HostArray:
