@@ -30,7 +30,9 @@ def test_an_oracle_that_does_not_show_its_outputs_is_told_what_it_lacks() -> Non
         gradient=lambda p: {"w": 2 * p["w"]},
         hessian_vector_product=lambda _, v: {"w": 2 * v["w"]},
     )
-    with pytest.raises(MissingCapabilityError, match=r"find_symmetries needs .*vector_jacobian_product.*JacobianOracle"):
+    with pytest.raises(
+        MissingCapabilityError, match=r"find_symmetries needs .*vector_jacobian_product.*JacobianOracle"
+    ):
         find_symmetries(oracle)
 
 

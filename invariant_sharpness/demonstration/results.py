@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from invariant_sharpness.certificate import Certificate
 from invariant_sharpness.comparison import factors, ratio
 from invariant_sharpness.estimate import Estimate
 from invariant_sharpness.metrics import METRICS
@@ -84,6 +85,7 @@ class Demonstration:
     seed: int
     learned: NetworkResult
     memorized: NetworkResult
+    certificate: Certificate
 
     @property
     def networks(self) -> tuple[NetworkResult, NetworkResult]:
@@ -106,6 +108,7 @@ class Demonstration:
             "largest_factor": 10.0**DECADES,
             "sharpness_ratio": self.sharpness_ratio,
             "networks": [network.to_dict() for network in self.networks],
+            "certificate": self.certificate.to_dict(),
         }
 
     def plot(self) -> Figure:

@@ -24,8 +24,13 @@ _STAYED = 1e-6
 
 
 def print_demonstration(demonstration: Demonstration, console: Console) -> None:
-    """Print what was done, one table, and what was seen."""
-    for part in (_setting(demonstration), _table(demonstration), _findings(demonstration)):
+    """Print what was done, one table, what was seen, and the certificate."""
+    for part in (
+        _setting(demonstration),
+        _table(demonstration),
+        _findings(demonstration),
+        *_certificate(demonstration),
+    ):
         console.print(part, markup=False, highlight=False)
 
 
@@ -89,6 +94,15 @@ def _findings(demonstration: Demonstration) -> str:
         *(warning for network in demonstration.networks for warning in _warnings(network)),
     ]
     return "\n".join(lines)
+
+
+def _certificate(demonstration: Demonstration) -> tuple[str, Table]:
+    """Nobody told the library what can be rescaled."""
+    words = (
+        "\nWhat can be rescaled in the first network was also found from its Jacobian alone, and the metrics were certified with it "
+        "(find_symmetries, certify):"
+    )
+    return words, demonstration.certificate.table()
 
 
 def _function_text(network: NetworkResult) -> str:
