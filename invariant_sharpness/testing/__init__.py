@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from invariant_sharpness.testing.additivity import check_additivity
+from invariant_sharpness.testing.oracle_checks import CHECKS, check_oracle
 from invariant_sharpness.testing.results import CheckFailedError, CheckResult, CheckSkippedError
-from invariant_sharpness.testing.suite import CHECKS, check_oracle
 from invariant_sharpness.testing.untouched import check_model_untouched
 
 __all__ = [

@@ -11,11 +11,11 @@ from invariant_sharpness.errors import InvariantSharpnessError
 Figures = Mapping[str, float]
 """What a check measured, by name."""
 
-Status = Literal["passed", "failed", "skipped"]
+Status = Literal["passed", "failed", "skipped", "failed as expected"]
 
 
 class CheckFailedError(InvariantSharpnessError, AssertionError):
-    """An oracle does not do what a check asks for: what is wrong, by how much, and what to do.
+    """An oracle or a metric does not do what a check asks for: what is wrong, by how much, and what to do.
 
     Parameters
     ----------
@@ -30,8 +30,12 @@ class CheckFailedError(InvariantSharpnessError, AssertionError):
         self.figures = dict(figures or {})
 
 
+class CheckExpectedError(CheckFailedError):
+    """A check failed that was expected to: says why it was, and what is wrong."""
+
+
 class CheckSkippedError(InvariantSharpnessError):
-    """A check does not apply to this oracle, or could not see anything at this point: says why."""
+    """A check does not apply to what it is given, or could not see anything at this point: says why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,9 +47,9 @@ class CheckResult:
     check
         Name of the check, such as ``"check_gradient"``.
     status
-        ``"passed"``, ``"failed"`` or ``"skipped"``.
+        ``"passed"``, ``"failed"``, ``"skipped"``, or ``"failed as expected"``.
     message
-        What is wrong and what to do, or why the check was skipped; empty if it passed.
+        What is wrong and what to do, why the failure was expected, or why the check was skipped; empty if it passed.
     figures
         What was measured, such as relative errors.
     """

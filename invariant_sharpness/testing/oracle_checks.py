@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Literal
+from functools import partial
 
 from invariant_sharpness.protocol import CurvatureOracle
 from invariant_sharpness.testing.block_products import check_block_products
@@ -13,7 +13,8 @@ from invariant_sharpness.testing.gauss_newton import check_gauss_newton_diagonal
 from invariant_sharpness.testing.gauss_newton_product import check_gauss_newton_product
 from invariant_sharpness.testing.jacobian import check_jacobian
 from invariant_sharpness.testing.purity import check_determinism, check_purity
-from invariant_sharpness.testing.results import CheckFailedError, CheckResult, CheckSkippedError, Figures
+from invariant_sharpness.testing.results import CheckResult, Figures
+from invariant_sharpness.testing.running import OnFail, blamed_on, results_of
 from invariant_sharpness.testing.sampled_outputs import check_sampled_outputs
 from invariant_sharpness.testing.second_derivative import check_linearity, check_second_derivative, check_symmetry
 from invariant_sharpness.testing.structure import check_finite, check_groups, check_round_trip, check_vectors
@@ -42,9 +43,7 @@ CHECKS: dict[str, Check] = {
 """All checks of an oracle by name, in the order in which they run: a later one relies on what an earlier one saw."""
 
 
-def check_oracle(
-    oracle: CurvatureOracle, *, seed: int = 0, on_fail: Literal["raise", "return"] = "raise"
-) -> list[CheckResult]:
+def check_oracle(oracle: CurvatureOracle, *, seed: int = 0, on_fail: OnFail = "raise") -> list[CheckResult]:
     r"""Check that an oracle is what the metrics take it for.
 
     Its groups and vectors fit; its methods are pure and deterministic; its gradient is that of the loss; its
@@ -73,29 +72,5 @@ def check_oracle(
     ValueError
         If ``on_fail`` is neither ``"raise"`` nor ``"return"``.
     """
-    if on_fail not in ("raise", "return"):
-        msg = f'on_fail={on_fail!r}, but it is "raise" or "return"'
-        raise ValueError(msg)
-    results = []
-    for name, check in CHECKS.items():
-        try:
-            results.append(CheckResult(name, "passed", figures=_figures(check, oracle, seed)))
-        except CheckSkippedError as reason:
-            results.append(CheckResult(name, "skipped", str(reason)))
-        except CheckFailedError as failure:
-            if on_fail == "raise":
-                msg = f"{name}: {failure}"
-                raise CheckFailedError(msg, failure.figures) from failure
-            results.append(CheckResult(name, "failed", str(failure), failure.figures))
-    return results
-
-
-def _figures(check: Check, oracle: CurvatureOracle, seed: int) -> Figures:
-    """What the check measured; an oracle that raises has failed it."""
-    try:
-        return check(oracle, seed)
-    except (CheckSkippedError, CheckFailedError):
-        raise
-    except Exception as error:
-        msg = f"the oracle raised {type(error).__name__}: {error}"
-        raise CheckFailedError(msg) from error
+    checks = {name: blamed_on("the oracle", partial(check, oracle, seed)) for name, check in CHECKS.items()}
+    return results_of(checks, on_fail)
