@@ -6,6 +6,7 @@ the same way. It is chosen by the type of the model, never by what happens to be
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any, Protocol, runtime_checkable
 
@@ -14,6 +15,7 @@ import numpy.typing as npt
 
 from invariant_sharpness.errors import MissingDependencyError, ModelError
 from invariant_sharpness.protocol import CurvatureOracle
+from invariant_sharpness.vector import ParameterVector
 
 GROUP = "invariant_sharpness.backends"
 
@@ -48,6 +50,28 @@ class DemonstrationBackend(Backend, Protocol):
 
     def accuracy(self, model: Any, x: npt.NDArray[np.float64], labels: npt.NDArray[np.int64], /) -> float:
         """Share of the examples that ``model`` classifies as labelled."""
+        ...
+
+
+@runtime_checkable
+class ModelBackend(Backend, Protocol):
+    """A backend whose models metrics can be written for, and tested on."""
+
+    def relu_oracle(
+        self,
+        weights: Sequence[npt.NDArray[np.float64]],
+        biases: Sequence[npt.NDArray[np.float64]] | None,
+        data: tuple[npt.NDArray[np.float64], npt.NDArray[np.int64]],
+        /,
+        *,
+        loss: str,
+        batch_size: int,
+    ) -> CurvatureOracle:
+        """The oracle of a ReLU network of the framework with these matrices (outputs, inputs) and vectors."""
+        ...
+
+    def copied_model(self, oracle: CurvatureOracle, parameters: ParameterVector, /) -> tuple[Any, ...]:
+        """What a metric of models takes: a copy of the model with these parameters, all inputs, and all targets."""
         ...
 
 

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from functools import partial
 from importlib.util import find_spec
 from types import FunctionType, MethodType
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+import numpy.typing as npt
+
 from invariant_sharpness.errors import ModelError
+from invariant_sharpness.model_metrics import ModelMetric, foreign_oracle
+from invariant_sharpness.protocol import CurvatureOracle
 from invariant_sharpness.registry import missing_dependency
+from invariant_sharpness.vector import ParameterVector
 from invariant_sharpness_jax.application import Application
 
 if TYPE_CHECKING:
@@ -60,6 +67,39 @@ class JaxBackend:
         from invariant_sharpness_jax.building import build_oracle
 
         return build_oracle(model, data, loss, **options)
+
+    def relu_oracle(
+        self,
+        weights: Sequence[npt.NDArray[np.float64]],
+        biases: Sequence[npt.NDArray[np.float64]] | None,
+        data: tuple[npt.NDArray[np.float64], npt.NDArray[np.int64]],
+        /,
+        *,
+        loss: str,
+        batch_size: int,
+    ) -> JaxOracle:
+        """The oracle of a ReLU network with these matrices and vectors, in JAX's widest precision."""
+        from invariant_sharpness_jax.building import build_oracle
+        from invariant_sharpness_jax.relu import apply_relu_network, relu_parameters
+
+        parameters = relu_parameters(weights, biases)
+        return build_oracle(apply_relu_network, data, loss, parameters=parameters, batch_size=batch_size)
+
+    def copied_model(self, oracle: CurvatureOracle, parameters: ParameterVector, /) -> tuple[Any, Any, Any, Any]:
+        """The function, its parameters in the form that it takes, all inputs, and all targets."""
+        from invariant_sharpness_jax.oracle import JaxOracle
+
+        if not isinstance(oracle, JaxOracle):
+            raise foreign_oracle(oracle, "JAX")
+        return oracle.apply, oracle.to_tree(parameters), *oracle.all_examples()
+
+
+def model_metric(metric: Callable[[Any, Any, Any, Any], Any]) -> ModelMetric:
+    """Make ``metric(apply, parameters, inputs, targets) -> number`` a metric of oracles.
+
+    It gets the parameters of the oracle in the form that ``apply`` takes, and all examples in one batch.
+    """
+    return ModelMetric(metric, "jax")
 
 
 def _is_function(model: object) -> bool:

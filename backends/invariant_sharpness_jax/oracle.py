@@ -13,15 +13,23 @@ import numpy as np
 import numpy.typing as npt
 
 from invariant_sharpness import probes as random
-from invariant_sharpness.data import Batch, infinite_derivative, infinite_loss, positive_weight, random_state
+from invariant_sharpness.data import (
+    Batch,
+    all_examples,
+    infinite_derivative,
+    infinite_loss,
+    positive_weight,
+    random_state,
+    split_batch,
+)
 from invariant_sharpness.errors import DataError
 from invariant_sharpness.protocol import HostArrays, ParameterGroup, Rows
 from invariant_sharpness.rows import CotangentRows, stacked
 from invariant_sharpness.vector import ParameterVector
 from invariant_sharpness_jax.dataset import Dataset
 from invariant_sharpness_jax.first_examples import FirstExamples
-from invariant_sharpness_jax.precision import held, model_rounding
-from invariant_sharpness_jax.program import Program, Sums
+from invariant_sharpness_jax.precision import held, model_rounding, rounded
+from invariant_sharpness_jax.program import Apply, Program, Sums
 from invariant_sharpness_jax.room import room_within_limit
 from invariant_sharpness_jax.trees import Arrays, Structure, arrays_of_form
 
@@ -229,6 +237,26 @@ class JaxOracle:
         forms = {name: jax.ShapeDtypeStruct(array.shape, dtypes[name]) for name, array in self._arrays.items()}
         arrays = arrays_of_form(tree, self._structure, forms)
         return self._vector({name: held(array) for name, array in arrays.items()})
+
+    def to_tree(self, vector: ParameterVector, /) -> Any:
+        """The parameters in the user's own form, as ``apply`` takes them: the other way from :meth:`from_tree`."""
+        return self._structure.tree(rounded(dict(vector.arrays), self._program.dtypes))
+
+    @property
+    def apply(self) -> Apply:
+        """The user's function."""
+        return self._program.apply
+
+    @random_state()
+    def all_examples(self) -> Batch:
+        """All inputs and all targets, each in one array or nest of arrays.
+
+        Raises
+        ------
+        DataError
+            If the examples do not fit into one batch.
+        """
+        return split_batch(all_examples(self._dataset))
 
     def _next_cotangents(self, rows: CotangentRows, examples: int) -> jax.Array:
         """Those of a whole batch: zero for the examples without a row."""

@@ -50,8 +50,8 @@ class Program:
 
     def __init__(self, apply: Apply, structure: Structure, dtypes: dict[str, jnp.dtype], loss: JaxLoss) -> None:
         self.dtypes = dtypes
-        self._apply = apply
-        self._structure = structure
+        self.apply = apply
+        self.structure = structure
         self._model = with_exact_sums(self._applied) if is_half(dtypes) else self._applied
         self._loss = loss
         self.evaluate = compiled(self._outputs)
@@ -78,7 +78,7 @@ class Program:
         return held(self._model(rounded(arrays, self.dtypes), inputs))
 
     def _applied(self, arrays: Arrays, inputs: Any) -> jax.Array:
-        return array_of(self._apply(self._structure.tree(arrays), inputs))
+        return array_of(self.apply(self.structure.tree(arrays), inputs))
 
     def _losses(self, arrays: Arrays, batch: Batch) -> Sums:
         return self._sums(self._outputs(arrays, batch.inputs), batch.targets)

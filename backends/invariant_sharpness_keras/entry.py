@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from invariant_sharpness.model_metrics import ModelMetric
+from invariant_sharpness.protocol import CurvatureOracle
+from invariant_sharpness.vector import ParameterVector
 
 if TYPE_CHECKING:
     from invariant_sharpness_keras.oracle import KerasOracle
@@ -27,6 +35,36 @@ class KerasBackend:
         from invariant_sharpness_keras.building import build_oracle
 
         return build_oracle(model, data, loss, **options)
+
+    def relu_oracle(
+        self,
+        weights: Sequence[npt.NDArray[np.float64]],
+        biases: Sequence[npt.NDArray[np.float64]] | None,
+        data: tuple[npt.NDArray[np.float64], npt.NDArray[np.int64]],
+        /,
+        *,
+        loss: str,
+        batch_size: int,
+    ) -> KerasOracle:
+        """The oracle of a ReLU network with these matrices and vectors, in float64."""
+        from invariant_sharpness_keras.building import build_oracle
+        from invariant_sharpness_keras.copies import relu_network
+
+        return build_oracle(relu_network(weights, biases), data, loss, batch_size=batch_size)
+
+    def copied_model(self, oracle: CurvatureOracle, parameters: ParameterVector, /) -> tuple[Any, Any, Any]:
+        """A copy of the model with these parameters, all inputs, and all targets."""
+        from invariant_sharpness_keras.copies import copied_model
+
+        return copied_model(oracle, parameters)
+
+
+def model_metric(metric: Callable[[Any, Any, Any], Any]) -> ModelMetric:
+    """Make ``metric(model, inputs, targets) -> number`` a metric of oracles.
+
+    It gets a copy of the model with the oracle's parameters, and all examples in one batch of NumPy arrays.
+    """
+    return ModelMetric(metric, "keras")
 
 
 backend = KerasBackend()

@@ -12,7 +12,13 @@ import numpy as np
 import numpy.typing as npt
 
 from invariant_sharpness import probes as random
-from invariant_sharpness.data import infinite_derivative, infinite_loss, positive_weight
+from invariant_sharpness.data import (
+    all_examples,
+    infinite_derivative,
+    infinite_loss,
+    positive_weight,
+    split_batch,
+)
 from invariant_sharpness.probes import Draws
 from invariant_sharpness.protocol import HostArrays, ParameterGroup, Rows
 from invariant_sharpness.rows import CotangentRows, stacked
@@ -212,6 +218,17 @@ class KerasOracle:
 
     def to_numpy(self, vector: ParameterVector, /) -> dict[str, npt.NDArray[np.float64]]:
         return {name: np.array(array, dtype=np.float64) for name, array in vector.arrays.items()}
+
+    def all_examples(self) -> Batch:
+        """All inputs and all targets, each in one NumPy array or nest of arrays.
+
+        Raises
+        ------
+        DataError
+            If the examples do not fit into one batch.
+        """
+        with self._pass():
+            return split_batch(all_examples(self._dataset))
 
     def _squares(
         self,

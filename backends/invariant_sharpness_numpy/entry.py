@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
+
+import numpy as np
+import numpy.typing as npt
 
 from invariant_sharpness.data import is_pair
 from invariant_sharpness.errors import DataError
+from invariant_sharpness.model_metrics import foreign_oracle
+from invariant_sharpness.protocol import CurvatureOracle
+from invariant_sharpness.vector import ParameterVector
 from invariant_sharpness_numpy.layers import Array
 from invariant_sharpness_numpy.network import ReluNetwork
 from invariant_sharpness_numpy.network_oracle import NetworkOracle
@@ -47,6 +54,26 @@ class NumpyBackend:
     def accuracy(self, model: ReluNetwork, x: Array, labels: Labels, /) -> float:
         """Share of the examples that ``model`` classifies as labelled."""
         return accuracy(model, x, labels)
+
+    def relu_oracle(
+        self,
+        weights: Sequence[npt.NDArray[np.float64]],
+        biases: Sequence[npt.NDArray[np.float64]] | None,
+        data: tuple[npt.NDArray[np.float64], npt.NDArray[np.int64]],
+        /,
+        *,
+        loss: str,
+        batch_size: int,
+    ) -> NetworkOracle:
+        """The oracle of the network with these matrices and vectors."""
+        network = ReluNetwork(tuple(weights), None if biases is None else tuple(biases))
+        return self.oracle(network, data, loss=loss, batch_size=batch_size)
+
+    def copied_model(self, oracle: CurvatureOracle, parameters: ParameterVector, /) -> tuple[Any, Any, Any]:
+        """A network with these parameters, all inputs, and all targets."""
+        if not isinstance(oracle, NetworkOracle):
+            raise foreign_oracle(oracle, "NumPy")
+        return oracle.network_at(parameters), *oracle.all_examples()
 
 
 backend = NumpyBackend()

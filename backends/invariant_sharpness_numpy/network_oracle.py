@@ -9,7 +9,7 @@ import array_api_compat.numpy
 import numpy as np
 
 from invariant_sharpness import probes as random
-from invariant_sharpness.data import positive_weight
+from invariant_sharpness.data import Batch, positive_weight
 from invariant_sharpness.errors import DataError, LossError, NonFiniteError
 from invariant_sharpness.losses import ConvexLoss, OutputLoss, convex, named_loss
 from invariant_sharpness.protocol import HostArrays, Rows
@@ -162,6 +162,16 @@ class NetworkOracle:
 
     def to_numpy(self, vector: ParameterVector, /) -> dict[str, Array]:
         return {name: np.array(array, dtype=np.float64) for name, array in vector.arrays.items()}
+
+    def network_at(self, parameters: ParameterVector, /) -> ReluNetwork:
+        """The network with other parameters."""
+        layers = self._layers(parameters)
+        biases = None if self.network.biases is None else tuple(layer.bias for layer in layers)
+        return ReluNetwork(tuple(layer.weight for layer in layers), biases)
+
+    def all_examples(self) -> Batch:
+        """Copies of all inputs and all targets."""
+        return Batch(self._examples.inputs.copy(), self._examples.targets.copy())
 
     def _batches(self, parameters: ParameterVector) -> Iterator[BatchLoss]:
         layers = self._layers(parameters)

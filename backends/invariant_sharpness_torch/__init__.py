@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from invariant_sharpness_torch.entry import backend
+from invariant_sharpness_torch.entry import backend, model_metric
 
-__all__ = ["backend"]
+__all__ = ["backend", "model_metric"]

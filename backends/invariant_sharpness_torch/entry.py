@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
+
+from invariant_sharpness.model_metrics import ModelMetric
+from invariant_sharpness.protocol import CurvatureOracle
+from invariant_sharpness.vector import ParameterVector
 
 if TYPE_CHECKING:
     from torch import nn
@@ -46,5 +51,35 @@ class TorchBackend:
 
         return accuracy(model, x, labels)
 
+    def relu_oracle(
+        self,
+        weights: Sequence[npt.NDArray[np.float64]],
+        biases: Sequence[npt.NDArray[np.float64]] | None,
+        data: tuple[npt.NDArray[np.float64], npt.NDArray[np.int64]],
+        /,
+        *,
+        loss: str,
+        batch_size: int,
+    ) -> TorchOracle:
+        """The oracle of a ReLU network with these matrices and vectors, in float64."""
+        from invariant_sharpness_torch.building import build_oracle
+        from invariant_sharpness_torch.copies import relu_network
+
+        return build_oracle(relu_network(weights, biases), data, loss, batch_size=batch_size)
+
+    def copied_model(self, oracle: CurvatureOracle, parameters: ParameterVector, /) -> tuple[nn.Module, Any, Any]:
+        """A copy of the module with these parameters, all inputs, and all targets."""
+        from invariant_sharpness_torch.copies import copied_model
+
+        return copied_model(oracle, parameters)
+
 
 backend = TorchBackend()
+
+
+def model_metric(metric: Callable[[nn.Module, Any, Any], Any]) -> ModelMetric:
+    """Make ``metric(model, inputs, targets) -> number`` a metric of oracles.
+
+    It gets a copy of the module at the oracle's parameters, in the mode of the original, and all examples in one batch.
+    """
+    return ModelMetric(metric, "torch")

@@ -14,7 +14,14 @@ import torch
 from torch import nn
 
 from invariant_sharpness import probes as random
-from invariant_sharpness.data import infinite_derivative, infinite_loss, positive_weight
+from invariant_sharpness.data import (
+    Batch,
+    all_examples,
+    infinite_derivative,
+    infinite_loss,
+    positive_weight,
+    split_batch,
+)
 from invariant_sharpness.probes import Draws
 from invariant_sharpness.protocol import HostArrays, ParameterGroup, Rows
 from invariant_sharpness.rows import CotangentRows, stacked
@@ -218,6 +225,17 @@ class TorchOracle:
 
     def to_numpy(self, vector: ParameterVector, /) -> dict[str, npt.NDArray[np.float64]]:
         return {name: array.detach().to("cpu", torch.float64).numpy().copy() for name, array in vector.arrays.items()}
+
+    def all_examples(self) -> Batch:
+        """All inputs and all targets, each in one tensor or nest of tensors, on the model's device.
+
+        Raises
+        ------
+        DataError
+            If the examples do not fit into one batch.
+        """
+        with self._at(self.parameters):
+            return split_batch(all_examples(self._dataset))
 
     @contextmanager
     def _at(self, parameters: ParameterVector) -> Generator[None]:

@@ -13,7 +13,7 @@ from invariant_sharpness.data.fingerprints import fingerprint
 from invariant_sharpness.data.inputs import check_inputs, first_non_finite
 from invariant_sharpness.data.outputs import check_outputs, output_array
 from invariant_sharpness.data.random_states import PASS_SEED, random_state
-from invariant_sharpness.data.subsets import chosen_examples
+from invariant_sharpness.data.subsets import all_examples, chosen_examples
 from invariant_sharpness.data.sums import infinite_derivative, infinite_loss, positive_weight
 from invariant_sharpness.data.trees import leaves, map_leaves
 
@@ -22,6 +22,7 @@ __all__ = [
     "Batch",
     "Batches",
     "Dataset",
+    "all_examples",
     "as_batches",
     "batch_size",
     "calling_model",

@@ -42,6 +42,21 @@ def chosen_examples(batches: Iterable[Any], examples: Sequence[int]) -> list[Any
     return [take(joined, start, start + sizes[0]) for start in range(0, len(wanted), sizes[0])]
 
 
+def all_examples(batches: Iterable[Any]) -> Any:
+    """All examples of one pass, in one batch.
+
+    Raises
+    ------
+    DataError
+        If examples have different shapes.
+    """
+    parts = list(batches)
+    if len(forms := {_form(part) for part in parts}) > 1:
+        msg = f"examples of different shapes cannot be put into one batch: {' and '.join(sorted(forms))}"
+        raise DataError(msg)
+    return _joined(parts)
+
+
 def _rows(batch: Any, rows: np.ndarray[Any, np.dtype[np.int64]]) -> Any:
     size = batch_size(batch)
     return map_leaves(lambda leaf: leaf[rows] if is_per_example(leaf, size) else leaf, batch)

@@ -1,10 +1,13 @@
-"""Checks that users and adapter authors run on their own oracles: plain functions, which need no test framework."""
+"""Checks that users run on their own metrics and oracles: plain functions, which need no test framework."""
 
 from __future__ import annotations
 
 from invariant_sharpness.testing.additivity import check_additivity
+from invariant_sharpness.testing.metric_suite import check_metric
 from invariant_sharpness.testing.oracle_checks import CHECKS, check_oracle
+from invariant_sharpness.testing.parametrization import parametrize_with_checks
 from invariant_sharpness.testing.results import CheckFailedError, CheckResult, CheckSkippedError
+from invariant_sharpness.testing.specimens import Specimen
 from invariant_sharpness.testing.untouched import check_model_untouched
 
 __all__ = [
@@ -12,7 +15,10 @@ __all__ = [
     "CheckFailedError",
     "CheckResult",
     "CheckSkippedError",
+    "Specimen",
     "check_additivity",
+    "check_metric",
     "check_model_untouched",
     "check_oracle",
+    "parametrize_with_checks",
 ]

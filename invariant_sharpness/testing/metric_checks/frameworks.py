@@ -1,0 +1,39 @@
+"""A metric is the same on every framework."""
+
+from __future__ import annotations
+
+from invariant_sharpness.model_metrics import model_backend
+from invariant_sharpness.precision import unit_of_rounding
+from invariant_sharpness.protocol import CurvatureOracle
+from invariant_sharpness.testing.default_networks import ReluProblem, problems
+from invariant_sharpness.testing.metric_checks.agreement import other_draws
+from invariant_sharpness.testing.metric_checks.trial import Trial
+from invariant_sharpness.testing.results import CheckFailedError, CheckSkippedError, Figures
+
+REFERENCE = "numpy"
+
+
+def check_same_value(trial: Trial, framework: str) -> Figures:
+    """With the same weights, the value on a framework is that on NumPy, up to its standard error. Cost: two values for each default network."""
+    changes = []
+    for problem in problems():
+        here, there = problem.oracle(REFERENCE), _oracle(problem, framework)
+        precision = max(unit_of_rounding(here), unit_of_rounding(there))
+        agreement = other_draws(trial.value(here), trial.value(there), precision)
+        changes.append(agreement.change)
+        if not agreement.holds:
+            msg = (
+                f"on NumPy and on {model_backend(framework).name}, the values of {trial.name} on {problem.name} are {agreement}. Frameworks store layers in "
+                f"other orders and shapes: find rows and columns by the axes of oracle.groups, add up without regard to order, and draw "
+                f"random numbers with invariant_sharpness.probes"
+            )
+            raise CheckFailedError(msg, {"change": agreement.change})
+    return {"largest_change": max(changes)}
+
+
+def _oracle(problem: ReluProblem, framework: str) -> CurvatureOracle:
+    try:
+        return problem.oracle(framework)
+    except ImportError as error:
+        msg = f"{model_backend(framework).name} is not installed: {error}"
+        raise CheckSkippedError(msg) from error

@@ -1,0 +1,101 @@
+"""A metric on trial: what it is said to survive, and the networks that it is tested on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import cached_property
+
+from invariant_sharpness.candidates import Candidate, NumberMetric
+from invariant_sharpness.certificate import Finding
+from invariant_sharpness.certifying import certify
+from invariant_sharpness.errors import InvariantSharpnessError, MissingCapabilityError
+from invariant_sharpness.estimate import Estimate
+from invariant_sharpness.protocol import CurvatureOracle
+from invariant_sharpness.symmetries.claims import covers
+from invariant_sharpness.testing.results import CheckFailedError, CheckSkippedError
+from invariant_sharpness.testing.specimens import Specimen
+
+
+class Trial:
+    """What every check of a metric is given.
+
+    Parameters
+    ----------
+    metric
+        As the author gives it.
+    candidate
+        The same with its name and its claims.
+    make_specimens
+        Builds the networks, when they are first asked for.
+    framework
+        The backend whose models the metric is written for; empty if it takes any oracle.
+    seed
+        Of the moves, and of metrics of the library.
+    """
+
+    def __init__(
+        self,
+        metric: str | NumberMetric,
+        candidate: Candidate,
+        make_specimens: Callable[[], Sequence[Specimen]],
+        framework: str,
+        seed: int,
+    ) -> None:
+        self.metric, self.candidate, self.framework, self.seed = metric, candidate, framework, seed
+        self._make_specimens = make_specimens
+        self._findings: dict[tuple[int, str], list[Finding]] = {}
+
+    @property
+    def name(self) -> str:
+        """Of the metric."""
+        return self.candidate.name
+
+    @cached_property
+    def specimens(self) -> list[Specimen]:
+        """The networks."""
+        return list(self._make_specimens())
+
+    def claims(self, kind: str) -> bool:
+        """Whether the metric is said to survive symmetries of this kind."""
+        return covers(self.candidate.invariances, kind)
+
+    def value(self, oracle: CurvatureOracle) -> Estimate:
+        """Measure.
+
+        Raises
+        ------
+        CheckSkippedError
+            If the oracle cannot do what the metric needs.
+        CheckFailedError
+            If there is no value for another reason.
+        """
+        outcome = self.candidate.outcome(oracle, self.seed)
+        if isinstance(outcome, MissingCapabilityError):
+            raise CheckSkippedError(str(outcome)) from outcome
+        if isinstance(outcome, InvariantSharpnessError):
+            msg = f"there is no value: {outcome}"
+            raise CheckFailedError(msg) from outcome
+        return outcome
+
+    def findings(self, specimen: Specimen, kind: str) -> list[Finding]:
+        """What the symmetries of this kind do to the metric; nothing if the network has none."""
+        key = (id(specimen), kind)
+        if key not in self._findings:
+            self.value(specimen.oracle)
+            self._findings[key] = self._certified(specimen, kind)
+        return self._findings[key]
+
+    def _certified(self, specimen: Specimen, kind: str) -> list[Finding]:
+        families, claims = specimen.families(kind), {self.name: self.candidate.invariances}
+        if not families:
+            return []
+        return list(certify(specimen.oracle, [self.metric], symmetries=families, claims=claims, seed=self.seed))
+
+
+def nothing_to_see(*kinds: str) -> CheckSkippedError:
+    """The error if no network has a symmetry of one of these kinds."""
+    words = " or ".join(map(repr, kinds))
+    msg = (
+        f"no network here has a symmetry of the kind {words}: give one that has, as Specimen(oracle, symmetries=[...])"
+    )
+    return CheckSkippedError(msg)
