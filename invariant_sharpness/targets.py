@@ -1,4 +1,4 @@
-"""Targets of the command line, ``file.py:name`` or ``package.module:name``: imported, run, and made into an oracle."""
+"""Targets of the command line, ``file.py:name`` or ``package.module:name``: imported, run, and made into an oracle or a metric."""
 
 from __future__ import annotations
 
@@ -12,7 +12,9 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from invariant_sharpness.candidates import NumberMetric
 from invariant_sharpness.errors import InvariantSharpnessError
+from invariant_sharpness.metrics import METRICS
 from invariant_sharpness.protocol import CurvatureOracle
 from invariant_sharpness.registry import oracle
 
@@ -42,12 +44,50 @@ def load_oracle(target: str) -> CurvatureOracle:
     TargetError
         If there is no such file, module or name, or what it names cannot be measured.
     """
+    module, name, place = _imported(target, "oracle")
+    names = vars(module)
+    if name in names:
+        return _to_oracle(names[name], target)
+    candidates = _candidates(names, module.__name__)
+    advice = f"; it has {', '.join(candidates)}" if candidates else f", and nothing else in it is {_FORMS}"
+    msg = f"there is no {name!r} in {place}{advice}"
+    raise TargetError(msg)
+
+
+def load_metric(target: str) -> str | NumberMetric:
+    """Import the metric that ``target`` stands for, as :func:`load_oracle` does; or take the name of one of the library's.
+
+    Parameters
+    ----------
+    target
+        ``"file.py:name"`` or ``"package.module:name"``, where the name is a callable ``oracle -> number or Estimate``; or a name such as
+        ``"hessian_trace"``.
+
+    Raises
+    ------
+    TargetError
+        If there is no such file, module or name, or what it names cannot be called.
+    """
+    if target in METRICS:
+        return target
+    module, name, place = _imported(target, "metric")
+    metric = vars(module).get(name)
+    if callable(metric):
+        return metric
+    own = [key for key, value in vars(module).items() if isfunction(value) and value.__module__ == module.__name__]
+    found = f"is of type {type(metric).__name__}" if name in vars(module) else "is not there"
+    advice = f"; functions in it are {', '.join(own)}" if own else ""
+    msg = f"{name!r} in {place} {found}, but a metric is a callable oracle -> number or Estimate{advice}"
+    raise TargetError(msg)
+
+
+def _imported(target: str, what: str) -> tuple[ModuleType, str, str]:
+    """The module of a target, the name in it, and where the module is."""
     place, colon, name = target.rpartition(":")
     if not (colon and place and name):
-        msg = f"{target!r} names no oracle: write file.py:name or package.module:name"
+        msg = f"{target!r} names no {what}: write file.py:name or package.module:name"
         raise TargetError(msg)
-    module = _import_file(Path(place)) if place.endswith(".py") else _import_module(place)
-    return _to_oracle(_named(module, name, place), target)
+    return _import_file(Path(place)) if place.endswith(".py") else _import_module(place), name, place
 
 
 def _import_file(path: Path) -> ModuleType:
@@ -80,16 +120,6 @@ def _import_module(name: str) -> ModuleType:
 def _import_from(folder: Path) -> None:
     if str(folder) not in sys.path:
         sys.path.insert(0, str(folder))
-
-
-def _named(module: ModuleType, name: str, place: str) -> Any:
-    names = vars(module)
-    if name in names:
-        return names[name]
-    candidates = _candidates(names, module.__name__)
-    advice = f"; it has {', '.join(candidates)}" if candidates else f", and nothing else in it is {_FORMS}"
-    msg = f"there is no {name!r} in {place}{advice}"
-    raise TargetError(msg)
 
 
 def _candidates(names: Mapping[str, Any], module: str) -> list[str]:

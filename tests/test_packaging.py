@@ -11,7 +11,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 BACKENDS = ("numpy", "torch", "jax", "keras")
-PACKAGES = {"invariant_sharpness", *(f"invariant_sharpness_{name}" for name in BACKENDS)}
+PACKAGES = {"invariant_sharpness", "invariant_sharpness_pytest", *(f"invariant_sharpness_{name}" for name in BACKENDS)}
 
 
 @pytest.fixture(scope="module")
@@ -43,9 +43,10 @@ def test_every_package_is_marked_as_typed(wheel: zipfile.ZipFile, package: str) 
     assert f"{package}/py.typed" in wheel.namelist()
 
 
-def test_entry_points_name_the_command_and_the_backends(wheel: zipfile.ZipFile) -> None:
+def test_entry_points_name_the_command_the_backends_and_the_options_of_pytest(wheel: zipfile.ZipFile) -> None:
     (name,) = [name for name in wheel.namelist() if name.endswith("entry_points.txt")]
     text = wheel.read(name).decode()
     backends = [f"{name} = invariant_sharpness_{name}:backend" for name in BACKENDS]
-    for line in ("invariant-sharpness = invariant_sharpness.cli:main", *backends):
+    options = "invariant_sharpness_pytest = invariant_sharpness_pytest"
+    for line in ("invariant-sharpness = invariant_sharpness.cli:main", options, *backends):
         assert line in text, f"{line!r} is not in\n{text}"

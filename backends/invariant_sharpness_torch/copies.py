@@ -43,12 +43,13 @@ def relu_network(
     """A ReLU network in float64 with these matrices (outputs, inputs) and vectors."""
     layers: list[nn.Module] = []
     for index, weight in enumerate(weights):
-        layer = nn.utils.skip_init(
-            nn.Linear, weight.shape[1], weight.shape[0], bias=biases is not None, dtype=torch.float64
-        )
-        with torch.no_grad():
-            layer.weight.copy_(torch.as_tensor(np.array(weight)))
-            if biases is not None:
-                layer.bias.copy_(torch.as_tensor(np.array(biases[index])))
+        layer = nn.Linear(weight.shape[1], weight.shape[0], bias=biases is not None, device="meta")
+        layer.weight = _parameter(weight)
+        if biases is not None:
+            layer.bias = _parameter(biases[index])
         layers += [layer, nn.ReLU()]
     return nn.Sequential(*layers[:-1]).eval()
+
+
+def _parameter(values: npt.NDArray[np.float64]) -> nn.Parameter:
+    return nn.Parameter(torch.tensor(values, dtype=torch.float64))

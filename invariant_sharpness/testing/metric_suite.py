@@ -10,7 +10,6 @@ from invariant_sharpness.candidates import NumberMetric, candidate
 from invariant_sharpness.metrics.declaration import Invariance
 from invariant_sharpness.model_metrics import ModelMetric
 from invariant_sharpness.protocol import CurvatureOracle
-from invariant_sharpness.registry import ModelBackend, backends
 from invariant_sharpness.symmetries.claims import covers
 from invariant_sharpness.testing.default_networks import default_specimens
 from invariant_sharpness.testing.expectations import as_expected
@@ -28,7 +27,7 @@ from invariant_sharpness.testing.metric_checks import (
     check_same_value,
     check_state_restored,
 )
-from invariant_sharpness.testing.metric_checks.frameworks import REFERENCE
+from invariant_sharpness.testing.metric_checks.frameworks import REFERENCE, compared
 from invariant_sharpness.testing.results import CheckResult
 from invariant_sharpness.testing.running import OnFail, Run, blamed_on, results_of
 from invariant_sharpness.testing.specimens import RESCALINGS, Specimen
@@ -114,7 +113,7 @@ def metric_checks(
         "check_batch_size": partial(check_batch_size, trial),
     }
     if given is None and not framework:
-        checks |= {f"check_same_value[{name}]": partial(check_same_value, trial, name) for name in _others()}
+        checks |= {f"check_same_value[{name}]": partial(check_same_value, trial, name) for name in compared()}
     return {name: blamed_on("measuring", check) for name, check in checks.items()}
 
 
@@ -150,8 +149,3 @@ def _as_specimens(oracles: Oracles) -> list[Specimen]:
         msg = "oracles is empty: give at least one, or None for the default networks"
         raise ValueError(msg)
     return [given if isinstance(given, Specimen) else Specimen(given) for given in several]
-
-
-def _others() -> list[str]:
-    """The backends that the reference can be compared with."""
-    return [name for name, found in backends().items() if name != REFERENCE and isinstance(found, ModelBackend)]

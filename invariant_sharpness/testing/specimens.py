@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -14,7 +13,6 @@ RESCALINGS = ("layer", "row_column")
 """The kinds of symmetries that are found in every network that has them."""
 
 
-@dataclass(frozen=True, eq=False)
 class Specimen:
     """A network to test metrics on.
 
@@ -34,13 +32,18 @@ class Specimen:
         Returns copies of all that can be seen of the model, as something that ``==`` compares: bytes, or a dictionary of bytes and numbers.
     """
 
-    oracle: CurvatureOracle
-    name: str = ""
-    symmetries: Sequence[Symmetry] = ()
-    rebuild: Callable[[Sequence[int], int], CurvatureOracle] | None = None
-    snapshot: Callable[[], Any] | None = None
+    def __init__(
+        self,
+        oracle: CurvatureOracle,
+        name: str = "",
+        symmetries: Sequence[Symmetry] = (),
+        rebuild: Callable[[Sequence[int], int], CurvatureOracle] | None = None,
+        snapshot: Callable[[], Any] | None = None,
+    ) -> None:
+        self.oracle, self.name, self.symmetries = oracle, name, symmetries
+        self.rebuild, self.snapshot = rebuild, snapshot
 
-    def __str__(self) -> str:
+    def __repr__(self) -> str:
         return self.name or f"the {type(self.oracle).__name__}"
 
     def families(self, kind: str) -> list[Symmetry]:

@@ -5,12 +5,21 @@ from __future__ import annotations
 from invariant_sharpness.model_metrics import model_backend
 from invariant_sharpness.precision import unit_of_rounding
 from invariant_sharpness.protocol import CurvatureOracle
+from invariant_sharpness.registry import ModelBackend, backends
 from invariant_sharpness.testing.default_networks import ReluProblem, problems
 from invariant_sharpness.testing.metric_checks.agreement import other_draws
 from invariant_sharpness.testing.metric_checks.trial import Trial
 from invariant_sharpness.testing.results import CheckFailedError, CheckSkippedError, Figures
 
 REFERENCE = "numpy"
+_NOT_COMPARED = ("keras",)
+"""It computes by the others, or by TensorFlow, which takes longer to import than all checks take."""
+
+
+def compared() -> list[str]:
+    """The backends that the reference is compared with."""
+    own = (REFERENCE, *_NOT_COMPARED)
+    return [name for name, found in backends().items() if name not in own and isinstance(found, ModelBackend)]
 
 
 def check_same_value(trial: Trial, framework: str) -> Figures:

@@ -1,0 +1,49 @@
+"""One test for each metric of the command line and each check of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from invariant_sharpness.candidates import candidate
+from invariant_sharpness.targets import TargetError, load_metric, load_oracle
+from invariant_sharpness.testing import parametrize_with_checks
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Import what the command line names, and list its checks."""
+    option = metafunc.config.option
+    if not option.invariant_metric:
+        msg = "there is no metric to test: give --invariant-metric package.module:metric, or file.py:metric"
+        raise pytest.UsageError(msg)
+    try:
+        metrics = [load_metric(target) for target in option.invariant_metric]
+        oracles = [load_oracle(target) for target in option.invariant_model]
+        decorator = parametrize_with_checks(
+            metrics,
+            oracles=oracles or None,
+            claims=_claims(metrics, option.invariant_claims),
+            expected_failures=dict(_expected(text) for text in option.invariant_expected_failure),
+        )
+    except (TargetError, ValueError) as error:
+        raise pytest.UsageError(str(error)) from error
+    metafunc.parametrize(*decorator.args, **decorator.kwargs)
+
+
+def test_metric(check: Callable[[], None]) -> None:
+    """The metric passes the check."""
+    check()
+
+
+def _claims(metrics: list[Any], words: str | None) -> dict[str, list[str]]:
+    """The same for all metrics, if they are given."""
+    if words is None:
+        return {}
+    return {candidate(metric).name: [word.strip() for word in words.split(",") if word.strip()] for metric in metrics}
+
+
+def _expected(text: str) -> tuple[str, str]:
+    check, _, reason = text.partition("=")
+    return check, reason
