@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from invariant_sharpness.errors import InvariantSharpnessError
@@ -99,6 +99,6 @@ def outcomes(asked: list[Candidate], oracle: CurvatureOracle, seed: int) -> dict
 def _returning_estimates(metric: NumberMetric, name: str) -> OwnMetric:
     def measured(oracle: CurvatureOracle) -> Estimate:
         value = metric(oracle)
-        return value if isinstance(value, Estimate) else Estimate(name, float(value), "its own")
+        return replace(value, name=name) if isinstance(value, Estimate) else Estimate(name, float(value), "its own")
 
     return measured

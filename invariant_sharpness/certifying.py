@@ -96,7 +96,7 @@ class _Trial:
                 tolerance=self._tolerance(values),
                 loss_change=loss_change,
                 is_symmetry=loss_change <= unit_of_rounding(self.oracle) ** (1 / 2),
-                reason=next((str(value) for value in values if not isinstance(value, Estimate)), ""),
+                reason=next(filter(None, map(_no_value, values)), ""),
             )
 
     def _tolerance(self, values: tuple[Outcome, Outcome]) -> float:
@@ -130,6 +130,13 @@ def _families(oracle: CurvatureOracle, symmetries: Symmetry | Sequence[Symmetry]
 
 def _in_words(families: Sequence[Symmetry]) -> str:
     return "\n".join(str(family) for family in families)
+
+
+def _no_value(outcome: Outcome) -> str:
+    """Why there is none that can be compared, if so: where an iteration has not ended, rounding decides where it stands."""
+    if not isinstance(outcome, Estimate):
+        return str(outcome)
+    return "" if outcome.converged else f"not converged ({outcome.method})"
 
 
 def _value(outcome: Outcome) -> float:

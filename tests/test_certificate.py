@@ -122,6 +122,23 @@ def test_metric_that_cannot_be_measured_says_why_and_leaves_the_others_alone() -
     assert measured.before == pytest.approx(6.0, rel=1e-3), measured
 
 
+def test_value_that_has_not_converged_is_not_held_against_the_claim() -> None:
+    def unfinished(one: ish.CurvatureOracle) -> ish.Estimate:
+        return ish.Estimate("unfinished", squared_weights(one), "2 of 100 steps", converged=False)
+
+    certificate = ish.certify(oracle(), [unfinished], claims={"unfinished": {"row_column"}})
+    assert {finding.verdict for finding in certificate} == {"not measured"}, certificate
+    assert "2 of 100 steps" in certificate[0].reason, certificate[0]
+
+
+def test_estimates_of_one_name_take_that_of_their_callable() -> None:
+    def scaled_trace(one: ish.CurvatureOracle) -> ish.Estimate:
+        return ish.hessian_trace(ish.Scaled(one, abs(one.parameters)))
+
+    certificate = ish.certify(oracle(), ["hessian_trace", scaled_trace], claims={"scaled_trace": {"diagonal"}})
+    assert not certificate.failed, certificate
+
+
 def test_smooth_network_has_nothing_to_certify_with_and_says_what_to_do() -> None:
     with pytest.raises(ModelError, match="HeadMixing"):
         ish.certify(oracle(nn.Tanh))

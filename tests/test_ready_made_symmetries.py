@@ -81,6 +81,15 @@ def test_loss_stays_and_parameters_move(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", SYMMETRIES)
+def test_it_says_in_words_which_parameters_it_moves(name: str) -> None:
+    oracle, symmetry = SYMMETRIES[name]()
+    for move in symmetry.moves(1).values():
+        distances = (move.apply(oracle.parameters) - oracle.parameters).arrays
+        moved = {group for group, array in distances.items() if float(abs(array).max()) > 0}
+        assert all(group in str(symmetry) for group in moved), f"{symmetry} does not name all of {moved}"
+
+
+@pytest.mark.parametrize("name", SYMMETRIES)
 def test_same_seed_makes_the_same_moves(name: str) -> None:
     oracle, symmetry = SYMMETRIES[name]()
     first, second = ([move.apply(oracle.parameters) for move in symmetry.moves(7).values()] for _ in range(2))

@@ -48,6 +48,10 @@ class HeadMixing:
     heads: int = 1
     kind = "head"
 
+    def __str__(self) -> str:
+        heads = "one head" if self.heads == 1 else f"{self.heads} heads"
+        return f"{', '.join(self.mixed)} mixed by a matrix in {heads}, undone in {', '.join(self.undone)}"
+
     def moves(self, seed: int, /) -> Mapping[str, Mixed]:
         """A matrix near the identity for each head, and one that is far from it."""
         groups = {group.name: group for group in self.oracle.groups}

@@ -39,6 +39,9 @@ class OutputShift:
     bias: str
     kind = "output_shift"
 
+    def __str__(self) -> str:
+        return f"all outputs shifted by {self.bias}"
+
     def moves(self, _seed: int, /) -> Mapping[str, Changed]:
         """A small and a large shift."""
         return {"shift by 1": Changed((self.bias,), term=1.0), "shift by 64": Changed((self.bias,), term=64.0)}
@@ -59,6 +62,9 @@ class OutputScale:
     oracle: CurvatureOracle
     last: tuple[str, ...]
     kind = "output_scale"
+
+    def __str__(self) -> str:
+        return f"all outputs scaled by {', '.join(self.last)}"
 
     def moves(self, _seed: int, /) -> Mapping[str, Changed]:
         """A small and a large factor, powers of two."""

@@ -38,6 +38,9 @@ class UnitPermutation:
     outgoing: tuple[str, ...]
     kind = "permutation"
 
+    def __str__(self) -> str:
+        return f"units from {', '.join(self.incoming)} to {', '.join(self.outgoing)} in another order"
+
     def moves(self, seed: int, /) -> Mapping[str, Permuted]:
         """One random order."""
         groups = {group.name: group for group in self.oracle.groups}

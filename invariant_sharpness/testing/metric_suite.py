@@ -7,9 +7,9 @@ from functools import partial
 from typing import get_args
 
 from invariant_sharpness.candidates import NumberMetric, candidate
-from invariant_sharpness.metrics.declaration import Invariance
 from invariant_sharpness.model_metrics import ModelMetric
 from invariant_sharpness.protocol import CurvatureOracle
+from invariant_sharpness.symmetries import Invariance
 from invariant_sharpness.symmetries.claims import covers
 from invariant_sharpness.testing.default_networks import default_specimens
 from invariant_sharpness.testing.expectations import as_expected
