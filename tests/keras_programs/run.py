@@ -18,6 +18,7 @@ EVERY_ENGINE = (
     "exactness",
     "layer_squares",
     "rescaling",
+    "symmetries_of_keras",
     "layers_of_keras",
     "forms_of_input",
     "untouched_model",
