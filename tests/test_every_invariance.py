@@ -20,15 +20,15 @@ networks = runpy.run_path(str(Path(__file__).parents[1] / "docs" / "experiments"
 estimates, STAYS = networks["estimates"], networks["STAYS"]
 MOVED = 100 * STAYS
 """Far above rounding, and small: a bound is mostly made of what no symmetry changes, the number of its scales."""
-SLOW = "posterior_sharpness"
-"""Every value of it is a fit of up to 200 steps."""
+SLOW = ("posterior_sharpness", "flatness_volume")
+"""A value takes up to 200 steps of a fit, or 320 products."""
 
 
 def cells(chosen: Callable[[ish.Metric], tuple[NamedSymmetry, ...]]) -> Any:
     return pytest.mark.parametrize(
         ("name", "symmetry"),
         [
-            pytest.param(name, s.name, marks=pytest.mark.slow if name == SLOW else (), id=f"{name}-{s.name}")
+            pytest.param(name, s.name, marks=pytest.mark.slow if name in SLOW else (), id=f"{name}-{s.name}")
             for name, metric in ish.METRICS.items()
             for s in chosen(metric)
         ],
