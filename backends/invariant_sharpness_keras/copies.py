@@ -45,15 +45,15 @@ def copied_model(oracle: object, parameters: ParameterVector) -> tuple[Any, Any,
 def relu_network(
     weights: Sequence[npt.NDArray[np.float64]], biases: Sequence[npt.NDArray[np.float64]] | None
 ) -> keras.Sequential:
-    """A ReLU network in float64 with these matrices (outputs, inputs) and vectors."""
-    last = len(weights) - 1
+    """A ReLU network with these matrices (outputs, inputs) and vectors, in float64 if the engine computes in it."""
+    last, dtype = len(weights) - 1, "float64" if keras.backend.backend() == "tensorflow" else "float32"
     layers = [
         keras.layers.Dense(
-            len(weight), activation=None if index == last else "relu", use_bias=biases is not None, dtype="float64"
+            len(weight), activation=None if index == last else "relu", use_bias=biases is not None, dtype=dtype
         )
         for index, weight in enumerate(weights)
     ]
-    model = keras.Sequential([keras.Input((weights[0].shape[1],), dtype="float64"), *layers])
+    model = keras.Sequential([keras.Input((weights[0].shape[1],), dtype=dtype), *layers])
     for index, layer in enumerate(layers):
         layer.set_weights([weights[index].T, *(() if biases is None else (biases[index],))])
     return model

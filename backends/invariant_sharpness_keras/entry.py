@@ -46,7 +46,7 @@ class KerasBackend:
         loss: str,
         batch_size: int,
     ) -> KerasOracle:
-        """The oracle of a ReLU network with these matrices and vectors, in float64."""
+        """The oracle of a ReLU network with these matrices and vectors, in float64 on TensorFlow and in float32 elsewhere."""
         from invariant_sharpness_keras.building import build_oracle
         from invariant_sharpness_keras.copies import relu_network
 

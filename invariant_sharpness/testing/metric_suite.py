@@ -89,7 +89,10 @@ def check_metric(
 def metric_checks(
     metric: str | NumberMetric, oracles: Oracles | None, claims: Collection[str] | None, seed: int
 ) -> dict[str, Run]:
-    """All checks of a metric by name, in the order in which they run. No network is built before one of them is called."""
+    """All checks of a metric by name, in the order in which they run. No network is built before one of them is called.
+
+    What a metric leaves behind is looked at when it is first measured: a change that is made once is not seen later.
+    """
     asked = candidate(metric, claims)
     _check_claims(asked.invariances)
     framework = metric.framework if isinstance(metric, ModelMetric) else ""
@@ -103,8 +106,8 @@ def metric_checks(
     )
     checks: dict[str, Run] = {
         "check_function_preserved": partial(check_function_preserved, trial),
-        "check_determinism": partial(check_determinism, trial),
         "check_state_restored": partial(check_state_restored, trial),
+        "check_determinism": partial(check_determinism, trial),
         **_checks_of_symmetries(trial, given),
         "check_extreme_scales": partial(check_extreme_scales, trial),
         "check_permutation": partial(check_permutation, trial),

@@ -23,6 +23,7 @@ EVERY_ENGINE = (
     "forms_of_input",
     "untouched_model",
     "bad_input",
+    "model_metric",
 )
 TENSORFLOW = ("tensorflow_alone", "mobile_network")
 
