@@ -9,8 +9,8 @@ from torch import nn
 from torch.func import functional_call, jacrev
 
 import invariant_sharpness as ish
+from derived_symmetries import EXAMPLES
 from invariant_sharpness.symmetries import find_symmetries
-from symmetric_networks import EXAMPLES
 
 POINTS = 40
 NAMES = (

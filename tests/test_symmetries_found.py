@@ -10,8 +10,8 @@ import torch
 from torch.func import functional_call
 
 import invariant_sharpness as ish
+from derived_symmetries import EXAMPLES
 from invariant_sharpness.symmetries import Symmetries, find_symmetries
-from symmetric_networks import EXAMPLES
 
 FEW_UNKNOWNS = 12
 """So few that every network is searched by blocks, of which there are at least four for each side of a parameter."""

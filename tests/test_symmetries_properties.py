@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import invariant_sharpness as ish
+from derived_symmetries import EXAMPLES
 from invariant_sharpness.symmetries import Symmetries, find_symmetries
-from symmetric_networks import EXAMPLES
 from torch_networks import model_and_inputs
 
 few = settings(max_examples=5, deadline=None, derandomize=True)
