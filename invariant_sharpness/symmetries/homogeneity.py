@@ -51,15 +51,15 @@ def equations(oracle: CurvatureOracle, units: Units, count: int, seed: int, part
     rows: list[HostArray] = []
     fresh = FreshPoints(oracle, seed)
     for point in track(range(points), "symmetries", points):
-        place = fresh[part * points + point]
+        place, first = fresh[part * points + point], (part * points + point) * width
         for number in range(width):
-            cotangents = _cotangents(seed, (part * points + point) * width + number, shape)
+            cotangents = _cotangents(seed, first + number, shape)
             shares = place * able.vector_jacobian_product(place, cotangents)
             whole = _total(shares)
             rows.append(units.sums(oracle.to_numpy(shares)) / whole)
             magnitudes += abs(shares) * (1 / whole)
         if point < _CHECKED_POINTS:
-            rounding += abs(shares - _thrice(able, place, cotangents)) * (1 / whole)
+            rounding += _rounding(able, place, _cotangents(seed, first, shape))
     checked = min(points, _CHECKED_POINTS)
     return Equations(
         units,
@@ -69,9 +69,10 @@ def equations(oracle: CurvatureOracle, units: Units, count: int, seed: int, part
     )
 
 
-def _thrice(able: JacobianOracle, place: ParameterVector, cotangents: Rows) -> ParameterVector:
-    """A third of what thrice the cotangents give: the same numbers, rounded otherwise."""
-    return place * able.vector_jacobian_product(place, 3 * cotangents) * (1 / 3)
+def _rounding(able: JacobianOracle, place: ParameterVector, cotangents: Rows) -> ParameterVector:
+    """What rounding does to an equation: a third of what thrice the cotangents give is the same, rounded otherwise."""
+    shares, thrice = (place * able.vector_jacobian_product(place, factor * cotangents) for factor in (1.0, 3.0))
+    return abs(shares - thrice * (1 / 3)) * (1 / _total(shares))
 
 
 def _cotangents(seed: int, number: int, shape: tuple[int, ...]) -> Rows:
