@@ -156,3 +156,19 @@ def test_oracle_without_gauss_newton_products_is_told_what_is_missing() -> None:
     bare = FunctionOracle({"w": np.ones(3)}, lambda _: 0.0, lambda p: p, lambda _, v: v)
     with pytest.raises(MissingCapabilityError, match="gauss_newton_vector_product"):
         ish.congruent_contrastive_ratio(bare)
+
+
+def quadratic(*curvatures: float) -> FunctionOracle:
+    h = np.array(curvatures)
+    return FunctionOracle(
+        {"w": np.ones(len(h))},
+        loss=lambda p: float(h @ p["w"] ** 2) / 2,
+        gradient=lambda p: {"w": h * p["w"]},
+        hessian_vector_product=lambda _p, v: {"w": h * v["w"]},
+    )
+
+
+@pytest.mark.parametrize(("smallest", "clear"), [(1e-12, True), (2e-15, False)])
+def test_rank_that_rounding_decides_is_called_unclear(smallest: float, clear: bool) -> None:
+    found = compressions([quadratic(1.0, smallest), quadratic(2.0, smallest)], directions=2, seed=0)
+    assert found.is_clear == clear, f"rank {found.rank} with eigenvalues 1.5 and {smallest}"

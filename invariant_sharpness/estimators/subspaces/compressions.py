@@ -25,6 +25,9 @@ from invariant_sharpness.vector import ParameterVector
 _BLOCK = 32
 """After so many directions it is asked whether the range is exhausted."""
 
+_CLEAR = 10.0
+"""How many times the threshold of rounding an eigenvalue has to be."""
+
 
 class Compressions(NamedTuple):
     r"""What the directions see.
@@ -37,11 +40,14 @@ class Compressions(NamedTuple):
         How many were taken.
     is_negative
         Whether the mean has a negative eigenvalue beyond rounding: what belongs to it is left out.
+    is_clear
+        Whether every eigenvalue of the mean that counts is far above rounding, so that the rank is no accident of the precision.
     """
 
     whitened: HostArray
     directions: int
     is_negative: bool
+    is_clear: bool
 
     @property
     def rank(self) -> int:
@@ -92,4 +98,5 @@ def _whitened(seen: HostArray, rounding: float) -> Compressions:
     least = rounding * len(values) * np.abs(values).max(initial=0.0)
     kept = values > least
     Z = X[:, kept] / np.sqrt(values[kept])
-    return Compressions(Z.T @ seen @ Z, len(values), bool((values < -least).any()))
+    clear = not kept.any() or bool(values[kept].min() > _CLEAR * least)
+    return Compressions(Z.T @ seen @ Z, len(values), bool((values < -least).any()), clear)

@@ -38,6 +38,7 @@ def congruent_contrastive_ratio(
 
     The projector is that of random directions in balanced coordinates. Where the rank exceeds their number, the value is that of
     their span, a lower bound, which is invariant to row and column rescaling alone; ``converged`` is false, and ``bracket`` is open above.
+    Where eigenvalues fall to rounding without a gap, ``converged`` is false, too.
     The standard error is the jackknife's over the minibatches, taken as independent. As they make up the data together, it is too large.
 
     Cost: at most ``directions`` products with the Gauss-Newton matrix, and as many vectors in memory.
@@ -68,7 +69,7 @@ def congruent_contrastive_ratio(
         standard_error=jackknife(lambda kept: float(squares[kept].mean()), minibatches),
         degrees_of_freedom=minibatches - 1,
         bracket=None if complete else Bracket(value, inf),
-        converged=complete,
+        converged=complete and found.is_clear,
         notes=_notes(found, value, minibatches, complete=complete),
     )
 
@@ -79,6 +80,10 @@ def _notes(found: Compressions, value: float, minibatches: int, *, complete: boo
     if not complete:
         notes.append(
             f"{found.directions} directions do not exhaust the range: the value is a lower bound, that of their span; take more directions"
+        )
+    if not found.is_clear:
+        notes.append(
+            "the curvature falls to rounding without a gap, so the rank is not certain, and with it the value: measure in double precision"
         )
     if found.is_negative:
         notes.append(
