@@ -31,7 +31,7 @@ def find_symmetries(oracle: CurvatureOracle, *, seed: int = 0, most_unknowns: in
     Biases and gains have one exponent for each entry; parameters of unknown role one for each index along each axis.
     Where there are more unknowns than ``most_unknowns``, units are first put together in blocks of neighbours, and each solution is then split into
     those of single units. What is found so is verified as everything is; what moves only some units of a block, without the others being movable in
-    the same way, is not found. :attr:`Symmetries.complete` says whether the search was complete, and printing says what was not searched.
+    the same way, may be missed. :attr:`Symmetries.complete` says whether the search was complete, and printing says what was not searched.
 
     Not found, because they are no such rescalings: permutations, mixings of attention heads, shifts of the output (see
     :class:`UnitPermutation`, :class:`HeadMixing`, :class:`OutputShift`), and rescalings that a constant breaks, such as the epsilon of a normalization layer.
@@ -43,12 +43,12 @@ def find_symmetries(oracle: CurvatureOracle, *, seed: int = 0, most_unknowns: in
     seed
         Of the random points.
     most_unknowns
-        Unknowns that are searched at once. Time grows with the third power.
+        Unknowns that are searched at once, but at least four blocks for each side of a parameter. Time grows with the third power.
 
     Returns
     -------
     Symmetries
-        A sequence of generators. Cost: ``min(units, most_unknowns) + 16`` backward passes on eight examples, and up to 200 forward passes.
+        A sequence of generators. Cost: 20 backward passes on eight examples more than there are unknowns, and up to 200 forward passes.
 
     Raises
     ------
