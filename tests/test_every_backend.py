@@ -11,11 +11,13 @@ import numpy as np
 import pytest
 
 import invariant_sharpness as ish
-from invariant_metrics import relative_change
+from invariant_metrics import USUAL, relative_change
 from invariant_sharpness_numpy import ReluNetwork
 
 SIZES = (6, 9, 7, 4)
 EXAMPLES = 23
+FAST = ("torch", "cross_entropy")
+"""Where all metrics are compared; in JAX, which compiles for each, and under other losses, those that need all capabilities are, and all in the slow tests."""
 LOSSES = ("cross_entropy", "normalized_cross_entropy", "mse")
 TOLERANCE = 1e-9
 ILL_CONDITIONED = {"kl_regret": 1e-7, "congruent_contrastive_ratio": 1e-7}
@@ -74,26 +76,32 @@ def biases() -> tuple[Any, ...]:
 
 
 ORACLES = {"numpy": numpy_oracle, "torch": torch_oracle, "jax": jax_oracle}
-OTHERS = [
-    pytest.param(name, marks=pytest.mark.skipif(find_spec(name) is None, reason=f"{name} is not installed"))
-    for name in ("torch", "jax")
+PATH_DEPENDENT = ("posterior_sharpness", "normalized_cross_entropy")
+"""A fit along kinks, which under this loss run close to one another: rounding decides at which of many minima it ends."""
+
+
+def marks(backend: str, *, deep: bool) -> list[pytest.MarkDecorator]:
+    missing = pytest.mark.skipif(find_spec(backend) is None, reason=f"{backend} is not installed")
+    return [missing, pytest.mark.slow] if deep else [missing]
+
+
+COMPARED = [
+    pytest.param(name, backend, loss, marks=marks(backend, deep=name not in USUAL and (backend, loss) != FAST))
+    for backend in ("torch", "jax")
+    for loss in LOSSES
+    for name in ish.METRICS
+    if (name, loss) != PATH_DEPENDENT
 ]
 
 
 @cache
-def report(backend: str, loss: str) -> ish.Report:
-    return ish.measure(ORACLES[backend](loss), list(ish.METRICS), seed=5)
+def report(backend: str, loss: str, *, usual: bool) -> ish.Report:
+    return ish.measure(ORACLES[backend](loss), [name for name in ish.METRICS if (name in USUAL) == usual], seed=5)
 
 
-PATH_DEPENDENT = ("posterior_sharpness", "normalized_cross_entropy")
-"""A fit along kinks, which under this loss run close to one another: rounding decides at which of many minima it ends."""
-COMPARED = [(name, loss) for name in ish.METRICS for loss in LOSSES if (name, loss) != PATH_DEPENDENT]
-
-
-@pytest.mark.parametrize("backend", OTHERS)
-@pytest.mark.parametrize(("name", "loss"), COMPARED)
+@pytest.mark.parametrize(("name", "backend", "loss"), COMPARED)
 def test_value_is_that_of_the_reference(name: str, backend: str, loss: str) -> None:
-    reference, other = report("numpy", loss)[name], report(backend, loss)[name]
+    reference, other = (report(one, loss, usual=name in USUAL)[name] for one in ("numpy", backend))
     assert reference.value != 0, f"{name} of {loss} is zero, so that nothing is compared"
     change = relative_change(reference.value, other.value)
     tolerance = ILL_CONDITIONED.get(name, TOLERANCE)
@@ -104,9 +112,9 @@ def test_value_is_that_of_the_reference(name: str, backend: str, loss: str) -> N
     assert scatter <= tolerance, f"standard error of {name}: NumPy {before!r}, {backend} {after!r} ({scatter:.1e})"
 
 
-@pytest.mark.parametrize("backend", OTHERS)
+@pytest.mark.parametrize("backend", [pytest.param(name, marks=marks(name, deep=True)) for name in ("torch", "jax")])
 def test_value_of_a_fit_along_kinks_is_that_of_the_reference_up_to_its_error(backend: str) -> None:
     name, loss = PATH_DEPENDENT
-    reference, other = report("numpy", loss)[name], report(backend, loss)[name]
+    reference, other = (report(one, loss, usual=False)[name] for one in ("numpy", backend))
     off, error = abs(reference.value - other.value), reference.standard_error or 0.0
     assert off <= 3 * error, f"{name} of {loss}: NumPy {reference}, {backend} {other}"
