@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from math import isnan
+
 import numpy as np
 
 from invariant_sharpness.certificate import Finding
@@ -9,7 +11,7 @@ from invariant_sharpness.coordinates import Moved
 from invariant_sharpness.precision import unit_of_rounding
 from invariant_sharpness.testing.metric_checks.agreement import same_draws
 from invariant_sharpness.testing.metric_checks.trial import Trial, nothing_to_see
-from invariant_sharpness.testing.results import CheckFailedError, Figures
+from invariant_sharpness.testing.results import CheckFailedError, CheckSkippedError, Figures
 from invariant_sharpness.testing.specimens import Specimen
 
 _MOST_TRIED = 32
@@ -17,18 +19,26 @@ _MOST_TRIED = 32
 
 def check_invariance(trial: Trial, kind: str) -> Figures:
     """The value is the same, with the same seed, under mild, general and extreme moves of a kind. Cost: four values for each network."""
-    changes = []
-    for specimen in trial.specimens:
-        for finding in trial.findings(specimen, kind):
-            if finding.verdict == "not measured":
-                msg = f"there is no value under {finding.move} of the kind {kind!r} on {specimen}: {finding.reason}"
-                raise CheckFailedError(msg)
-            if finding.verdict == "CLAIM FAILS":
-                raise CheckFailedError(_message(trial, specimen, finding), {"change": finding.change})
-            changes.append(finding.change)
+    findings = [(specimen, finding) for specimen in trial.specimens for finding in trial.findings(specimen, kind)]
+    for specimen, finding in findings:
+        _hold(trial, specimen, finding)
+    changes = [finding.change for _, finding in findings if finding.verdict == "holds"]
+    if findings and not changes:
+        msg = f"no value is certain enough to be compared: {findings[0][1].reason}"
+        raise CheckSkippedError(msg)
     if not changes:
         raise nothing_to_see(kind)
     return {"moves": len(changes), "largest_change": max(changes)}
+
+
+def _hold(trial: Trial, specimen: Specimen, finding: Finding) -> None:
+    """Raise if there is no value, or another one; one that has not converged is left out."""
+    if isnan(finding.after):
+        why = finding.reason or "it is NaN"
+        msg = f"there is no value under {finding.move} of the kind {finding.kind!r} on {specimen}: {why}"
+        raise CheckFailedError(msg)
+    if finding.verdict == "CLAIM FAILS":
+        raise CheckFailedError(_message(trial, specimen, finding), {"change": finding.change})
 
 
 def _message(trial: Trial, specimen: Specimen, finding: Finding) -> str:
