@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
+from invariant_sharpness.agreement import same_draws
 from invariant_sharpness.candidates import Candidate, NumberMetric, Outcome, candidates, outcomes
 from invariant_sharpness.certificate import Certificate, Finding
 from invariant_sharpness.coordinates import Moved
@@ -14,9 +15,6 @@ from invariant_sharpness.progress import track
 from invariant_sharpness.protocol import CurvatureOracle
 from invariant_sharpness.symmetries import Move, Symmetries, Symmetry, find_symmetries
 from invariant_sharpness.symmetries.claims import covers
-
-_OWN_ITERATIONS = 4.0
-"""How many times its certificate a value may move: both values have one, and it is an estimate."""
 
 
 def certify(
@@ -100,13 +98,10 @@ class _Trial:
             )
 
     def _tolerance(self, values: tuple[Outcome, Outcome]) -> float:
-        """6e-6 in double precision, 5e-3 in single precision; more for iterations that stopped earlier.
-
-        What a lower bound of a maximum leaves open says nothing about how well it can be reproduced.
-        """
-        iterated = [value for value in values if isinstance(value, Estimate) and value.bracket is None]
-        stopped = max((value.certificate or 0.0 for value in iterated), default=0.0)
-        return max(unit_of_rounding(self.oracle) ** (1 / 3), _OWN_ITERATIONS * stopped)
+        before, after = values
+        if isinstance(before, Estimate) and isinstance(after, Estimate):
+            return same_draws(before, after, unit_of_rounding(self.oracle)).tolerance
+        return 0.0
 
 
 def _families(oracle: CurvatureOracle, symmetries: Symmetry | Sequence[Symmetry] | None, seed: int) -> list[Symmetry]:

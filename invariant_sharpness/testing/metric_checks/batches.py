@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from invariant_sharpness import probes
+from invariant_sharpness.agreement import other_draws
 from invariant_sharpness.precision import unit_of_rounding
 from invariant_sharpness.protocol import SubsetOracle, require
-from invariant_sharpness.testing.metric_checks.agreement import other_draws
 from invariant_sharpness.testing.metric_checks.trial import Trial
 from invariant_sharpness.testing.results import CheckFailedError, CheckSkippedError, Figures
 from invariant_sharpness.testing.specimens import Specimen

@@ -6,11 +6,11 @@ from math import isfinite, log2
 
 import numpy as np
 
+from invariant_sharpness.agreement import same_draws
 from invariant_sharpness.coordinates import Moved
 from invariant_sharpness.estimate import Estimate
 from invariant_sharpness.precision import unit_of_rounding
 from invariant_sharpness.symmetries import Symmetries
-from invariant_sharpness.testing.metric_checks.agreement import same_draws
 from invariant_sharpness.testing.metric_checks.trial import Trial, nothing_to_see
 from invariant_sharpness.testing.results import CheckFailedError, Figures
 from invariant_sharpness.testing.specimens import RESCALINGS, Specimen

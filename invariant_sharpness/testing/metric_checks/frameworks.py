@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from invariant_sharpness.agreement import other_draws
 from invariant_sharpness.model_metrics import model_backend
 from invariant_sharpness.precision import unit_of_rounding
 from invariant_sharpness.protocol import CurvatureOracle
 from invariant_sharpness.registry import ModelBackend, backends
 from invariant_sharpness.testing.default_networks import ReluProblem, problems
-from invariant_sharpness.testing.metric_checks.agreement import other_draws
 from invariant_sharpness.testing.metric_checks.trial import Trial
 from invariant_sharpness.testing.results import CheckFailedError, CheckSkippedError, Figures
 

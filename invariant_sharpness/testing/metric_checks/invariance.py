@@ -6,10 +6,10 @@ from math import isnan
 
 import numpy as np
 
+from invariant_sharpness.agreement import same_draws
 from invariant_sharpness.certificate import Finding
 from invariant_sharpness.coordinates import Moved
 from invariant_sharpness.precision import unit_of_rounding
-from invariant_sharpness.testing.metric_checks.agreement import same_draws
 from invariant_sharpness.testing.metric_checks.trial import Trial, nothing_to_see
 from invariant_sharpness.testing.results import CheckFailedError, CheckSkippedError, Figures
 from invariant_sharpness.testing.specimens import Specimen

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from invariant_sharpness.agreement import other_draws, same_draws
 from invariant_sharpness.coordinates import Moved
 from invariant_sharpness.precision import unit_of_rounding
-from invariant_sharpness.testing.metric_checks.agreement import other_draws, same_draws
 from invariant_sharpness.testing.metric_checks.trial import Trial, nothing_to_see
 from invariant_sharpness.testing.results import CheckFailedError, Figures
 

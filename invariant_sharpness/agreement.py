@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from math import hypot
 
 from invariant_sharpness.estimate import Estimate
-from invariant_sharpness.testing.tolerances import of_differences
 
 _OWN_ITERATIONS = 4.0
 """How many times its certificate a value may be off: both values have one, and it is an estimate."""
@@ -49,7 +48,7 @@ class Agreement:
 def same_draws(before: Estimate, after: Estimate, precision: float) -> Agreement:
     """Compare values that have the same random numbers: rounding explains 6e-6 in double precision, and iterations what they certify."""
     own = max(_certified(before), _certified(after))
-    return Agreement(before.value, after.value, max(of_differences(precision), _OWN_ITERATIONS * own))
+    return Agreement(before.value, after.value, max(precision ** (1 / 3), _OWN_ITERATIONS * own))
 
 
 def other_draws(before: Estimate, after: Estimate, precision: float) -> Agreement:
