@@ -5,10 +5,10 @@ from __future__ import annotations
 from invariant_sharpness.precision import unit_of_rounding
 from invariant_sharpness.protocol import CurvatureOracle
 from invariant_sharpness.symmetries.collection import Symmetries
-from invariant_sharpness.symmetries.homogeneity import equations
-from invariant_sharpness.symmetries.search import Search
+from invariant_sharpness.symmetries.finding.homogeneity import equations
+from invariant_sharpness.symmetries.finding.search import Search
+from invariant_sharpness.symmetries.finding.verification import Verification
 from invariant_sharpness.symmetries.units import Units
-from invariant_sharpness.symmetries.verification import Verification
 
 _MORE_THAN_UNKNOWNS = 16
 _ATTEMPTS = 3

@@ -11,8 +11,8 @@ from invariant_sharpness import probes
 from invariant_sharpness.precision import unit_of_rounding
 from invariant_sharpness.protocol import CurvatureOracle, JacobianOracle, Rows, require
 from invariant_sharpness.symmetries.collection import together
-from invariant_sharpness.symmetries.fresh_points import FreshPoints
-from invariant_sharpness.symmetries.homogeneity import EXAMPLES
+from invariant_sharpness.symmetries.finding.fresh_points import FreshPoints
+from invariant_sharpness.symmetries.finding.homogeneity import EXAMPLES
 from invariant_sharpness.symmetries.rescaling import Generator
 from invariant_sharpness.vector import ParameterVector
 

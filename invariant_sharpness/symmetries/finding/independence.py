@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from invariant_sharpness.symmetries.equations import Equations
+from invariant_sharpness.symmetries.finding.equations import Equations
 from invariant_sharpness.symmetries.rescaling import Generator
 
 _ZERO = 1e-9

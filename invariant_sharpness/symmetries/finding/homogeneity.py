@@ -19,8 +19,8 @@ from invariant_sharpness import probes
 from invariant_sharpness.errors import NonFiniteError
 from invariant_sharpness.progress import track
 from invariant_sharpness.protocol import CurvatureOracle, JacobianOracle, Rows, require
-from invariant_sharpness.symmetries.equations import Equations
-from invariant_sharpness.symmetries.fresh_points import FreshPoints
+from invariant_sharpness.symmetries.finding.equations import Equations
+from invariant_sharpness.symmetries.finding.fresh_points import FreshPoints
 from invariant_sharpness.symmetries.sides import HostArray
 from invariant_sharpness.symmetries.units import Units
 from invariant_sharpness.vector import ParameterVector

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from invariant_sharpness.symmetries.meetings import Meeting
+from invariant_sharpness.symmetries.finding.meetings import Meeting
 from invariant_sharpness.symmetries.sides import HostArray
 
 

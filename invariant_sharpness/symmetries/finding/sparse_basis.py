@@ -18,9 +18,9 @@ import numpy as np
 from scipy.optimize import linprog
 from scipy.sparse import block_array, coo_array, eye_array
 
-from invariant_sharpness.symmetries.null_space import reduced_rows
+from invariant_sharpness.symmetries.finding.null_space import reduced_rows
+from invariant_sharpness.symmetries.finding.simple_fractions import simple_fractions
 from invariant_sharpness.symmetries.sides import HostArray
-from invariant_sharpness.symmetries.simple_fractions import simple_fractions
 
 _TOLERANCE = 1e-6
 """That of a linear program; the basis that it is given is free of rounding."""

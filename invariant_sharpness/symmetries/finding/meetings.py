@@ -10,8 +10,8 @@ import numpy as np
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from invariant_sharpness.symmetries.blocks import Block
-from invariant_sharpness.symmetries.equations import Equations
+from invariant_sharpness.symmetries.finding.blocks import Block
+from invariant_sharpness.symmetries.finding.equations import Equations
 from invariant_sharpness.symmetries.sides import HostArray, Numbers
 
 

@@ -9,7 +9,7 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 
-from invariant_sharpness.symmetries.components import components
+from invariant_sharpness.symmetries.finding.components import components
 from invariant_sharpness.symmetries.sides import HostArray, Numbers
 from invariant_sharpness.symmetries.units import Units
 

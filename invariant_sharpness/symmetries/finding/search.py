@@ -8,15 +8,15 @@ from typing import NamedTuple
 
 import numpy as np
 
-from invariant_sharpness.symmetries.blocks import Block, divided, whole_sides
-from invariant_sharpness.symmetries.equations import Equations
-from invariant_sharpness.symmetries.independence import independent
-from invariant_sharpness.symmetries.meetings import Meeting, meetings
-from invariant_sharpness.symmetries.null_space import null_space
-from invariant_sharpness.symmetries.redundancies import involved, mean_movements, redundant_vectors
+from invariant_sharpness.symmetries.finding.blocks import Block, divided, whole_sides
+from invariant_sharpness.symmetries.finding.equations import Equations
+from invariant_sharpness.symmetries.finding.independence import independent
+from invariant_sharpness.symmetries.finding.meetings import Meeting, meetings
+from invariant_sharpness.symmetries.finding.null_space import null_space
+from invariant_sharpness.symmetries.finding.redundancies import involved, mean_movements, redundant_vectors
+from invariant_sharpness.symmetries.finding.sparse_basis import Quotient, sparse_generators
 from invariant_sharpness.symmetries.rescaling import Generator
 from invariant_sharpness.symmetries.sides import HostArray
-from invariant_sharpness.symmetries.sparse_basis import Quotient, sparse_generators
 
 _COLUMNS_COST = 1e-3
 """Where a row and a column say the same, as in a depthwise kernel, the row is named."""
