@@ -17,7 +17,7 @@ class NullSpace(NamedTuple):
     basis
         Orthonormal columns.
     gap
-        The least singular value that was counted as nonzero, over the largest that was counted as zero.
+        The least singular value that was counted as nonzero, over the largest that was counted as zero, or over rounding.
     """
 
     basis: HostArray
@@ -41,8 +41,8 @@ def null_space(matrix: HostArray, tolerance: float) -> NullSpace:
     rank = int(np.sum(values > tolerance * scale))
     least = values[rank - 1] if rank else scale
     largest = values[rank] if rank < columns else 0.0
-    floor = np.finfo(np.float64).tiny
-    return NullSpace(transposed[rank:].T, float(least / max(largest, floor)))
+    rounding = np.finfo(np.float64).eps * scale
+    return NullSpace(transposed[rank:].T, float(least / max(largest, rounding)))
 
 
 def reduced_rows(vectors: HostArray) -> HostArray:
