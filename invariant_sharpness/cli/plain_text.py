@@ -24,6 +24,7 @@ _RAISED = str.maketrans("0123456789+-T", "⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻ᵀ")
 _TOKEN = re.compile(r"\\[a-zA-Z]+|\\.|\s+|.")
 _TERM = r"\d+|∂?[²³]? ?\w(_\w+)?'?[²³]?"
 _BEFORE = {
+    r"\\bar\s*(?:\{(\w)\}|(\w))": "\\1\\2\N{COMBINING MACRON}",
     r"\\(?:[bB]igg?[lr]?|left|right)(?![a-zA-Z])": "",
     r"(\\(?:lVert|lvert|langle))\s+": r"\1{}",
     r"\s+(\\(?:rVert|rvert|rangle))": r"\1",
