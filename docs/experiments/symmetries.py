@@ -71,7 +71,7 @@ NETWORKS = {
     "the same with a head of its own": Network(
         lambda: gpt2(4, 128, tied=False), "4 · 4 · 128 + 128 = 2176", {"forward": next_bytes}
     ),
-    "ViT of 4 layers": Network(lambda: vision_transformer(4, 192, 3, 4), "4 · 4 · 192 + 192 = 3264"),
+    "ViT of 4 layers": Network(lambda: vision_transformer(4, 192, 3, 4), "4 · 4 · 192 + 192 + 1 = 3265"),
 }
 
 COLUMNS = (
