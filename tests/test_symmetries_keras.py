@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from keras_results import every_engine, found
+
+pytestmark = pytest.mark.slow
 
 DEPTHWISE, TRANSPOSED = "convolutional/depthwise_conv2d", "convolutional/conv2d_transpose"
 NORM = "convolutional/batch_normalization"
@@ -37,10 +41,16 @@ EXPECTED = {
 }
 
 
+def without_numbers(text: str) -> str:
+    """Keras numbers the layers of one kind that a process has built."""
+    return re.sub(r"_\d+(?=/)", "", text)
+
+
 @every_engine
 @pytest.mark.parametrize("network", EXPECTED)
 def test_those_derived_by_hand_are_found(engine: str, network: str) -> None:
-    texts, expected = found(engine, "symmetries")[network]["texts"], EXPECTED[network]
+    texts = [without_numbers(text) for text in found(engine, "symmetries")[network]["texts"]]
+    expected = EXPECTED[network]
     assert sorted(texts) == sorted(expected), (
         f"{len(texts)} found, {len(expected)} expected; missed {expected - set(texts)}, false {set(texts) - expected}"
     )
