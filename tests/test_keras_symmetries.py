@@ -8,8 +8,6 @@ import pytest
 
 from keras_results import every_engine, found
 
-pytestmark = pytest.mark.slow
-
 DEPTHWISE, TRANSPOSED = "convolutional/depthwise_conv2d", "convolutional/conv2d_transpose"
 NORM = "convolutional/batch_normalization"
 
