@@ -58,6 +58,7 @@ def test_standard_error_of_the_trace_covers_the_truth() -> None:
     assert 0.91 <= share <= 0.98, f"the 95 % intervals of the trace hold the truth for {share:.1%} of 200 seeds"
 
 
+@pytest.mark.slow
 def test_standard_error_of_the_frobenius_norm_covers_the_truth() -> None:
     truth = float(dense_matrix(dense()).norm())
     estimates = [ish.hessian_frobenius_norm(smooth_oracle(), probes=48, seed=seed) for seed in range(200)]
