@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
-from math import isfinite
 from typing import Any, NamedTuple
 
 import jax
@@ -17,10 +16,8 @@ from invariant_sharpness.data import (
     Batch,
     all_examples,
     infinite_derivative,
-    infinite_loss,
     positive_weight,
     random_state,
-    split_batch,
 )
 from invariant_sharpness.errors import DataError
 from invariant_sharpness.protocol import HostArrays, ParameterGroup, Rows
@@ -28,6 +25,7 @@ from invariant_sharpness.rows import CotangentRows, stacked
 from invariant_sharpness.vector import ParameterVector
 from invariant_sharpness_jax.dataset import Dataset
 from invariant_sharpness_jax.first_examples import FirstExamples
+from invariant_sharpness_jax.means import added, divided, finite_total
 from invariant_sharpness_jax.precision import held, model_rounding, rounded
 from invariant_sharpness_jax.program import Apply, Program, Sums
 from invariant_sharpness_jax.room import room_within_limit
@@ -107,7 +105,7 @@ class JaxOracle:
         arrays, total, weight = dict(parameters.arrays), 0.0, 0.0
         for index, batch in enumerate(self._dataset):
             sums = self._program.losses(arrays, batch)
-            total, weight = total + _finite_total(sums, index), weight + float(sums.weight)
+            total, weight = total + finite_total(sums, index), weight + float(sums.weight)
         return total / positive_weight(weight)
 
     def gradient(self, parameters: ParameterVector, /) -> ParameterVector:
@@ -127,8 +125,8 @@ class JaxOracle:
         with random_state():
             for index, batch in enumerate(self._dataset):
                 parts, sums = self._program.products(arrays, directions, batch)
-                _finite_total(sums, index)
-                totals = parts if totals is None else [_add(a, b) for a, b in zip(totals, parts, strict=True)]
+                finite_total(sums, index)
+                totals = parts if totals is None else [added(a, b) for a, b in zip(totals, parts, strict=True)]
                 weight += float(sums.weight)
         return [self._divided(total, weight) for total in totals or []]
 
@@ -211,7 +209,7 @@ class JaxOracle:
         total = jax.tree.map(jnp.zeros_like, arrays)
         for batch in self._first_examples.batches(len(rows)):
             part = self._program.pullback(arrays, self._next_cotangents(rows, batch.examples), batch.inputs)
-            total = _add(total, part)
+            total = added(total, part)
         rows.check_used()
         return self._vector(total)
 
@@ -249,14 +247,8 @@ class JaxOracle:
 
     @random_state()
     def all_examples(self) -> Batch:
-        """All inputs and all targets, each in one array or nest of arrays.
-
-        Raises
-        ------
-        DataError
-            If the examples do not fit into one batch.
-        """
-        return split_batch(all_examples(self._dataset))
+        """All inputs and all targets, each in one array or nest of arrays. Raises DataError if they do not fit."""
+        return all_examples(self._dataset)
 
     def _next_cotangents(self, rows: CotangentRows, examples: int) -> jax.Array:
         """Those of a whole batch: zero for the examples without a row."""
@@ -272,7 +264,7 @@ class JaxOracle:
         def parts() -> Iterator[tuple[Arrays, jax.Array]]:
             for index, batch in enumerate(self._dataset):
                 part, sums = derivative(batch)
-                _finite_total(sums, index)
+                finite_total(sums, index)
                 yield part, sums.weight
 
         return self._mean(parts())
@@ -283,7 +275,7 @@ class JaxOracle:
         total: Arrays | None = None
         weight = 0.0
         for part, part_weight in parts:
-            total = part if total is None else _add(total, part)
+            total = part if total is None else added(total, part)
             weight += float(part_weight)
         if total is None:
             msg = "the data yielded no batch on this pass"
@@ -292,7 +284,7 @@ class JaxOracle:
 
     def _divided(self, total: Arrays, weight: float) -> ParameterVector:
         """The mean, which has to be finite; zero for the groups that are left out."""
-        mean, finite = _divide(total, positive_weight(weight))
+        mean, finite = divided(total, positive_weight(weight))
         for name, is_finite in finite.items():
             if not is_finite:
                 raise infinite_derivative(name)
@@ -306,23 +298,3 @@ class JaxOracle:
 def _placed_like(array: jax.Array, values: npt.NDArray[np.float64]) -> jax.Array:
     """Host values where ``array`` is; where JAX may choose, it goes on choosing, such as the devices of the data."""
     return jax.device_put(np.array(values, dtype=array.dtype), array.sharding if array.committed else None)
-
-
-@jax.jit
-def _add(total: Arrays, part: Arrays) -> Arrays:
-    return jax.tree.map(jnp.add, total, part)
-
-
-@jax.jit
-def _divide(total: Arrays, weight: float) -> tuple[Arrays, dict[str, jax.Array]]:
-    mean = jax.tree.map(lambda array: array / weight, total)
-    return mean, jax.tree.map(lambda array: jnp.all(jnp.isfinite(array)), mean)
-
-
-def _finite_total(sums: Sums, index: int) -> float:
-    """The sum of the weighted losses of a batch."""
-    total = float(sums.total)
-    if isfinite(total):
-        return total
-    row = int(jnp.argmax(~jnp.isfinite(sums.losses)))
-    raise infinite_loss(row, index, float(sums.losses[row]))

@@ -12,13 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from invariant_sharpness import probes as random
-from invariant_sharpness.data import (
-    all_examples,
-    infinite_derivative,
-    infinite_loss,
-    positive_weight,
-    split_batch,
-)
+from invariant_sharpness.data import all_examples, infinite_derivative, infinite_loss, positive_weight
 from invariant_sharpness.probes import Draws
 from invariant_sharpness.protocol import HostArrays, ParameterGroup, Rows
 from invariant_sharpness.rows import CotangentRows, stacked
@@ -220,15 +214,9 @@ class KerasOracle:
         return {name: np.array(array, dtype=np.float64) for name, array in vector.arrays.items()}
 
     def all_examples(self) -> Batch:
-        """All inputs and all targets, each in one NumPy array or nest of arrays.
-
-        Raises
-        ------
-        DataError
-            If the examples do not fit into one batch.
-        """
+        """All inputs and all targets, each in one NumPy array or nest of arrays. Raises DataError if they do not fit."""
         with self._pass():
-            return split_batch(all_examples(self._dataset))
+            return all_examples(self._dataset)
 
     def _squares(
         self,
@@ -267,10 +255,8 @@ class KerasOracle:
 
     def _means(self, totals: Callable[[Batch, Array, int], list[Arrays]], count: int) -> list[ParameterVector]:
         """Sums of so many vectors over the batches, divided once by the sum of the weights."""
-        sums = [
-            [np.zeros(g.shape, dtype=dtype) for g, dtype in zip(self.groups, self._dtypes, strict=True)]
-            for _ in range(count)
-        ]
+        forms = [(group.shape, dtype) for group, dtype in zip(self.groups, self._dtypes, strict=True)]
+        sums = [[np.zeros(shape, dtype=dtype) for shape, dtype in forms] for _ in range(count)]
         weight = 0.0
         with self._pass() as batches:
             for index, batch in batches:

@@ -14,14 +14,7 @@ import torch
 from torch import nn
 
 from invariant_sharpness import probes as random
-from invariant_sharpness.data import (
-    Batch,
-    all_examples,
-    infinite_derivative,
-    infinite_loss,
-    positive_weight,
-    split_batch,
-)
+from invariant_sharpness.data import Batch, all_examples, infinite_derivative, infinite_loss, positive_weight
 from invariant_sharpness.probes import Draws
 from invariant_sharpness.protocol import HostArrays, ParameterGroup, Rows
 from invariant_sharpness.rows import CotangentRows, stacked
@@ -117,11 +110,11 @@ class TorchOracle:
 
     def gradient(self, parameters: ParameterVector, /) -> ParameterVector:
         with self._at(parameters):
-            return self._mean(self._loss_gradient(piece) for piece in self._pieces())
+            return self._means(self._loss_gradient(piece) for piece in self._pieces())[0]
 
     def hessian_vector_product(self, parameters: ParameterVector, vector: ParameterVector, /) -> ParameterVector:
         with self._at(parameters):
-            return self._mean(self._products(piece, [vector]) for piece in self._pieces())
+            return self._means(self._products(piece, [vector]) for piece in self._pieces())[0]
 
     def hessian_vector_products(
         self, parameters: ParameterVector, vectors: Sequence[ParameterVector], /
@@ -131,14 +124,14 @@ class TorchOracle:
 
     def gauss_newton_vector_product(self, parameters: ParameterVector, vector: ParameterVector, /) -> ParameterVector:
         with self._at(parameters):
-            return self._mean(self._curvature_product(batch, vector) for batch, *_ in self._pieces())
+            return self._means(self._curvature_product(batch, vector) for batch, *_ in self._pieces())[0]
 
     def gauss_newton_diagonal(self, parameters: ParameterVector, /, names: frozenset[str]) -> ParameterVector:
         def squares(batch: Any) -> tuple[Tensors, float]:
             return self._squares.of_curvature(batch, self._loss, names)
 
         with self._at(parameters):
-            return self._mean(squares(batch) for batch, *_ in self._pieces())
+            return self._means(squares(batch) for batch, *_ in self._pieces())[0]
 
     @property
     def samples_outputs(self) -> bool:
@@ -155,11 +148,11 @@ class TorchOracle:
                 yield sums, weight
 
         with self._at(parameters):
-            return self._mean(squares()) / float(len(draws))
+            return self._means(squares())[0] / float(len(draws))
 
     def gradient_second_moment(self, parameters: ParameterVector, /) -> ParameterVector:
         with self._at(parameters):
-            return self._mean(self._squares.of_gradients(batch, self._loss) for batch, *_ in self._pieces())
+            return self._means(self._squares.of_gradients(batch, self._loss) for batch, *_ in self._pieces())[0]
 
     def directional_second_moment(self, parameters: ParameterVector, direction: ParameterVector, /) -> float:
         total = weight = 0.0
@@ -227,15 +220,9 @@ class TorchOracle:
         return {name: array.detach().to("cpu", torch.float64).numpy().copy() for name, array in vector.arrays.items()}
 
     def all_examples(self) -> Batch:
-        """All inputs and all targets, each in one tensor or nest of tensors, on the model's device.
-
-        Raises
-        ------
-        DataError
-            If the examples do not fit into one batch.
-        """
+        """All inputs and all targets, each in one tensor or nest of tensors, on the model's device. Raises DataError if they do not fit."""
         with self._at(self.parameters):
-            return split_batch(all_examples(self._dataset))
+            return all_examples(self._dataset)
 
     @contextmanager
     def _at(self, parameters: ParameterVector) -> Generator[None]:
@@ -287,11 +274,6 @@ class TorchOracle:
     def _along(self, vector: ParameterVector) -> Tensors:
         """The direction, as the model can follow it."""
         return [vector[name].to(parameter.dtype) for name, parameter in self._parameters.items()]
-
-    def _mean(self, terms: Iterator[tuple[Tensors, float]]) -> ParameterVector:
-        """The mean of one vector over the data."""
-        (mean,) = self._means(terms)
-        return mean
 
     def _means(self, terms: Iterator[tuple[Tensors, float]]) -> list[ParameterVector]:
         """The means of as many vectors as every term has one after the other."""

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from array_api_compat import array_namespace
 
-from invariant_sharpness.data.examples import batch_size, is_per_example, take
+from invariant_sharpness.data.examples import Batch, batch_size, is_per_example, split_batch, take
 from invariant_sharpness.data.trees import leaves, map_leaves
 from invariant_sharpness.errors import DataError
 
@@ -42,8 +42,8 @@ def chosen_examples(batches: Iterable[Any], examples: Sequence[int]) -> list[Any
     return [take(joined, start, start + sizes[0]) for start in range(0, len(wanted), sizes[0])]
 
 
-def all_examples(batches: Iterable[Any]) -> Any:
-    """All examples of one pass, in one batch.
+def all_examples(batches: Iterable[Any]) -> Batch:
+    """All inputs and all targets of one pass, each in one array or nest of arrays.
 
     Raises
     ------
@@ -54,7 +54,7 @@ def all_examples(batches: Iterable[Any]) -> Any:
     if len(forms := {_form(part) for part in parts}) > 1:
         msg = f"examples of different shapes cannot be put into one batch: {' and '.join(sorted(forms))}"
         raise DataError(msg)
-    return _joined(parts)
+    return split_batch(_joined(parts))
 
 
 def _rows(batch: Any, rows: np.ndarray[Any, np.dtype[np.int64]]) -> Any:
