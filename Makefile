@@ -25,6 +25,7 @@ deep: $(ENVIRONMENT)/develop
 lint: $(ENVIRONMENT)/develop
 	$(RUN)/ruff check .
 	$(RUN)/ruff format --check .
+	PYTHONPATH=backends $(RUN)/lint-imports
 	$(RUN)/mypy
 	$(RUN)/pyright --pythonpath $(RUN)/python
 

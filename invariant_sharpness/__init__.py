@@ -2,27 +2,22 @@
 
 from __future__ import annotations
 
-from invariant_sharpness.certificate import Certificate
-from invariant_sharpness.certifying import certify
-from invariant_sharpness.checkpoints import checkpoint
+from invariant_sharpness.adapters.registry import oracle
 from invariant_sharpness.coordinates import GaussNewton, Moved, Scaled
-from invariant_sharpness.coordinates.heads import Heads
 from invariant_sharpness.errors import InvariantSharpnessError
-from invariant_sharpness.estimate import Estimate, GroupEstimate
-from invariant_sharpness.estimators.diagonals.diagonal import hessian_diagonal
-from invariant_sharpness.estimators.diagonals.group_diagonals import HessianDiagonal
-from invariant_sharpness.estimators.diagonals.leave_one_out_diagonal import xdiag
-from invariant_sharpness.estimators.lipschitz.diagonal_change import hessian_lipschitz_of_diagonal
-from invariant_sharpness.estimators.lipschitz.operator_change import hessian_lipschitz_of_operator
-from invariant_sharpness.estimators.spectra.extreme_eigenpairs import Eigenpairs
-from invariant_sharpness.estimators.spectra.lanczos import eigenpairs
-from invariant_sharpness.estimators.spectra.lanczos_quadrature import schatten_norm, spectral_density
-from invariant_sharpness.estimators.spectra.spectrum import SpectralDensity
-from invariant_sharpness.estimators.traces.hutchinson import hutch_plus_plus_trace, hutchinson_trace
-from invariant_sharpness.estimators.traces.leave_one_out_trace import xtrace
-from invariant_sharpness.estimators.traces.target_error import hutchinson_trace_within
-from invariant_sharpness.measuring import measure
-from invariant_sharpness.memory import memory_limit
+from invariant_sharpness.estimators.densities import SpectralDensity
+from invariant_sharpness.estimators.diagonals import HessianDiagonal
+from invariant_sharpness.estimators.exact_diagonal import hessian_diagonal
+from invariant_sharpness.estimators.hutchinson import hutch_plus_plus_trace, hutchinson_trace, hutchinson_trace_within
+from invariant_sharpness.estimators.lanczos import Eigenpairs, eigenpairs
+from invariant_sharpness.estimators.lanczos_quadrature import schatten_norm, spectral_density
+from invariant_sharpness.estimators.leave_one_out_diagonal import xdiag
+from invariant_sharpness.estimators.leave_one_out_trace import xtrace
+from invariant_sharpness.estimators.lipschitz import hessian_lipschitz_of_diagonal, hessian_lipschitz_of_operator
+from invariant_sharpness.evaluation.certificate import Certificate
+from invariant_sharpness.evaluation.certifying import certify
+from invariant_sharpness.evaluation.measuring import measure
+from invariant_sharpness.evaluation.report import Report
 from invariant_sharpness.metrics import (
     METRICS,
     Metric,
@@ -56,9 +51,12 @@ from invariant_sharpness.metrics import (
 )
 from invariant_sharpness.metrics.pac_bayes import pac_bayes_terms
 from invariant_sharpness.pac_bayes import PacBayesBound
+from invariant_sharpness.parameters.heads import Heads
+from invariant_sharpness.parameters.vector import ParameterVector
 from invariant_sharpness.protocol import CurvatureOracle, ParameterGroup
-from invariant_sharpness.registry import oracle
-from invariant_sharpness.report import Report
+from invariant_sharpness.results.estimate import Estimate, GroupEstimate
+from invariant_sharpness.runtime.checkpoints import checkpoint
+from invariant_sharpness.runtime.memory import memory_limit
 from invariant_sharpness.symmetries import (
     HeadMixing,
     OutputScale,
@@ -67,7 +65,6 @@ from invariant_sharpness.symmetries import (
     UnitPermutation,
     find_symmetries,
 )
-from invariant_sharpness.vector import ParameterVector
 
 __all__ = [
     "METRICS",

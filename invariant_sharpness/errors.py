@@ -33,3 +33,9 @@ class MissingDependencyError(InvariantSharpnessError, ImportError):
 
 class CheckpointError(InvariantSharpnessError, ValueError):
     """The file of an interrupted run belongs to another one."""
+
+
+def missing_dependency(package: str, extra: str, purpose: str) -> MissingDependencyError:
+    """The error for an optional package that is not there, with the command that installs it."""
+    msg = f"{purpose} needs {package}, which is not installed: pip install 'invariant-sharpness[{extra}]'"
+    return MissingDependencyError(msg)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 import invariant_sharpness as ish
-from invariant_sharpness import probes
+from invariant_sharpness import prng
 from invariant_sharpness_numpy import FunctionOracle, NetworkOracle
 from invariant_sharpness_numpy.training import train_network
 
@@ -79,7 +79,7 @@ def of_rank(rank: int, size: int = 60) -> Any:
 
 def signs(oracle: ish.CurvatureOracle, count: int, seed: int) -> Any:
     """The sign vectors of the library as the columns of a matrix."""
-    return np.stack([flat(probes.signs(oracle, seed, index)) for index in range(count)], axis=1)
+    return np.stack([flat(prng.signs(oracle, seed, index)) for index in range(count)], axis=1)
 
 
 def orthonormal(vectors: Any) -> Any:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 import invariant_sharpness as ish
-from invariant_sharpness import probes
+from invariant_sharpness import prng
 from invariant_sharpness.testing import Specimen, check_metric
 from invariant_sharpness.testing.default_networks import default_specimens
 from invariant_sharpness_numpy import ReluNetwork
@@ -47,7 +47,7 @@ def filter_norms(oracle: Any) -> float:
 
 def raw_probe(oracle: Any) -> float:
     """The mean is invariant, the draw is not."""
-    parameters, probe = oracle.parameters, probes.signs(oracle, 0, 0)
+    parameters, probe = oracle.parameters, prng.signs(oracle, 0, 0)
     product = probe * oracle.hessian_vector_product(parameters, probe)
     return abs((parameters * parameters).dot(product))
 

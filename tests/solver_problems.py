@@ -8,7 +8,7 @@ import numpy as np
 from scipy.optimize import minimize
 from scipy.special import logsumexp
 
-from invariant_sharpness.coordinates.solver import RowColumnSolution
+from invariant_sharpness.solvers.rows_columns import RowColumnSolution
 
 Array = Any
 

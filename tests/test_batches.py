@@ -8,7 +8,7 @@ import array_api_strict
 import numpy as np
 import pytest
 
-from invariant_sharpness.data import (
+from invariant_sharpness.adapters.data import (
     Batch,
     batch_size,
     calling_model,

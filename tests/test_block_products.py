@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import invariant_sharpness as ish
-from invariant_sharpness import probes
+from invariant_sharpness import prng
 from invariant_sharpness.estimators.products import block_size, hessian_vector_products
 from networks import random_problem
 
@@ -35,7 +35,7 @@ def problem() -> tuple[ish.CurvatureOracle, CountedBatches]:
 
 
 def products(oracle: ish.CurvatureOracle) -> list[Any]:
-    vectors = (probes.signs(oracle, 0, index) for index in range(VECTORS))
+    vectors = (prng.signs(oracle, 0, index) for index in range(VECTORS))
     return [product for _, product in hessian_vector_products(oracle, vectors, VECTORS, "probing")]
 
 
@@ -49,7 +49,7 @@ def test_data_are_read_once_for_all_vectors() -> None:
 def test_products_of_a_block_are_those_of_single_vectors_bit_by_bit() -> None:
     oracle, _ = problem()
     for index, product in enumerate(products(oracle)):
-        alone = oracle.hessian_vector_product(oracle.parameters, probes.signs(oracle, 0, index))
+        alone = oracle.hessian_vector_product(oracle.parameters, prng.signs(oracle, 0, index))
         differing = [name for name in product.arrays if not torch.equal(product[name], alone[name])]
         assert not differing, f"vector {index} of the block differs in {differing}"
 

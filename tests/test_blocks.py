@@ -11,11 +11,19 @@ import pytest
 from scipy.linalg import block_diag
 
 import invariant_sharpness as ish
-from invariant_sharpness.coordinates.blocks import append_bias, from_blocks, split_bias, to_blocks
-from invariant_sharpness.coordinates.families import Family, others, weights_alone, weights_with_biases
-from invariant_sharpness.coordinates.solver import solve
-from invariant_sharpness.estimators.diagonals.group_diagonals import GroupDiagonal
+from invariant_sharpness.estimators.diagonals import GroupDiagonal
+from invariant_sharpness.parameters.matrices import (
+    LayerMatrix,
+    append_bias,
+    from_blocks,
+    others,
+    split_bias,
+    to_blocks,
+    weights_alone,
+    weights_with_biases,
+)
 from invariant_sharpness.protocol import ParameterGroup
+from invariant_sharpness.solvers.rows_columns import solve
 from invariant_sharpness_numpy import FunctionOracle
 
 Array = Any
@@ -129,7 +137,7 @@ def test_a_bias_is_one_more_column_of_its_rows(layout: Layout) -> None:
 
 
 def test_a_family_takes_its_arrays_apart_and_together(layout: Layout) -> None:
-    family = Family(layout.group, ParameterGroup("bias", (layout.rows,), "bias", (0,), owner="weight"))
+    family = LayerMatrix(layout.group, ParameterGroup("bias", (layout.rows,), "bias", (0,), owner="weight"))
     arrays = {"weight": entries(layout), "bias": 1000.0 + np.arange(layout.rows)}
     blocks = family.blocks(arrays)
     apart = family.arrays(blocks)
@@ -158,7 +166,7 @@ def test_families_join_weights_and_gains_with_the_bias_they_own() -> None:
 
 
 def test_a_gain_and_its_shift_are_two_columns() -> None:
-    family = Family(
+    family = LayerMatrix(
         ParameterGroup("gain", (3,), "norm", (0,)), ParameterGroup("shift", (3,), "bias", (0,), owner="gain")
     )
     blocks = family.blocks({"gain": np.array([1.0, 2.0, 3.0]), "shift": np.array([4.0, 5.0, 6.0])})

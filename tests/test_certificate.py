@@ -12,10 +12,11 @@ import torch
 from torch import nn
 
 import invariant_sharpness as ish
-from invariant_sharpness.certificate import Certificate, Finding
 from invariant_sharpness.errors import ModelError
+from invariant_sharpness.evaluation.certificate import Certificate
+from invariant_sharpness.parameters.vector import ParameterVector
+from invariant_sharpness.results.records import Finding
 from invariant_sharpness.symmetries import Move
-from invariant_sharpness.vector import ParameterVector
 from invariant_sharpness_numpy import FunctionOracle
 
 Metric = Callable[[ish.CurvatureOracle], float]

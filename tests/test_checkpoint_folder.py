@@ -9,8 +9,8 @@ import pytest
 
 import invariant_sharpness as ish
 from interrupted_loops import Interruptible, base, probe_by_probe, with_restarts
-from invariant_sharpness.checkpoints import folder
 from invariant_sharpness.errors import CheckpointError
+from invariant_sharpness.runtime import folder
 
 
 def test_state_of_other_parameters_is_refused(tmp_path: Path) -> None:

@@ -11,7 +11,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from invariant_sharpness.data import Batch, Dataset, as_batches, checked_dataset, fingerprint, leaves, split_batch
+from invariant_sharpness.adapters.data import (
+    Batch,
+    Dataset,
+    as_batches,
+    checked_dataset,
+    fingerprint,
+    leaves,
+    split_batch,
+)
 from invariant_sharpness.errors import DataError
 
 EXAMPLES = 12

@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 
 import invariant_sharpness as ish
-from invariant_sharpness.demonstration import Demonstration, demonstrate, demonstration_text
-from invariant_sharpness.demonstration.digits import load_digits
-from invariant_sharpness.demonstration.results import DEMONSTRATED, SIZES, survivors
-from invariant_sharpness.demonstration.running import rescaled
+from invariant_sharpness.adapters.registry import DemonstrationBackend, backend
+from invariant_sharpness.cli.demonstration import Demonstration, demonstrate, demonstration_text
+from invariant_sharpness.cli.demonstration.digits import load_digits
+from invariant_sharpness.cli.demonstration.results import DEMONSTRATED, SIZES, survivors
+from invariant_sharpness.cli.demonstration.running import rescaled
 from invariant_sharpness.errors import MissingDependencyError
-from invariant_sharpness.registry import DemonstrationBackend, backend
-from invariant_sharpness.strict_json import strict_json
+from invariant_sharpness.results.export import strict_json
 from invariant_sharpness_numpy import ReluNetwork
 
 SURVIVORS = ("parameter_normalized_sharpness", "normalized_sharpness", "fisher_rao_norm")

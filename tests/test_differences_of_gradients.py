@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import invariant_sharpness as ish
-from invariant_sharpness import probes
+from invariant_sharpness import prng
 from invariant_sharpness_numpy import FunctionOracle, NetworkOracle, ReluNetwork
 
 SIZES = (8, 30, 30, 4)
@@ -32,7 +32,7 @@ def smooth() -> FunctionOracle:
 
 def relative_error(oracle: ish.CurvatureOracle, step: float) -> float:
     """Of the sum over the diagonal that (61) gives for one vector, beside the product with the Hessian itself."""
-    point, v = oracle.parameters, probes.normals(oracle, 0, 0)
+    point, v = oracle.parameters, prng.normals(oracle, 0, 0)
     product = oracle.hessian_vector_product(point, v).dot(v)
     difference = (oracle.gradient(point + step * v) - oracle.gradient(point - step * v)).dot(v) / (2 * step)
     return abs(difference / product - 1)

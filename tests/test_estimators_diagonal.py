@@ -10,8 +10,8 @@ import pytest
 
 from estimator_problems import SPECTRA, QuadraticOracle, of_rank, orthonormal, signs, with_spectrum
 from invariant_sharpness import HessianDiagonal
-from invariant_sharpness.estimators.diagonals.cross_fitting import Tangent, cross_fitted
-from invariant_sharpness.estimators.diagonals.leave_one_out_diagonal import xdiag
+from invariant_sharpness.estimators.diagonals import Tangent, cross_fitted
+from invariant_sharpness.estimators.leave_one_out_diagonal import xdiag
 
 VECTORS = 5
 

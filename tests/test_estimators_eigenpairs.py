@@ -18,7 +18,7 @@ from estimator_problems import (
     symmetric,
     with_spectrum,
 )
-from invariant_sharpness.estimators.spectra.lanczos import eigenpairs, largest_magnitude_eigenvalue
+from invariant_sharpness.estimators.lanczos import eigenpairs, largest_magnitude_eigenvalue
 
 every_spectrum = pytest.mark.parametrize("spectrum", SPECTRA)
 

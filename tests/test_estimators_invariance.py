@@ -11,12 +11,11 @@ import pytest
 import invariant_sharpness as ish
 import numpy_problem
 from invariant_sharpness.coordinates import balanced, magnitudes
-from invariant_sharpness.estimators.diagonals.leave_one_out_diagonal import xdiag
-from invariant_sharpness.estimators.spectra.lanczos import eigenpairs
-from invariant_sharpness.estimators.spectra.lanczos_quadrature import spectral_density
-from invariant_sharpness.estimators.traces.hutchinson import hutch_plus_plus_trace, hutchinson_trace
-from invariant_sharpness.estimators.traces.leave_one_out_trace import xtrace
-from invariant_sharpness.estimators.traces.target_error import hutchinson_trace_within
+from invariant_sharpness.estimators.hutchinson import hutch_plus_plus_trace, hutchinson_trace, hutchinson_trace_within
+from invariant_sharpness.estimators.lanczos import eigenpairs
+from invariant_sharpness.estimators.lanczos_quadrature import spectral_density
+from invariant_sharpness.estimators.leave_one_out_diagonal import xdiag
+from invariant_sharpness.estimators.leave_one_out_trace import xtrace
 from invariant_sharpness.symmetries import chain_rescalings, unit_count
 
 

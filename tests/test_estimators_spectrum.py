@@ -18,9 +18,9 @@ from estimator_problems import (
     symmetric,
     with_spectrum,
 )
-from invariant_sharpness.estimators.spectra.gauss_rules import rules_with_the_same_moments
-from invariant_sharpness.estimators.spectra.lanczos import eigenpairs
-from invariant_sharpness.estimators.spectra.lanczos_quadrature import schatten_norm, spectral_density
+from invariant_sharpness.estimators.gauss_rules import rules_with_the_same_moments
+from invariant_sharpness.estimators.lanczos import eigenpairs
+from invariant_sharpness.estimators.lanczos_quadrature import schatten_norm, spectral_density
 
 every_spectrum = pytest.mark.parametrize("spectrum", SPECTRA)
 
@@ -31,7 +31,7 @@ def test_moments_of_each_probe_are_exact_below_twice_the_steps(spectrum: str) ->
     oracle = QuadraticOracle(A)
     rules = spectral_density(oracle, probes=3, steps=4, seed=1).rules
     for index, rule in enumerate(rules):
-        u = flat(ish.probes.signs(oracle, 1, index)) / 60**0.5
+        u = flat(ish.prng.signs(oracle, 1, index)) / 60**0.5
         found = [rule.weights @ rule.nodes**k for k in range(8)]
         expected = [u @ np.linalg.matrix_power(A, k) @ u for k in range(8)]
         assert np.allclose(found, expected, rtol=1e-10, atol=1e-13), f"moments {found} instead of {expected}"
@@ -56,7 +56,7 @@ def test_rules_with_the_same_moments_bracket_a_function_with_a_kink(spectrum: st
     eigenvalues, vectors = np.linalg.eigh(with_spectrum(spectrum))
     oracle = QuadraticOracle(with_spectrum(spectrum))
     for index, projection in enumerate(spectral_density(oracle, probes=3, steps=steps).projections):
-        weights = (vectors.T @ flat(ish.probes.signs(oracle, 0, index))) ** 2 / 60
+        weights = (vectors.T @ flat(ish.prng.signs(oracle, 0, index))) ** 2 / 60
         for function in (lambda x: np.abs(x - kink), lambda x: np.maximum(x - kink, 0)):
             rules = rules_with_the_same_moments(projection, kink)
             values = [rule.weights @ function(rule.nodes) for rule in rules]
@@ -70,7 +70,7 @@ def test_rules_with_the_same_moments_bracket_a_function_with_a_kink(spectrum: st
 def test_all_those_rules_have_the_moments_of_the_probe(spectrum: str) -> None:
     A = with_spectrum(spectrum)
     oracle = QuadraticOracle(A)
-    u = flat(ish.probes.signs(oracle, 0, 0)) / 60**0.5
+    u = flat(ish.prng.signs(oracle, 0, 0)) / 60**0.5
     expected = np.array([u @ np.linalg.matrix_power(A, k) @ u for k in range(7)])
     for rule in rules_with_the_same_moments(spectral_density(oracle, probes=2, steps=3).projections[0], 0.0)[1:]:
         found = np.array([rule.weights @ rule.nodes**k for k in range(7)])

@@ -20,7 +20,7 @@ from estimator_problems import (
     symmetric,
     with_spectrum,
 )
-from invariant_sharpness import probes
+from invariant_sharpness import prng
 
 every_spectrum = pytest.mark.parametrize("spectrum", SPECTRA)
 
@@ -32,7 +32,7 @@ def frobenius_norm(hessian: Any, **options: Any) -> ish.Estimate:
 def krylov_basis(hessian: Any, blocks: int, seed: int) -> Any:
     """Of four uniform directions and their products with powers of the Hessian."""
     oracle = QuadraticOracle(hessian)
-    basis = np.stack([flat(probes.uniform(oracle, seed, index)) for index in range(4)], axis=1)
+    basis = np.stack([flat(prng.uniform(oracle, seed, index)) for index in range(4)], axis=1)
     basis = orthonormal(basis)
     for _ in range(blocks - 1):
         basis = orthonormal(np.hstack([basis, hessian @ basis]))

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from estimator_problems import QuadraticOracle, signs, with_spectrum
-from invariant_sharpness.estimators.traces.target_error import hutchinson_trace_within, mean_within
+from invariant_sharpness.estimators.hutchinson import hutchinson_trace_within, mean_within
 
 PILOT = 8
 

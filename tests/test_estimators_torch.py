@@ -10,9 +10,9 @@ import torch
 from torch import nn
 
 import invariant_sharpness as ish
-from invariant_sharpness.estimators.spectra.lanczos import eigenpairs
-from invariant_sharpness.estimators.traces.hutchinson import hutch_plus_plus_trace
-from invariant_sharpness.estimators.traces.leave_one_out_trace import xtrace
+from invariant_sharpness.estimators.hutchinson import hutch_plus_plus_trace
+from invariant_sharpness.estimators.lanczos import eigenpairs
+from invariant_sharpness.estimators.leave_one_out_trace import xtrace
 from invariant_sharpness_numpy import NetworkOracle, ReluNetwork
 from test_estimators_invariance import NUMBERS
 

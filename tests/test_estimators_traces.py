@@ -18,9 +18,9 @@ from estimator_problems import (
     signs,
     with_spectrum,
 )
-from invariant_sharpness.estimators.diagonals.leave_one_out_diagonal import xdiag
-from invariant_sharpness.estimators.traces.hutchinson import hutch_plus_plus_trace, hutchinson_trace
-from invariant_sharpness.estimators.traces.leave_one_out_trace import xtrace
+from invariant_sharpness.estimators.hutchinson import hutch_plus_plus_trace, hutchinson_trace
+from invariant_sharpness.estimators.leave_one_out_diagonal import xdiag
+from invariant_sharpness.estimators.leave_one_out_trace import xtrace
 
 Estimator = Callable[..., ish.Estimate]
 ALL: list[Estimator] = [hutchinson_trace, hutch_plus_plus_trace, xtrace]

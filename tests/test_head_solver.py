@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from head_problems import curvatures, objective, random_problem, scipy_minimum
-from invariant_sharpness.coordinates.head_solver import HeadSolution, solve_heads
-from invariant_sharpness.coordinates.solver import solve
+from invariant_sharpness.solvers.heads import HeadSolution, solve_heads
+from invariant_sharpness.solvers.rows_columns import solve
 
 SHAPES = [(1, 5, 3), (2, 4, 2), (3, 6, 2), (1, 2, 4), (2, 1, 3)]
 

@@ -10,7 +10,7 @@ import numpy as np
 from flax import linen, nnx
 
 import invariant_sharpness as ish
-from invariant_sharpness.estimators.diagonals.exactness import curvature_defects, exact_groups
+from invariant_sharpness.estimators.affine_test import curvature_defects, exact_groups
 from invariant_sharpness_jax import from_linen, from_nnx
 
 RANDOM = np.random.default_rng(0)

@@ -13,7 +13,7 @@ from flax import nnx
 
 import invariant_sharpness as ish
 from invariant_metrics import relative_change
-from invariant_sharpness.estimators.diagonals.exactness import curvature_defects, exact_groups
+from invariant_sharpness.estimators.affine_test import curvature_defects, exact_groups
 from invariant_sharpness_jax import from_nnx
 from jax_networks import cross_entropy
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import invariant_sharpness as ish
-from invariant_sharpness.estimators.diagonals.exactness import curvature_defects, exact_groups
+from invariant_sharpness.estimators.affine_test import curvature_defects, exact_groups
 from invariant_sharpness_jax import from_haiku
 from jax_networks import cross_entropy
 

@@ -13,7 +13,7 @@ import pytest
 from flax import linen
 
 import invariant_sharpness as ish
-from invariant_sharpness.estimators.diagonals.exactness import curvature_defects, exact_groups
+from invariant_sharpness.estimators.affine_test import curvature_defects, exact_groups
 from invariant_sharpness.testing import check_oracle
 from invariant_sharpness_jax.layer_sites import tapped
 from jax_networks import (

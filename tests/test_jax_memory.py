@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import invariant_sharpness as ish
-from invariant_sharpness import probes
+from invariant_sharpness import prng
 from invariant_sharpness_jax.layer_sites import tapped
 from jax_networks import Network, flat, random_data, random_parameters
 
@@ -31,7 +31,7 @@ def oracle(apply: Any = None, data: Any = None, **options: Any) -> Any:
 
 def everything(oracle: Any) -> dict[str, Any]:
     point = oracle.parameters
-    names, vectors = frozenset(point.arrays), [probes.signs(oracle, 0, k) for k in range(3)]
+    names, vectors = frozenset(point.arrays), [prng.signs(oracle, 0, k) for k in range(3)]
     found = {
         "gradient": [oracle.gradient(point)],
         "product": [oracle.hessian_vector_product(point, vectors[0])],

@@ -12,7 +12,7 @@ import pytest
 from flax import linen, nnx
 
 import invariant_sharpness as ish
-from invariant_sharpness.estimators.diagonals.exactness import curvature_defects, exact_groups
+from invariant_sharpness.estimators.affine_test import curvature_defects, exact_groups
 from invariant_sharpness_jax import backend, from_equinox, from_linen, from_nnx
 from jax_networks import cross_entropy
 

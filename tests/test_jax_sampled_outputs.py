@@ -11,8 +11,8 @@ import pytest
 
 import invariant_sharpness as ish
 import jax_networks  # noqa: F401 - float64
-from invariant_sharpness import probes
-from invariant_sharpness.estimators.diagonals.diagonal import MOST_OUTPUTS
+from invariant_sharpness import prng
+from invariant_sharpness.estimators.exact_diagonal import MOST_OUTPUTS
 from invariant_sharpness_numpy import ReluNetwork
 
 
@@ -56,7 +56,7 @@ def test_many_classes_give_the_same_estimate_as_on_the_reference_backend() -> No
 
 def test_products_of_a_block_are_those_of_single_vectors() -> None:
     oracle, _ = problem(batch_size=4)
-    vectors = [probes.signs(oracle, 0, index) for index in range(5)]
+    vectors = [prng.signs(oracle, 0, index) for index in range(5)]
     block = oracle.hessian_vector_products(oracle.parameters, vectors)
     for vector, product in zip(vectors, block, strict=True):
         alone = oracle.hessian_vector_product(oracle.parameters, vector)
@@ -74,7 +74,7 @@ def test_blocks_of_one_length_are_compiled_once_for_each_shape_of_a_batch() -> N
 
     x, y = np.random.default_rng(0).normal(size=(8, 4)), np.arange(8) % 3
     oracle: Any = ish.oracle(apply, (x, y), parameters={"w": np.ones((4, 3))}, batch_size=4)
-    vectors = [probes.signs(oracle, 0, index) for index in range(6)]
+    vectors = [prng.signs(oracle, 0, index) for index in range(6)]
     oracle.hessian_vector_products(oracle.parameters, vectors[:3])
     before = traces
     oracle.hessian_vector_products(oracle.parameters * 2.0, vectors[3:])

@@ -10,17 +10,17 @@ import pytest
 from scipy.special import softmax
 
 import invariant_sharpness as ish
-from invariant_sharpness import probes
+from invariant_sharpness import prng
 from invariant_sharpness.errors import MissingCapabilityError
 from invariant_sharpness.estimators.minibatches import minibatches_of
-from invariant_sharpness.estimators.subspaces.compressions import compressions
+from invariant_sharpness.estimators.sketches import compressions
 from invariant_sharpness.symmetries import chain_rescalings
 from invariant_sharpness_numpy import FunctionOracle, NetworkOracle, ReluNetwork
 from mixed_coordinates import Linear, flat
 
 EXAMPLES, CLASSES, MINIBATCHES = 40, 3, 4
 SIZES = (4, 5, CLASSES)
-PARTS = probes.permutation(0, EXAMPLES).reshape(MINIBATCHES, -1)
+PARTS = prng.permutation(0, EXAMPLES).reshape(MINIBATCHES, -1)
 
 
 def oracle(examples: int = EXAMPLES) -> NetworkOracle:

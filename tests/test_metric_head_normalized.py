@@ -26,8 +26,7 @@ from attention import (
 )
 from head_problems import scipy_minimum
 from invariant_sharpness.errors import MissingCapabilityError
-from invariant_sharpness.estimators.curvature_blocks.columns import blocks_of_columns
-from invariant_sharpness.estimators.curvature_blocks.examples import blocks_of_examples
+from invariant_sharpness.estimators.diagonal_blocks import blocks_of_columns, blocks_of_examples
 from invariant_sharpness_numpy import FunctionOracle
 from solver_problems import scipy_minimum as scipy_minimum_of_17
 

@@ -12,7 +12,7 @@ from scipy.optimize import minimize
 import complex_step
 import invariant_sharpness as ish
 import numpy_problem
-from invariant_sharpness import probes
+from invariant_sharpness import prng
 from invariant_sharpness.coordinates import magnitudes
 from invariant_sharpness.errors import LossError
 from rises import problem, quadratic, random_quadratic, rescaled
@@ -47,7 +47,7 @@ def test_value_is_that_of_the_paper_recipe(epsilon: float) -> None:
 def test_value_in_a_subspace_is_that_of_the_paper_recipe(columns: int, scale: float) -> None:
     """A pseudoinverse by singular values; with 100 columns there are more of them than parameters."""
     oracle, theta = problem().oracle, problem().theta
-    A = scale * np.stack([numpy_problem.flat(probes.normals(oracle, 3, j)) for j in range(columns)], axis=1)
+    A = scale * np.stack([numpy_problem.flat(prng.normals(oracle, 3, j)) for j in range(columns)], axis=1)
     expected = by_scipy(A, 1e-3 * (np.abs(np.linalg.pinv(A) @ theta) + 1))
     found = ish.keskar_subspace_sharpness(oracle, columns=columns, column_scale=scale, seed=3).value
     assert found == pytest.approx(expected, rel=1e-6), f"{found} instead of {expected}"

@@ -10,10 +10,10 @@ import pytest
 
 import invariant_sharpness as ish
 import numpy_problem
-from invariant_sharpness import probes
+from invariant_sharpness import prng
 from invariant_sharpness.coordinates import balanced, magnitudes
 from invariant_sharpness.errors import NonFiniteError
-from invariant_sharpness.estimators.perturbations.mean_rise import Noise
+from invariant_sharpness.estimators.perturbations import Noise
 from invariant_sharpness_numpy import FunctionOracle
 from rises import factors, plain_loss, problem, quadratic, random_quadratic, rescaled, with_zeros
 
@@ -67,7 +67,7 @@ def test_variance_of_a_pair_is_that_of_the_quadratic_form() -> None:
 def test_zero_weights_do_not_move(seed: int) -> None:
     """The plain formula, draw by draw: the same noise times the magnitude of each parameter, and its pair."""
     oracle, theta = with_zeros()
-    noise = [numpy_problem.flat(probes.normals(oracle, seed, index)) for index in range(8)]
+    noise = [numpy_problem.flat(prng.normals(oracle, seed, index)) for index in range(8)]
     losses = [plain_loss(theta + 0.1 * sign * theta * v) for v in noise for sign in (1, -1)]
     expected = float(np.mean(losses)) - plain_loss(theta)
     found = ish.average_adaptive_sharpness(oracle, probes=8, seed=seed).value

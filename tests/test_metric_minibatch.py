@@ -12,7 +12,7 @@ from scipy.optimize import minimize
 from scipy.special import log_softmax, softmax
 
 import invariant_sharpness as ish
-from invariant_sharpness import probes
+from invariant_sharpness import prng
 from invariant_sharpness.coordinates.scales import balanced
 from invariant_sharpness.errors import MissingCapabilityError
 from invariant_sharpness.symmetries import chain_rescalings
@@ -24,7 +24,7 @@ SIZES = (4, 5, CLASSES)
 
 X = np.random.default_rng(0).normal(size=(EXAMPLES, 4))
 Y = np.random.default_rng(1).integers(CLASSES, size=EXAMPLES)
-PARTS = probes.permutation(0, EXAMPLES).reshape(MINIBATCHES, -1)
+PARTS = prng.permutation(0, EXAMPLES).reshape(MINIBATCHES, -1)
 
 
 def network(sizes: Sequence[int] = SIZES, *, biases: bool = True) -> ReluNetwork:
@@ -173,7 +173,7 @@ def test_interpolating_network_is_called_degenerate() -> None:
     model = NetworkOracle(ReluNetwork.initialize((4, 13, CLASSES), seed=0), x, y)
     found = ish.kl_regret(model, minibatches=MINIBATCHES)
     p = softmax(model.outputs(model.parameters, 12), axis=1)[np.arange(12), y]
-    parts = probes.permutation(0, 12).reshape(MINIBATCHES, -1)
+    parts = prng.permutation(0, 12).reshape(MINIBATCHES, -1)
     lengths = [np.sqrt(12 * np.sum(1 / p[part] - 1)) / len(part) for part in parts]
     close(found.value, float(np.mean(lengths)), 1e-7, "KL regret of an interpolating network")
     assert any("all minibatches are orthogonal" in note for note in found.notes), f"notes {found.notes}"

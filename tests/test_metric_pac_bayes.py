@@ -12,7 +12,7 @@ from hypothesis import given, settings
 import invariant_sharpness as ish
 from invariant_metrics import relative_change
 from invariant_sharpness.errors import DataError, MissingCapabilityError
-from invariant_sharpness.probes import normals
+from invariant_sharpness.prng import normals
 from invariant_sharpness.symmetries import UnitRescaling
 from invariant_sharpness_numpy import FunctionOracle
 from numpy_problem import EXAMPLES, dense_hessian, problem, random_data

@@ -11,8 +11,8 @@ from hypothesis import given, settings
 
 import invariant_sharpness as ish
 from invariant_metrics import relative_change
-from invariant_sharpness.metrics.pacgen_psi import perturbation_levels
-from invariant_sharpness.probes import signs
+from invariant_sharpness.metrics.pacgen_bound import perturbation_levels
+from invariant_sharpness.prng import signs
 from invariant_sharpness_numpy import FunctionOracle, NetworkOracle, ReluNetwork
 from numpy_problem import dense_hessian, problem
 from problems import Problem, problems

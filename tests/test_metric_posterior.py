@@ -11,11 +11,10 @@ from hypothesis import given, settings
 
 import invariant_sharpness as ish
 from invariant_metrics import relative_change
-from invariant_sharpness.coordinates.families import weights_alone
-from invariant_sharpness.coordinates.solver import solve
-from invariant_sharpness.estimators.posteriors.fitted_scales import SampledObjective, fitted_scales
-from invariant_sharpness.estimators.posteriors.layer_scales import best_scales
-from invariant_sharpness.probes import normals
+from invariant_sharpness.estimators.posterior_fit import SampledObjective, best_scales, fitted_scales
+from invariant_sharpness.parameters.matrices import weights_alone
+from invariant_sharpness.prng import normals
+from invariant_sharpness.solvers.rows_columns import solve
 from invariant_sharpness_numpy import FunctionOracle, NetworkOracle, ReluNetwork
 from problems import Problem, problems
 

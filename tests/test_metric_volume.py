@@ -10,7 +10,7 @@ import pytest
 
 import invariant_sharpness as ish
 from invariant_sharpness.coordinates.scales import balanced
-from invariant_sharpness.metrics.flatness_volume import ellipsoid_log_volume
+from invariant_sharpness.metrics.volume import ellipsoid_log_volume
 from invariant_sharpness.symmetries import chain_rescalings
 from invariant_sharpness_numpy import FunctionOracle, NetworkOracle, ReluNetwork
 

@@ -10,9 +10,9 @@ import pytest
 
 import complex_step
 import invariant_sharpness as ish
-from invariant_sharpness.progress import listening
+from invariant_sharpness.adapters.registry import DemonstrationBackend
 from invariant_sharpness.protocol import ExampleGradientOracle, GaussNewtonDiagonalOracle, supports
-from invariant_sharpness.registry import DemonstrationBackend
+from invariant_sharpness.runtime.progress import listening
 from invariant_sharpness_numpy import ReluNetwork, backend
 from numpy_problem import (
     EXAMPLE_LOSSES,

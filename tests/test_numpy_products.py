@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import complex_step
-from invariant_sharpness import probes
+from invariant_sharpness import prng
 from numpy_problem import EXAMPLES, SIZES, assert_close, flat, problem
 
 SETTINGS = [(loss, biases) for loss in ("cross_entropy", "normalized_cross_entropy", "mse") for biases in (False, True)]
@@ -41,7 +41,7 @@ def output_hessians(loss: str, biases: bool) -> Any:
 @every_setting
 def test_curvature_product_is_that_of_the_dense_matrix(loss: str, biases: bool) -> None:
     oracle, J = problem(loss, biases).oracle, jacobian(loss, biases)
-    v = probes.signs(oracle, 0, 0)
+    v = prng.signs(oracle, 0, 0)
     expected = np.einsum("nka,nkl,nl->a", J, output_hessians(loss, biases), J @ flat(v)) / EXAMPLES
     assert_close(flat(oracle.gauss_newton_vector_product(oracle.parameters, v)), expected, "G v")
 
@@ -49,13 +49,13 @@ def test_curvature_product_is_that_of_the_dense_matrix(loss: str, biases: bool) 
 @every_setting
 def test_jacobian_product_is_that_of_the_dense_jacobian(loss: str, biases: bool) -> None:
     oracle, J = problem(loss, biases).oracle, jacobian(loss, biases)
-    v = probes.signs(oracle, 0, 1)
+    v = prng.signs(oracle, 0, 1)
     assert_close(oracle.jacobian_vector_product(oracle.parameters, v, 9), (J @ flat(v))[:9], "J v on nine examples")
 
 
 @every_setting
 def test_transposed_product_is_that_of_the_dense_jacobian(loss: str, biases: bool) -> None:
     oracle, J = problem(loss, biases).oracle, jacobian(loss, biases)
-    c = probes.cotangents(0, (9, SIZES[-1]))
+    c = prng.cotangents(0, (9, SIZES[-1]))
     expected = np.einsum("nka,nk->a", J[:9], c)
     assert_close(flat(oracle.vector_jacobian_product(oracle.parameters, c)), expected, "J^T c on nine examples")

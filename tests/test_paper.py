@@ -14,8 +14,8 @@ from scipy.optimize import minimize, minimize_scalar
 
 import invariant_sharpness as ish
 import numpy_problem
-from invariant_sharpness.coordinates.solver import solve
-from invariant_sharpness.estimators.diagonals.group_diagonals import GroupDiagonal
+from invariant_sharpness.estimators.diagonals import GroupDiagonal
+from invariant_sharpness.solvers.rows_columns import solve
 from invariant_sharpness.symmetries import UnitRescaling
 from invariant_sharpness_numpy import FunctionOracle, NetworkOracle, ReluNetwork
 

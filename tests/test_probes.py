@@ -10,13 +10,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import kstest, norm
 
-from invariant_sharpness import ParameterGroup, probes
+from invariant_sharpness import ParameterGroup, prng
 from invariant_sharpness_numpy import FunctionOracle
 
 PINNED = ["0x2f4ba6408e4d89b", "0x3dd62b0b9ca8c5b2", "0x1c8667a55d902e79"]
 """The first words of the Philox stream (0, 0), which NumPy starts at counter 1."""
 
-DRAWS = {"signs": probes.signs, "uniform": probes.uniform, "normals": probes.normals}
+DRAWS = {"signs": prng.signs, "uniform": prng.uniform, "normals": prng.normals}
 
 
 def oracle_of(*groups: ParameterGroup) -> FunctionOracle:
@@ -56,42 +56,42 @@ def philox_4x64_10(counter: list[int], key: list[int]) -> list[int]:
 @settings(deadline=None, max_examples=50)
 @given(seed=st.integers(0, 2**63 - 1), stream=st.integers(0, 2**33), index=st.integers(0, 2**33))
 def test_bits_are_those_of_the_philox_paper(seed: int, stream: int, index: int) -> None:
-    words = [int(word) for word in probes.random_bits(seed, stream, index, 8)]
+    words = [int(word) for word in prng.random_bits(seed, stream, index, 8)]
     expected = [w for block in (1, 2) for w in philox_4x64_10([block, 0, index, 0], [seed, stream])]
     assert words == expected, f"words {words}, but Philox-4x64-10 gives {expected}"
 
 
 def test_first_words_are_pinned() -> None:
-    words = [hex(int(word)) for word in probes.random_bits(0, 0, 0, 3)]
+    words = [hex(int(word)) for word in prng.random_bits(0, 0, 0, 3)]
     assert words == PINNED, f"first words {words}: they have changed, and with them every sampled value"
 
 
 def test_fewer_words_are_the_beginning_of_more() -> None:
-    assert_same(probes.random_bits(5, 2, 7, 3), probes.random_bits(5, 2, 7, 100)[:3], "first three words")
+    assert_same(prng.random_bits(5, 2, 7, 3), prng.random_bits(5, 2, 7, 100)[:3], "first three words")
 
 
 @pytest.mark.parametrize("other", [(1, 0, 0), (0, 1, 0), (0, 0, 1), (0, 2**32, 0), (2**62, 0, 0)], ids=str)
 def test_another_seed_stream_or_index_gives_other_bits(other: tuple[int, int, int]) -> None:
-    here, there = probes.random_bits(0, 0, 0, 1000), probes.random_bits(*other, 1000)
+    here, there = prng.random_bits(0, 0, 0, 1000), prng.random_bits(*other, 1000)
     assert not set(here.tolist()) & set(there.tolist()), f"words of (0, 0, 0) come again in {other}"
 
 
 def test_positions_of_a_stream_do_not_overlap() -> None:
-    draws = np.concatenate([probes.random_bits(3, 4, index, 5000) for index in range(4)])
+    draws = np.concatenate([prng.random_bits(3, 4, index, 5000) for index in range(4)])
     repeated = len(draws) - len(np.unique(draws))
     assert repeated == 0, f"{repeated} of {len(draws)} words are repeated"
 
 
 def test_global_random_state_is_neither_read_nor_changed() -> None:
     state = np.random.get_state()[1].copy()  # noqa: NPY002
-    probes.random_bits(0, 0, 0, 10)
+    prng.random_bits(0, 0, 0, 10)
     assert_same(np.random.get_state()[1], state, "global state")  # noqa: NPY002
 
 
 @pytest.mark.parametrize("seed", [-1, 2**63])
 def test_a_seed_out_of_range_is_named(seed: int) -> None:
     with pytest.raises(ValueError, match=f"seed={seed}"):
-        probes.random_bits(seed, 0, 0, 1)
+        prng.random_bits(seed, 0, 0, 1)
 
 
 # --- layouts --------------------------------------------------------------------------------------
@@ -133,7 +133,7 @@ def test_weights_get_the_same_numbers_with_and_without_biases(draw: Any) -> None
 
 
 def test_groups_of_equal_shape_get_different_numbers() -> None:
-    drawn = probes.uniform(oracle_of(matrix("a", 4, 4), matrix("b", 4, 4), bias("c", 4), bias("d", 4)), 0, 0)
+    drawn = prng.uniform(oracle_of(matrix("a", 4, 4), matrix("b", 4, 4), bias("c", 4), bias("d", 4)), 0, 0)
     values = np.concatenate([array.ravel() for array in drawn.arrays.values()])
     assert len(np.unique(values)) == 40, f"{len(np.unique(values))} of 40 numbers are different"
 
@@ -158,27 +158,27 @@ def test_mean_is_zero_and_covariance_is_diagonal(name: str, variance: float) -> 
 
 
 def test_signs_are_exactly_one_and_minus_one() -> None:
-    drawn = probes.signs(oracle_of(matrix("w", 13, 11)), 0, 0)["w"]
+    drawn = prng.signs(oracle_of(matrix("w", 13, 11)), 0, 0)["w"]
     assert set(drawn.ravel().tolist()) == {-1.0, 1.0}, f"entries {np.unique(drawn)}"
 
 
 def test_uniform_fills_the_half_open_interval() -> None:
-    drawn = probes.uniform(oracle_of(matrix("w", 300, 300)), 0, 0)["w"]
+    drawn = prng.uniform(oracle_of(matrix("w", 300, 300)), 0, 0)["w"]
     assert -1 <= drawn.min() < -0.9999, f"smallest entry {drawn.min()}"
     assert 0.9999 < drawn.max() < 1, f"largest entry {drawn.max()}"
 
 
 def test_normals_have_the_normal_distribution() -> None:
     """The test of Kolmogorov and Smirnov, against SciPy's distribution function."""
-    drawn = probes.normals(oracle_of(matrix("w", 300, 300)), 0, 0)["w"].ravel()
+    drawn = prng.normals(oracle_of(matrix("w", 300, 300)), 0, 0)["w"].ravel()
     p = float(kstest(drawn, norm.cdf).pvalue)
     assert p > 1e-3, f"a distance as large as theirs has the probability {p:.1e}"
 
 
 def test_normals_are_finite_at_both_ends(monkeypatch: pytest.MonkeyPatch) -> None:
     """The quantile of the smallest and of the largest word: -8.2 and 8.2, not minus and plus infinity."""
-    monkeypatch.setattr(probes, "random_bits", lambda *_: np.array([0, 2**64 - 1], dtype=np.uint64))
-    least, largest = probes.normal_values(0, 0, 0, 2)
+    monkeypatch.setattr(prng, "random_bits", lambda *_: np.array([0, 2**64 - 1], dtype=np.uint64))
+    least, largest = prng.normal_values(0, 0, 0, 2)
     assert (least, largest) == (norm.ppf(2.0**-53), norm.isf(2.0**-53)), f"{least} and {largest}"
 
 

@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 import invariant_sharpness as ish
-from invariant_sharpness.certificate import Certificate
+from invariant_sharpness.evaluation.certificate import Certificate
 from networks import cross_entropy, dense_diagonal, dense_hessian, dense_matrix
 
 SCRIPTS = Path(__file__).parents[1] / "docs" / "experiments"

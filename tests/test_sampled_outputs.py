@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 import invariant_sharpness as ish
-from invariant_sharpness.estimators.diagonals.diagonal import MOST_OUTPUTS
-from invariant_sharpness.estimators.diagonals.group_diagonals import HessianDiagonal
-from invariant_sharpness.estimators.diagonals.sampled_outputs import sampled_groups
+from invariant_sharpness.estimators.diagonals import HessianDiagonal
+from invariant_sharpness.estimators.exact_diagonal import MOST_OUTPUTS
+from invariant_sharpness.estimators.sampled_diagonal import sampled_groups
 from invariant_sharpness_numpy import NetworkOracle, ReluNetwork
 
 CLASSES = MOST_OUTPUTS + 4

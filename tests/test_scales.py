@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from invariant_sharpness.coordinates import balanced, filter_norms, magnitudes, matrix_norms, optimal
-from invariant_sharpness.coordinates.solver import solve
+from invariant_sharpness.parameters.vector import ParameterVector
 from invariant_sharpness.protocol import CurvatureOracle, ParameterGroup
-from invariant_sharpness.vector import ParameterVector
+from invariant_sharpness.solvers.rows_columns import solve
 from invariant_sharpness_numpy import FunctionOracle
 
 Arrays = dict[str, Any]

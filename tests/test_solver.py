@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from invariant_sharpness.coordinates.solver import solve
+from invariant_sharpness.solvers.rows_columns import solve
 from solver_problems import (
     assert_certified,
     assert_infimum,

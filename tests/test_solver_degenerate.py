@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from invariant_sharpness.coordinates.solver import solve
+from invariant_sharpness.solvers.rows_columns import solve
 from solver_problems import (
     assert_infimum,
     objective,

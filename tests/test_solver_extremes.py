@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from scipy.optimize import minimize_scalar
 
-from invariant_sharpness.coordinates.solver import solve
-from invariant_sharpness.coordinates.solver.duality import exact_losses, quadratic_losses
-from invariant_sharpness.coordinates.solver.newton import newton_step
+from invariant_sharpness.solvers.rows_columns import solve
+from invariant_sharpness.solvers.rows_columns.duality import exact_losses, quadratic_losses
+from invariant_sharpness.solvers.rows_columns.newton import newton_step
 from solver_problems import (
     assert_certified,
     assert_infimum,
@@ -96,7 +96,7 @@ def test_an_unsolved_linear_system_certifies_nothing(monkeypatch: pytest.MonkeyP
     def no_step(gamma: Array, mu: Array) -> tuple[Array, Array]:
         return np.zeros(gamma.shape[0]), np.zeros(mu.shape[1])
 
-    monkeypatch.setattr("invariant_sharpness.coordinates.solver.newton.newton_step", no_step)
+    monkeypatch.setattr("invariant_sharpness.solvers.rows_columns.newton.newton_step", no_step)
     a, b, infimum = known_infimum(np.random.default_rng(0), 3, -9, 10)
     solution = solve(a, b)
     assert solution.value > infimum * (1 + 1e-12), "this instance is solved by sweeps alone"

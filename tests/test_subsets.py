@@ -14,7 +14,7 @@ from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 import invariant_sharpness as ish
-from invariant_sharpness.data import chosen_examples
+from invariant_sharpness.adapters.data import chosen_examples
 from invariant_sharpness.errors import DataError
 from invariant_sharpness.protocol import SubsetOracle, require
 from invariant_sharpness_numpy import NetworkOracle, ReluNetwork

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from invariant_sharpness.targets import TargetError, load_metric
+from invariant_sharpness.evaluation.targets import TargetError, load_metric
 
 METRICS = """
 import numpy as np

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from invariant_sharpness import CurvatureOracle
-from invariant_sharpness.targets import TargetError, load_oracle
+from invariant_sharpness.evaluation.targets import TargetError, load_oracle
 
 SOURCE = """
 import numpy as np

@@ -7,9 +7,9 @@ import torch
 from torch import nn
 
 import invariant_sharpness as ish
-from invariant_sharpness import probes
+from invariant_sharpness import prng
 from invariant_sharpness.coordinates import balanced
-from invariant_sharpness.estimators.diagonals.probed_diagonal import probe_means
+from invariant_sharpness.estimators.sampled_diagonal import probe_means
 from invariant_sharpness_numpy import NetworkOracle, ReluNetwork
 
 SIZES = (6, 9, 7, 4)
@@ -34,8 +34,8 @@ def pair(loss: str) -> tuple[ish.CurvatureOracle, ish.CurvatureOracle]:
 def test_probes_are_the_same_bits() -> None:
     reference, other = pair("cross_entropy")
     for index in range(3):
-        expected = reference.to_numpy(probes.signs(reference, 4, index))
-        found = other.to_numpy(probes.signs(other, 4, index))
+        expected = reference.to_numpy(prng.signs(reference, 4, index))
+        found = other.to_numpy(prng.signs(other, 4, index))
         for (name, a), (_, b) in zip(expected.items(), found.items(), strict=True):
             assert np.array_equal(a, b), f"probe {index} differs in {name}"
 

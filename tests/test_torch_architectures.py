@@ -13,7 +13,7 @@ from torch import nn
 import invariant_sharpness as ish
 from architectures import ARCHITECTURES
 from invariant_sharpness.coordinates.scales import balanced, optimal
-from invariant_sharpness.estimators.diagonals.probed_diagonal import probe_means
+from invariant_sharpness.estimators.sampled_diagonal import probe_means
 from invariant_sharpness.symmetries import chain_rescalings
 from networks import cross_entropy, dense_hessian, differenced_hessian
 

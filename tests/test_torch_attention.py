@@ -15,7 +15,7 @@ import torch
 
 import invariant_sharpness as ish
 from invariant_metrics import relative_change
-from invariant_sharpness.estimators.diagonals.exactness import curvature_defects, exact_groups
+from invariant_sharpness.estimators.affine_test import curvature_defects, exact_groups
 
 for package in ("transformers", "sklearn"):
     pytest.importorskip(package, reason="the test dependencies are not installed: make test")

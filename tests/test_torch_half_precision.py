@@ -14,7 +14,7 @@ from torch import nn
 
 import invariant_sharpness as ish
 from architectures import ARCHITECTURES, Architecture
-from invariant_sharpness.estimators.diagonals.exactness import curvature_defects, exact_groups
+from invariant_sharpness.estimators.affine_test import curvature_defects, exact_groups
 from invariant_sharpness.testing import check_oracle
 from mutants import Mutant
 from networks import LOSSES, dense_hessian, dense_matrix, example_gradients, random_problem
@@ -72,7 +72,7 @@ def test_derivatives_are_those_of_the_dense_hessian_in_double_precision(kind: st
     rows = example_gradients(double, x.double(), y, loss)
     gradients = np.concatenate([rows[name].reshape(len(y), -1).numpy() for name in oracle.parameters.arrays], axis=1)
     point, names = oracle.parameters, frozenset(oracle.parameters.arrays)
-    v = ish.probes.signs(oracle, 0, 0)
+    v = ish.prng.signs(oracle, 0, 0)
     assert_close(flat(oracle.gradient(point)), gradients.mean(axis=0), dtype, "the gradient")
     assert_close(flat(oracle.hessian_vector_product(point, v)), matrix @ flat(v), dtype, "the product")
     assert_close(flat(oracle.gauss_newton_diagonal(point, names)), matrix.diagonal(), dtype, "the diagonal")

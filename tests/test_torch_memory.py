@@ -11,7 +11,7 @@ from torch.utils.checkpoint import checkpoint
 from torch.utils.data import DataLoader, TensorDataset
 
 import invariant_sharpness as ish
-from invariant_sharpness import probes
+from invariant_sharpness import prng
 from invariant_sharpness_torch.pieces import Footprint
 from networks import random_problem
 
@@ -39,7 +39,7 @@ def layers() -> nn.Sequential:
 
 def everything(oracle: ish.CurvatureOracle) -> dict[str, Any]:
     able, point = ish.protocol.require(oracle, ish.protocol.GaussNewtonDiagonalOracle, metric="test"), oracle.parameters
-    names, vectors = frozenset(point.arrays), [probes.signs(oracle, 0, k) for k in range(3)]
+    names, vectors = frozenset(point.arrays), [prng.signs(oracle, 0, k) for k in range(3)]
     return {
         "gradient": [oracle.gradient(point)],
         "product": [oracle.hessian_vector_product(point, vectors[0])],

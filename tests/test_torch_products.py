@@ -11,7 +11,7 @@ import torch
 from torch.func import functional_call, hessian, jacrev
 
 import invariant_sharpness as ish
-from invariant_sharpness import ParameterVector, probes
+from invariant_sharpness import ParameterVector, prng
 from invariant_sharpness.errors import DataError
 from networks import LOSSES, random_problem
 
@@ -46,7 +46,7 @@ def assert_close(value: Any, expected: Any, what: str) -> None:
 @every_problem
 def test_curvature_product_is_that_of_the_dense_matrix(kind: str, loss: str) -> None:
     oracle, J, Lambda = problem(kind, loss)
-    v = probes.signs(oracle, 0, 0)
+    v = prng.signs(oracle, 0, 0)
     G = np.einsum("nka,nkl,nlb->ab", J, Lambda, J) / EXAMPLES
     assert_close(flat(oracle.gauss_newton_vector_product(oracle.parameters, v)), G @ flat(v), "G v")
 
@@ -54,7 +54,7 @@ def test_curvature_product_is_that_of_the_dense_matrix(kind: str, loss: str) -> 
 @every_problem
 def test_jacobian_product_is_that_of_the_dense_jacobian(kind: str, loss: str) -> None:
     oracle, J, _ = problem(kind, loss)
-    v = probes.signs(oracle, 0, 1)
+    v = prng.signs(oracle, 0, 1)
     for examples in (3, 4, 9, EXAMPLES):
         Jv = oracle.jacobian_vector_product(oracle.parameters, v, examples)
         assert_close(Jv, (J @ flat(v))[:examples], f"J v on {examples} examples")
@@ -64,7 +64,7 @@ def test_jacobian_product_is_that_of_the_dense_jacobian(kind: str, loss: str) ->
 def test_transposed_product_is_that_of_the_dense_jacobian(kind: str, loss: str) -> None:
     oracle, J, _ = problem(kind, loss)
     for examples in (3, 4, 9, EXAMPLES):
-        c = probes.cotangents(0, (examples, J.shape[1]))
+        c = prng.cotangents(0, (examples, J.shape[1]))
         Jc = oracle.vector_jacobian_product(oracle.parameters, c)
         assert_close(flat(Jc), np.einsum("nka,nk->a", J[:examples], c), f"J^T c on {examples} examples")
 
@@ -73,10 +73,10 @@ def test_transposed_product_is_that_of_the_dense_jacobian(kind: str, loss: str) 
 def test_in_other_coordinates_the_jacobian_has_scaled_columns(kind: str) -> None:
     oracle, J, Lambda = problem(kind, "cross_entropy")
     s = oracle.parameters.map(lambda a: abs(a) + 0.5)
-    v = probes.signs(oracle, 0, 2)
+    v = prng.signs(oracle, 0, 2)
     scaled, JS = ish.Scaled(oracle, s), J * flat(s)
     assert_close(scaled.jacobian_vector_product(scaled.parameters, v, EXAMPLES), JS @ flat(v), "J S v")
-    c = probes.cotangents(0, (EXAMPLES, J.shape[1]))
+    c = prng.cotangents(0, (EXAMPLES, J.shape[1]))
     assert_close(flat(scaled.vector_jacobian_product(scaled.parameters, c)), np.einsum("nka,nk->a", JS, c), "S J^T c")
     G = np.einsum("nka,nkl,nlb->ab", JS, Lambda, JS) / EXAMPLES
     assert_close(flat(scaled.gauss_newton_vector_product(scaled.parameters, v)), G @ flat(v), "S G S v")

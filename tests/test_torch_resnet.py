@@ -17,7 +17,7 @@ from torch.func import functional_call, grad
 
 import invariant_sharpness as ish
 from invariant_metrics import relative_change
-from invariant_sharpness.estimators.diagonals.exactness import curvature_defects, exact_groups
+from invariant_sharpness.estimators.affine_test import curvature_defects, exact_groups
 from invariant_sharpness.symmetries import UnitRescaling, unit_count
 
 for package in ("transformers", "sklearn"):

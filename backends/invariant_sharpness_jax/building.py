@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from invariant_sharpness.data import (
+from invariant_sharpness.adapters.data import (
     Batch,
     as_batches,
     calling_model,

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from invariant_sharpness import data
-from invariant_sharpness.data import Batch, Batches, is_per_example, leaves
+from invariant_sharpness.adapters import data
+from invariant_sharpness.adapters.data import Batch, Batches, is_per_example, leaves
 from invariant_sharpness_jax.forward import to_batch
 
 Dataset = data.Dataset[Batch]

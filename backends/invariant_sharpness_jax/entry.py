@@ -11,11 +11,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from invariant_sharpness.errors import ModelError
-from invariant_sharpness.model_metrics import ModelMetric, foreign_oracle
+from invariant_sharpness.adapters.model_metrics import ModelMetric, foreign_oracle
+from invariant_sharpness.errors import ModelError, missing_dependency
+from invariant_sharpness.parameters.vector import ParameterVector
 from invariant_sharpness.protocol import CurvatureOracle
-from invariant_sharpness.registry import missing_dependency
-from invariant_sharpness.vector import ParameterVector
 from invariant_sharpness_jax.application import Application
 
 if TYPE_CHECKING:

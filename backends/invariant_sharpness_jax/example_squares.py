@@ -8,7 +8,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from invariant_sharpness.data import batch_size, is_per_example, leaves, map_leaves
+from invariant_sharpness.adapters.data import batch_size, is_per_example, leaves, map_leaves
 from invariant_sharpness.losses import Factors
 from invariant_sharpness_jax.layer_sites import Tapped, tapped
 from invariant_sharpness_jax.layer_squares import squares_at

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from invariant_sharpness.data import Batch, leaves
+from invariant_sharpness.adapters.data import Batch, leaves
 from invariant_sharpness.errors import DataError
 from invariant_sharpness_jax.dataset import Dataset
 

@@ -8,9 +8,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from invariant_sharpness.data import Batch as Batch
-from invariant_sharpness.data import batch_size as batch_size
-from invariant_sharpness.data import map_leaves, output_array, split_batch
+from invariant_sharpness.adapters.data import Batch as Batch
+from invariant_sharpness.adapters.data import batch_size as batch_size
+from invariant_sharpness.adapters.data import map_leaves, output_array, split_batch
 from invariant_sharpness.errors import DataError
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from math import prod
 from typing import Any
 
-from invariant_sharpness.descriptions import given_groups
+from invariant_sharpness.parameters.groups import given_groups
 from invariant_sharpness.protocol import ParameterGroup
 
 _KERNELS = ("kernel", "weight", "w")

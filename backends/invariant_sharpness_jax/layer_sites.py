@@ -15,7 +15,7 @@ import jax.numpy as jnp
 from jax.extend.core import ClosedJaxpr
 from jax.extend.core import Literal as Constant
 
-from invariant_sharpness.data import batch_size, is_per_example, map_leaves
+from invariant_sharpness.adapters.data import batch_size, is_per_example, map_leaves
 from invariant_sharpness_jax.trees import Arrays
 
 Outputs = Callable[[Arrays, Any], jax.Array]

@@ -7,7 +7,7 @@ from math import isfinite
 import jax
 import jax.numpy as jnp
 
-from invariant_sharpness.data import infinite_loss
+from invariant_sharpness.adapters.data import infinite_loss
 from invariant_sharpness_jax.program import Sums
 from invariant_sharpness_jax.trees import Arrays
 

@@ -11,18 +11,18 @@ import jax.numpy as jnp
 import numpy as np
 import numpy.typing as npt
 
-from invariant_sharpness import probes as random
-from invariant_sharpness.data import (
+from invariant_sharpness import prng as random
+from invariant_sharpness.adapters.data import (
     Batch,
     all_examples,
     infinite_derivative,
     positive_weight,
     random_state,
 )
+from invariant_sharpness.adapters.outputs import CotangentRows, stacked
 from invariant_sharpness.errors import DataError
+from invariant_sharpness.parameters.vector import ParameterVector
 from invariant_sharpness.protocol import HostArrays, ParameterGroup, Rows
-from invariant_sharpness.rows import CotangentRows, stacked
-from invariant_sharpness.vector import ParameterVector
 from invariant_sharpness_jax.dataset import Dataset
 from invariant_sharpness_jax.first_examples import FirstExamples
 from invariant_sharpness_jax.means import added, divided, finite_total

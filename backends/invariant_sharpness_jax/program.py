@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from invariant_sharpness.data import Batch
+from invariant_sharpness.adapters.data import Batch
 from invariant_sharpness.errors import DataError
 from invariant_sharpness_jax.compilation import compiled, differentiated
 from invariant_sharpness_jax.example_squares import squared_products

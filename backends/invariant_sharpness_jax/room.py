@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import jax
 
-from invariant_sharpness.memory import pieces_within_limit
+from invariant_sharpness.runtime.memory import pieces_within_limit
 
 _MOST_ENTRIES = 2**23
 """More at once saves no time."""

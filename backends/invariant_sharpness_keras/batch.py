@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from invariant_sharpness.data import Batch as Batch
-from invariant_sharpness.data import leaves, map_leaves, split_batch
+from invariant_sharpness.adapters.data import Batch as Batch
+from invariant_sharpness.adapters.data import leaves, map_leaves, split_batch
 from invariant_sharpness.errors import DataError
 from invariant_sharpness_keras.engines import Array
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from invariant_sharpness.data import (
+from invariant_sharpness.adapters.data import (
     Batch,
     as_batches,
     calling_model,

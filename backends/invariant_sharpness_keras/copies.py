@@ -10,9 +10,9 @@ import keras
 import numpy as np
 import numpy.typing as npt
 
+from invariant_sharpness.adapters.model_metrics import foreign_oracle
 from invariant_sharpness.errors import ModelError
-from invariant_sharpness.model_metrics import foreign_oracle
-from invariant_sharpness.vector import ParameterVector
+from invariant_sharpness.parameters.vector import ParameterVector
 from invariant_sharpness_keras.models import trainable_variables
 from invariant_sharpness_keras.oracle import KerasOracle
 

@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from invariant_sharpness import data
-from invariant_sharpness.data import Batch, Batches, leaves
-from invariant_sharpness.data import random_state as random_state
+from invariant_sharpness.adapters import data
+from invariant_sharpness.adapters.data import Batch, Batches, leaves
+from invariant_sharpness.adapters.data import random_state as random_state
 from invariant_sharpness.errors import DataError
 from invariant_sharpness_keras.batch import host_batch
 

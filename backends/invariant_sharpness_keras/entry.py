@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from invariant_sharpness.model_metrics import ModelMetric
+from invariant_sharpness.adapters.model_metrics import ModelMetric
+from invariant_sharpness.parameters.vector import ParameterVector
 from invariant_sharpness.protocol import CurvatureOracle
-from invariant_sharpness.vector import ParameterVector
 
 if TYPE_CHECKING:
     from invariant_sharpness_keras.oracle import KerasOracle

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from invariant_sharpness.data import Batch
+from invariant_sharpness.adapters.data import Batch
 from invariant_sharpness.errors import DataError
 from invariant_sharpness_keras.dataset import Dataset
 

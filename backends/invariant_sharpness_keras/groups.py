@@ -10,7 +10,7 @@ from typing import Any
 import keras
 from keras import layers
 
-from invariant_sharpness.descriptions import given_groups
+from invariant_sharpness.parameters.groups import given_groups
 from invariant_sharpness.protocol import ParameterGroup
 
 _PARTNERS = {"beta": ("gamma",), "bias": ("kernel", "pointwise_kernel")}

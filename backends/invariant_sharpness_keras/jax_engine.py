@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import keras
 import numpy as np
 
-from invariant_sharpness.data import batch_size, take
+from invariant_sharpness.adapters.data import batch_size, take
 from invariant_sharpness_keras import inference
 from invariant_sharpness_keras.engines import Array, Arrays, on_host
 from invariant_sharpness_keras.layer_sites import Record, Site, recording

@@ -19,7 +19,7 @@ from invariant_sharpness.losses import (
     convex,
     named_loss,
 )
-from invariant_sharpness.probes import Draws, output_signs
+from invariant_sharpness.prng import Draws, output_signs
 from invariant_sharpness_keras.engines import Array, Engine
 from invariant_sharpness_keras.output_losses import row_values
 

@@ -11,12 +11,12 @@ import array_api_compat.numpy
 import numpy as np
 import numpy.typing as npt
 
-from invariant_sharpness import probes as random
-from invariant_sharpness.data import all_examples, infinite_derivative, infinite_loss, positive_weight
-from invariant_sharpness.probes import Draws
+from invariant_sharpness import prng as random
+from invariant_sharpness.adapters.data import all_examples, infinite_derivative, infinite_loss, positive_weight
+from invariant_sharpness.adapters.outputs import CotangentRows, stacked
+from invariant_sharpness.parameters.vector import ParameterVector
+from invariant_sharpness.prng import Draws
 from invariant_sharpness.protocol import HostArrays, ParameterGroup, Rows
-from invariant_sharpness.rows import CotangentRows, stacked
-from invariant_sharpness.vector import ParameterVector
 from invariant_sharpness_keras.batch import Batch
 from invariant_sharpness_keras.dataset import Dataset, random_state
 from invariant_sharpness_keras.engines import Array, Arrays, Engine

@@ -7,7 +7,7 @@ from itertools import islice, pairwise
 
 import numpy as np
 
-from invariant_sharpness.memory import pieces_within_limit
+from invariant_sharpness.runtime.memory import pieces_within_limit
 from invariant_sharpness_keras.engines import Array
 from invariant_sharpness_keras.losses import Term
 

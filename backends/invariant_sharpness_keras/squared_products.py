@@ -12,8 +12,8 @@ from typing import Any, Protocol
 import numpy as np
 from keras import ops
 
-from invariant_sharpness.data import batch_size, take
-from invariant_sharpness.memory import pieces_within_limit
+from invariant_sharpness.adapters.data import batch_size, take
+from invariant_sharpness.runtime.memory import pieces_within_limit
 from invariant_sharpness_keras import inference
 from invariant_sharpness_keras.engines import Array, Arrays
 from invariant_sharpness_keras.layer_sites import Site, possible_sites, recording

@@ -10,8 +10,8 @@ from math import fsum, sqrt
 
 import numpy as np
 
-from invariant_sharpness import probes as random
-from invariant_sharpness.data import Batch
+from invariant_sharpness import prng as random
+from invariant_sharpness.adapters.data import Batch
 from invariant_sharpness.errors import ModelError
 from invariant_sharpness_keras.engines import Arrays, Engine
 

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from invariant_sharpness.data import map_leaves
+from invariant_sharpness.adapters.data import map_leaves
 from invariant_sharpness.errors import ModelError
 from invariant_sharpness_keras import inference
 from invariant_sharpness_keras.engines import Array, Arrays

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import array_api_compat.numpy as xp
 import numpy as np
 
-from invariant_sharpness.data import Batch
+from invariant_sharpness.adapters.data import Batch
 from invariant_sharpness.errors import NonFiniteError
 from invariant_sharpness.losses import ConvexLoss, OutputLoss
 from invariant_sharpness_numpy.derivatives import ForwardPass, backward, forward, gradient, squared_gradients

@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from invariant_sharpness.data import is_pair
+from invariant_sharpness.adapters.data import is_pair
+from invariant_sharpness.adapters.model_metrics import foreign_oracle
 from invariant_sharpness.errors import DataError
-from invariant_sharpness.model_metrics import foreign_oracle
+from invariant_sharpness.parameters.vector import ParameterVector
 from invariant_sharpness.protocol import CurvatureOracle
-from invariant_sharpness.vector import ParameterVector
 from invariant_sharpness_numpy.layers import Array
 from invariant_sharpness_numpy.network import ReluNetwork
 from invariant_sharpness_numpy.network_oracle import NetworkOracle

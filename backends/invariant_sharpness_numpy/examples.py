@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from invariant_sharpness.data import Batch, chosen_examples, first_non_finite
+from invariant_sharpness.adapters.data import Batch, chosen_examples, first_non_finite
 from invariant_sharpness.errors import DataError, NonFiniteError
 
 Array = npt.NDArray[np.float64]

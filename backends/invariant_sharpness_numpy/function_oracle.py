@@ -10,8 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from invariant_sharpness.errors import ModelError, NonFiniteError
+from invariant_sharpness.parameters.vector import ParameterVector
 from invariant_sharpness.protocol import HostArrays, ParameterGroup
-from invariant_sharpness.vector import ParameterVector
 
 Array = npt.NDArray[np.float64]
 Arrays = dict[str, Array]

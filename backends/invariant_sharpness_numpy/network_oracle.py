@@ -8,13 +8,13 @@ from typing import Any
 import array_api_compat.numpy
 import numpy as np
 
-from invariant_sharpness import probes as random
-from invariant_sharpness.data import Batch, positive_weight
+from invariant_sharpness import prng as random
+from invariant_sharpness.adapters.data import Batch, positive_weight
+from invariant_sharpness.adapters.outputs import CotangentRows, stacked
 from invariant_sharpness.errors import DataError, LossError, NonFiniteError
 from invariant_sharpness.losses import ConvexLoss, OutputLoss, convex, named_loss
+from invariant_sharpness.parameters.vector import ParameterVector
 from invariant_sharpness.protocol import HostArrays, Rows
-from invariant_sharpness.rows import CotangentRows, stacked
-from invariant_sharpness.vector import ParameterVector
 from invariant_sharpness_numpy.batch_loss import BatchLoss, finite_forward
 from invariant_sharpness_numpy.derivatives import ForwardPass, backward, gradient
 from invariant_sharpness_numpy.examples import checked_examples

@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from invariant_sharpness.losses import CrossEntropy
-from invariant_sharpness.progress import track
+from invariant_sharpness.runtime.progress import track
 from invariant_sharpness_numpy.derivatives import backward, forward, gradient
 from invariant_sharpness_numpy.layers import Array, Layer
 from invariant_sharpness_numpy.network import ReluNetwork

@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from invariant_sharpness.data import as_batches, calling_model, check_inputs, check_outputs, in_batch
-from invariant_sharpness.data import batch_size as examples_in
+from invariant_sharpness.adapters.data import as_batches, calling_model, check_inputs, check_outputs, in_batch
+from invariant_sharpness.adapters.data import batch_size as examples_in
 from invariant_sharpness.errors import ModelError
 from invariant_sharpness.protocol import ParameterGroup
 from invariant_sharpness_torch.dataset import Dataset, checked_dataset, loader_generators

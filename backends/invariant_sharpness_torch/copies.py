@@ -11,8 +11,8 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
-from invariant_sharpness.model_metrics import foreign_oracle
-from invariant_sharpness.vector import ParameterVector
+from invariant_sharpness.adapters.model_metrics import foreign_oracle
+from invariant_sharpness.parameters.vector import ParameterVector
 from invariant_sharpness_torch.oracle import TorchOracle
 
 

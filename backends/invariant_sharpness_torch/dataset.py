@@ -10,8 +10,8 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from invariant_sharpness import data
-from invariant_sharpness.data import Batches, batch_size, is_per_example, leaves
+from invariant_sharpness.adapters import data
+from invariant_sharpness.adapters.data import Batches, batch_size, is_per_example, leaves
 from invariant_sharpness_torch.forward import to_device
 from invariant_sharpness_torch.safeguard import random_state
 

@@ -15,8 +15,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from invariant_sharpness.data import batch_size, take
-from invariant_sharpness.probes import Draws
+from invariant_sharpness.adapters.data import batch_size, take
+from invariant_sharpness.prng import Draws
 from invariant_sharpness_torch.forward import Forward
 from invariant_sharpness_torch.losses import Term, TorchLoss
 from invariant_sharpness_torch.precision import held

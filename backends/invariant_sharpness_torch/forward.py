@@ -9,9 +9,9 @@ import numpy as np
 import torch
 from torch import nn
 
-from invariant_sharpness.data import batch_size as batch_size
-from invariant_sharpness.data import is_pair, map_leaves, output_array, split_batch
-from invariant_sharpness.data import take as take
+from invariant_sharpness.adapters.data import batch_size as batch_size
+from invariant_sharpness.adapters.data import is_pair, map_leaves, output_array, split_batch
+from invariant_sharpness.adapters.data import take as take
 
 Forward = Callable[[nn.Module, Any], tuple[torch.Tensor, torch.Tensor]]
 """A user's own way through the model: ``(model, batch) -> (outputs, targets)``."""

@@ -9,7 +9,7 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm, _NormBase
 from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 
-from invariant_sharpness.descriptions import given_groups
+from invariant_sharpness.parameters.groups import given_groups
 from invariant_sharpness.protocol import ParameterGroup
 
 _NORMS = (_BatchNorm, _NormBase, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm)

@@ -10,7 +10,7 @@ from torch import nn
 from torch.func import functional_call, grad, vmap
 from torch.nn import functional
 
-from invariant_sharpness.memory import pieces_within_limit
+from invariant_sharpness.runtime.memory import pieces_within_limit
 from invariant_sharpness_torch.precision import held
 
 _ENTRIES = 2**23

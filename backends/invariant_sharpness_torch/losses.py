@@ -19,7 +19,7 @@ from invariant_sharpness.losses import (
     convex,
     named_loss,
 )
-from invariant_sharpness.probes import Draws, output_signs
+from invariant_sharpness.prng import Draws, output_signs
 
 Term = tuple[torch.Tensor, torch.Tensor]
 """Signed weights ``s`` of shape ``(n,)`` and cotangents of the shape of the outputs."""

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 import torch
 
-from invariant_sharpness.data import positive_weight
+from invariant_sharpness.adapters.data import positive_weight
 from invariant_sharpness.errors import DataError
 from invariant_sharpness_torch.precision import held
 from invariant_sharpness_torch.products import Tensors

@@ -13,12 +13,12 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
-from invariant_sharpness import probes as random
-from invariant_sharpness.data import Batch, all_examples, infinite_derivative, infinite_loss, positive_weight
-from invariant_sharpness.probes import Draws
+from invariant_sharpness import prng as random
+from invariant_sharpness.adapters.data import Batch, all_examples, infinite_derivative, infinite_loss, positive_weight
+from invariant_sharpness.adapters.outputs import CotangentRows, stacked
+from invariant_sharpness.parameters.vector import ParameterVector
+from invariant_sharpness.prng import Draws
 from invariant_sharpness.protocol import HostArrays, ParameterGroup, Rows
-from invariant_sharpness.rows import CotangentRows, stacked
-from invariant_sharpness.vector import ParameterVector
 from invariant_sharpness_torch.dataset import Dataset, loader_generators
 from invariant_sharpness_torch.example_squares import ExampleSquares
 from invariant_sharpness_torch.forward import Forward, batch_size, take

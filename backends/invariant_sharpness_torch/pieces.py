@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import nn
 
-from invariant_sharpness.data import batch_size, take
-from invariant_sharpness.memory import pieces_within_limit
+from invariant_sharpness.adapters.data import batch_size, take
+from invariant_sharpness.runtime.memory import pieces_within_limit
 from invariant_sharpness_torch.forward import Forward
 
 _GRAPHS = 4

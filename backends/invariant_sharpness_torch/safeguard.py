@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from invariant_sharpness import data
+from invariant_sharpness.adapters import data
 from invariant_sharpness.errors import ModelError
 from invariant_sharpness_torch.sums import exact_sums
 

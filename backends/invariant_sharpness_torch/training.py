@@ -9,7 +9,7 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
-from invariant_sharpness.progress import track
+from invariant_sharpness.runtime.progress import track
 from invariant_sharpness_torch.safeguard import random_state
 
 _EPOCHS = 600

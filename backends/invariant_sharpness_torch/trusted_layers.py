@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from invariant_sharpness.data import batch_size, take
+from invariant_sharpness.adapters.data import batch_size, take
 from invariant_sharpness_torch.forward import Forward
 from invariant_sharpness_torch.layer_squares import LayerRule, rule_for
 from invariant_sharpness_torch.precision import held, model_rounding

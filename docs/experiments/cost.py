@@ -22,7 +22,7 @@ from rich.console import Console
 from rich.table import Table
 
 import invariant_sharpness as ish
-from invariant_sharpness.estimators.diagonals.exactness import curvature_defects
+from invariant_sharpness.estimators.affine_test import curvature_defects
 from invariant_sharpness.protocol import BlockProductOracle, supports
 
 FRAMEWORKS = ("torch", "jax", "tensorflow")

@@ -33,9 +33,8 @@ from sklearn.datasets import load_digits
 from torch import nn
 
 import invariant_sharpness as ish
-from invariant_sharpness.estimators.diagonals.group_diagonals import GroupDiagonal, HessianDiagonal
-from invariant_sharpness.estimators.diagonals.probed_diagonal import probed_groups
-from invariant_sharpness.estimators.diagonals.sampled_outputs import sampled_groups
+from invariant_sharpness.estimators.diagonals import GroupDiagonal, HessianDiagonal
+from invariant_sharpness.estimators.sampled_diagonal import probed_groups, sampled_groups
 
 BUDGETS = (10, 30, 100)
 PILOTS = (6, 24)

@@ -14,8 +14,8 @@ from scipy.optimize import minimize
 from scipy.special import logsumexp, softmax
 
 import invariant_sharpness as ish
+from invariant_sharpness.parameters.vector import ParameterVector
 from invariant_sharpness.protocol import JacobianOracle, SubsetOracle, require
-from invariant_sharpness.vector import ParameterVector
 
 Measure = Callable[[ish.CurvatureOracle], float]
 Array = Any

@@ -22,7 +22,8 @@ from sklearn.datasets import load_digits
 from torch import nn
 
 import invariant_sharpness as ish
-from invariant_sharpness.certificate import Certificate, Finding
+from invariant_sharpness.evaluation.certificate import Certificate
+from invariant_sharpness.results.records import Finding
 
 Measure = Callable[[ish.CurvatureOracle], Any]
 

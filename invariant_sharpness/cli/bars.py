@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
-from invariant_sharpness.progress import listening
+from invariant_sharpness.runtime.progress import listening
 
 
 @contextmanager

@@ -7,11 +7,11 @@ from typing import Annotated
 
 import typer
 
-from invariant_sharpness.certifying import certify as certify_oracle
 from invariant_sharpness.cli.failures import FAILED, explained, writing_files
 from invariant_sharpness.cli.options import AsJson, MetricNames, Seed, Target, names_in, picture_file
 from invariant_sharpness.cli.output import console, working
-from invariant_sharpness.targets import load_oracle
+from invariant_sharpness.evaluation.certifying import certify as certify_oracle
+from invariant_sharpness.evaluation.targets import load_oracle
 
 
 def certify(

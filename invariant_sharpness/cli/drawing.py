@@ -11,9 +11,9 @@ import typer
 from invariant_sharpness.cli.failures import explained, writing_files
 from invariant_sharpness.cli.options import Picture, Seed, Target
 from invariant_sharpness.cli.output import console, working
+from invariant_sharpness.evaluation.targets import load_oracle
 from invariant_sharpness.landscapes import balanced_directions, filter_normalized_directions, loss_landscape
 from invariant_sharpness.plotting import new_figure
-from invariant_sharpness.targets import load_oracle
 
 _DIRECTIONS = {"invariant": balanced_directions, "filter": filter_normalized_directions}
 

@@ -13,15 +13,15 @@ from invariant_sharpness.cli.findings import MEANINGS, OVERVIEW
 from invariant_sharpness.cli.options import AsJson, Seed
 from invariant_sharpness.cli.output import console, working
 from invariant_sharpness.errors import InvariantSharpnessError
-from invariant_sharpness.estimators.diagonals.exactness import curvature_defects, exact_groups
+from invariant_sharpness.estimators.affine_test import curvature_defects, exact_groups
+from invariant_sharpness.evaluation.targets import load_oracle
 from invariant_sharpness.protocol import (
     CurvatureOracle,
     GaussNewtonDiagonalOracle,
     require,
     supports,
 )
-from invariant_sharpness.strict_json import strict_json
-from invariant_sharpness.targets import load_oracle
+from invariant_sharpness.results.export import strict_json
 from invariant_sharpness.testing import CheckResult, check_oracle
 from invariant_sharpness.testing.results import figures_in_words
 

@@ -10,7 +10,7 @@ import typer
 from rich.console import Console
 
 from invariant_sharpness.errors import InvariantSharpnessError
-from invariant_sharpness.targets import TargetError
+from invariant_sharpness.evaluation.targets import TargetError
 
 FAILED, WRONG_USAGE, INTERRUPTED = 1, 2, 130
 

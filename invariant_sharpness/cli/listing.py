@@ -12,9 +12,9 @@ from rich.table import Table
 from invariant_sharpness.cli.options import AsJson
 from invariant_sharpness.cli.output import console
 from invariant_sharpness.cli.plain_text import plain_math, plain_text
+from invariant_sharpness.evaluation.report import strongest_claim
 from invariant_sharpness.metrics import METRICS, Metric
-from invariant_sharpness.report import strongest_claim
-from invariant_sharpness.strict_json import strict_json
+from invariant_sharpness.results.export import strict_json
 from invariant_sharpness.symmetries import SYMMETRIES, NamedSymmetry
 
 

@@ -8,13 +8,13 @@ from typing import Annotated
 
 import typer
 
-from invariant_sharpness.checkpoints import checkpoint
 from invariant_sharpness.cli.failures import explained, writing_files
 from invariant_sharpness.cli.options import AsJson, MetricNames, Seed, Target, names_in, picture_file
 from invariant_sharpness.cli.output import console, in_existing_folder, working
-from invariant_sharpness.measuring import measure as measure_oracle
-from invariant_sharpness.report import Report
-from invariant_sharpness.targets import load_oracle
+from invariant_sharpness.evaluation.measuring import measure as measure_oracle
+from invariant_sharpness.evaluation.report import Report
+from invariant_sharpness.evaluation.targets import load_oracle
+from invariant_sharpness.runtime.checkpoints import checkpoint
 
 
 def measure(

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from invariant_sharpness.parameters.vector import ParameterVector
 from invariant_sharpness.protocol import (
     BlockProductOracle,
     CurvatureOracle,
@@ -23,7 +24,6 @@ from invariant_sharpness.protocol import (
     require,
 )
 from invariant_sharpness.protocol.requirements import Capability
-from invariant_sharpness.vector import ParameterVector
 
 
 class Forwarding:

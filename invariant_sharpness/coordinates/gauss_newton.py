@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from invariant_sharpness.coordinates.forwarding import Forwarding
+from invariant_sharpness.parameters.vector import ParameterVector
 from invariant_sharpness.protocol import (
     CurvatureOracle,
     GaussNewtonDiagonalOracle,
@@ -12,7 +13,6 @@ from invariant_sharpness.protocol import (
     SubsetOracle,
     require,
 )
-from invariant_sharpness.vector import ParameterVector
 
 
 class GaussNewton(Forwarding):

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from invariant_sharpness.coordinates.forwarding import Forwarding
+from invariant_sharpness.parameters.vector import ParameterVector
 from invariant_sharpness.protocol import CurvatureOracle, SubsetOracle
-from invariant_sharpness.vector import ParameterVector
 
 
 @dataclass(frozen=True, slots=True)

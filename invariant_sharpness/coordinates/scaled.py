@@ -8,6 +8,7 @@ import numpy as np
 
 from invariant_sharpness.coordinates.forwarding import Forwarding
 from invariant_sharpness.errors import NonFiniteError
+from invariant_sharpness.parameters.vector import ParameterVector
 from invariant_sharpness.protocol import (
     BlockProductOracle,
     CurvatureOracle,
@@ -19,7 +20,6 @@ from invariant_sharpness.protocol import (
     SampledGaussNewtonOracle,
     SubsetOracle,
 )
-from invariant_sharpness.vector import ParameterVector
 
 
 class Scaled(Forwarding):

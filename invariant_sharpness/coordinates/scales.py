@@ -17,15 +17,15 @@ from __future__ import annotations
 
 import numpy as np
 
-from invariant_sharpness.coordinates.blocks import HostArray
-from invariant_sharpness.coordinates.families import (
-    Family,
+from invariant_sharpness.parameters.matrices import (
+    HostArray,
+    LayerMatrix,
     root_mean_square,
     weights_with_biases,
 )
-from invariant_sharpness.coordinates.solver import solve
+from invariant_sharpness.parameters.vector import ParameterVector
 from invariant_sharpness.protocol import CurvatureOracle, HostArrays, ParameterGroup
-from invariant_sharpness.vector import ParameterVector
+from invariant_sharpness.solvers.rows_columns import solve
 
 _POLISH = 1e-26  # the error of a scale is the root of the gap of the value
 
@@ -93,15 +93,15 @@ def optimal(oracle: CurvatureOracle, curvature: HostArrays) -> ParameterVector:
     return oracle.from_numpy(scale)
 
 
-def _known_families(groups: tuple[ParameterGroup, ...], curvature: HostArrays) -> list[Family]:
+def _known_families(groups: tuple[ParameterGroup, ...], curvature: HostArrays) -> list[LayerMatrix]:
     return [
-        Family(f.weight, f.bias if f.bias is not None and f.bias.name in curvature else None)
+        LayerMatrix(f.weight, f.bias if f.bias is not None and f.bias.name in curvature else None)
         for f in weights_with_biases(groups)
         if f.weight.name in curvature
     ]
 
 
-def _representatives(family: Family, scale: HostArrays) -> HostArray:
+def _representatives(family: LayerMatrix, scale: HostArrays) -> HostArray:
     """The scale of each cell: all kernel positions of a cell have the same one."""
     positions = family.blocks({name: np.ones_like(scale[name]) for name in family.names})
     return family.blocks(scale) / np.where(positions == 0, 1, positions) + (positions == 0)

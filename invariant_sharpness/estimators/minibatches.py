@@ -8,9 +8,9 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from invariant_sharpness import probes as random
-from invariant_sharpness.checkpoints import admit
+from invariant_sharpness import prng as random
 from invariant_sharpness.protocol import CurvatureOracle, SubsetOracle, require
+from invariant_sharpness.runtime.checkpoints import admit
 
 LEAST = 3
 """With fewer minibatches, leaving one out leaves no pair."""

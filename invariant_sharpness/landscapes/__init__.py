@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from invariant_sharpness.landscapes.directions import balanced_directions, filter_normalized_directions
-from invariant_sharpness.landscapes.picture import plot_landscape
-from invariant_sharpness.landscapes.surface import Landscape, loss_landscape
+from invariant_sharpness.landscapes.surface import Landscape, loss_landscape, plot_landscape
 
 __all__ = ["Landscape", "balanced_directions", "filter_normalized_directions", "loss_landscape", "plot_landscape"]

@@ -7,10 +7,10 @@ from collections.abc import Callable
 import numpy as np
 import numpy.typing as npt
 
-from invariant_sharpness import probes as random
+from invariant_sharpness import prng as random
 from invariant_sharpness.coordinates.scales import balanced
+from invariant_sharpness.parameters.vector import ParameterVector
 from invariant_sharpness.protocol import CurvatureOracle, ParameterGroup
-from invariant_sharpness.vector import ParameterVector
 
 HostArray = npt.NDArray[np.float64]
 

@@ -5,14 +5,27 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
+from invariant_sharpness.metrics.average_case import (
+    AVERAGE_ADAPTIVE,
+    EXPECTED,
+    average_adaptive_sharpness,
+    expected_sharpness,
+)
+from invariant_sharpness.metrics.contrastive import (
+    CONGRUENT,
+    CONTRASTIVE,
+    congruent_contrastive_ratio,
+    contrastive_ratio,
+)
 from invariant_sharpness.metrics.declaration import Metric
+from invariant_sharpness.metrics.feature_flatness import RELATIVE_FLATNESS, relative_flatness
 from invariant_sharpness.metrics.fisher_rao import FISHER_RAO, fisher_rao_norm
-from invariant_sharpness.metrics.flatness_volume import FLATNESS_VOLUME, flatness_volume
 from invariant_sharpness.metrics.head_normalized import HEAD_NORMALIZED, head_normalized_sharpness
 from invariant_sharpness.metrics.hessian_norms import (
     HESSIAN_NORMS,
     hessian_frobenius_norm,
     hessian_spectral_norm,
+    hessian_spectrum,
     hessian_trace,
 )
 from invariant_sharpness.metrics.keskar import (
@@ -21,38 +34,25 @@ from invariant_sharpness.metrics.keskar import (
     keskar_sharpness,
     keskar_subspace_sharpness,
 )
-from invariant_sharpness.metrics.largest_rise import (
-    WORST_CASE,
-    WORST_CASE_ADAPTIVE,
-    worst_case_adaptive_sharpness,
-    worst_case_sharpness,
-)
 from invariant_sharpness.metrics.matrix_normalized import MATRIX_NORMALIZED, matrix_normalized_sharpness
-from invariant_sharpness.metrics.mean_rise import (
-    AVERAGE_ADAPTIVE,
-    EXPECTED,
-    average_adaptive_sharpness,
-    expected_sharpness,
-)
-from invariant_sharpness.metrics.minibatch import (
-    MINIBATCH,
-    congruent_contrastive_ratio,
-    contrastive_ratio,
-    kl_regret,
-    local_regret,
-)
 from invariant_sharpness.metrics.normalized import NORMALIZED, normalized_sharpness
 from invariant_sharpness.metrics.pac_bayes import PAC_BAYES, pac_bayes_bound
-from invariant_sharpness.metrics.pacgen_psi import PACGEN, pacgen
+from invariant_sharpness.metrics.pacgen_bound import PACGEN, pacgen
 from invariant_sharpness.metrics.parameter_normalized import PARAMETER_NORMALIZED, parameter_normalized_sharpness
 from invariant_sharpness.metrics.posterior import POSTERIOR, posterior_sharpness
-from invariant_sharpness.metrics.relative_flatness import RELATIVE_FLATNESS, relative_flatness
-from invariant_sharpness.metrics.spectrum import hessian_spectrum
+from invariant_sharpness.metrics.regrets import KL_REGRET, LOCAL_REGRET, kl_regret, local_regret
+from invariant_sharpness.metrics.volume import FLATNESS_VOLUME, flatness_volume
 from invariant_sharpness.metrics.weight_norms import (
     WEIGHT_NORMS,
     stable_rank,
     weight_frobenius_norm,
     weight_spectral_norm,
+)
+from invariant_sharpness.metrics.worst_case import (
+    WORST_CASE,
+    WORST_CASE_ADAPTIVE,
+    worst_case_adaptive_sharpness,
+    worst_case_sharpness,
 )
 
 __all__ = [
@@ -109,7 +109,10 @@ METRICS: Mapping[str, Metric] = MappingProxyType(
             AVERAGE_ADAPTIVE,
             PAC_BAYES,
             PACGEN,
-            *MINIBATCH,
+            LOCAL_REGRET,
+            KL_REGRET,
+            CONTRASTIVE,
+            CONGRUENT,
         )
     }
 )

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from inspect import signature
 from typing import Literal
 
-from invariant_sharpness.estimate import Estimate
+from invariant_sharpness.results.estimate import Estimate
 from invariant_sharpness.symmetries.claims import SYMMETRIES, Invariance, NamedSymmetry
 
 BiasPolicy = Literal["exclude", "column", "parameterwise"]

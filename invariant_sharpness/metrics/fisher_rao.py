@@ -5,9 +5,9 @@ from __future__ import annotations
 from math import fsum
 from typing import Literal
 
-from invariant_sharpness.estimate import Estimate, GroupEstimate
 from invariant_sharpness.metrics.declaration import Metric
 from invariant_sharpness.protocol import CurvatureOracle, ExampleGradientOracle, require
+from invariant_sharpness.results.estimate import Estimate, GroupEstimate
 
 
 def fisher_rao_norm(oracle: CurvatureOracle, *, form: Literal["diagonal", "full"] = "diagonal") -> Estimate:

@@ -9,14 +9,14 @@ from math import fsum
 import numpy as np
 
 from invariant_sharpness.coordinates import GaussNewton
-from invariant_sharpness.coordinates.head_solver import HeadSolution, solve_heads
-from invariant_sharpness.coordinates.heads import Heads, check_names
-from invariant_sharpness.estimate import Bracket, Estimate, GroupEstimate, methods_in_words
-from invariant_sharpness.estimators.curvature_blocks.blocks import gauss_newton_blocks
+from invariant_sharpness.estimators.diagonal_blocks import gauss_newton_blocks
 from invariant_sharpness.metrics.declaration import Metric
 from invariant_sharpness.metrics.normalized import normalized_sharpness
-from invariant_sharpness.progress import track
+from invariant_sharpness.parameters.heads import Heads, check_names
 from invariant_sharpness.protocol import CurvatureOracle, GaussNewtonOracle, require
+from invariant_sharpness.results.estimate import Bracket, Estimate, GroupEstimate, methods_in_words
+from invariant_sharpness.runtime.progress import track
+from invariant_sharpness.solvers.heads import HeadSolution, solve_heads
 
 _NO_HEADS = "no heads were named: every weight counts as in (17), with the Gauss-Newton diagonal; name those of attention with heads="
 

@@ -2,6 +2,8 @@
 
 They obey a law under a rescaling of the parameters by D: the Hessian becomes
 :math:`D^{-1} H D^{-1}`. None of them is invariant.
+
+The whole spectrum of the Hessian, in which Dinh et al. (2017) make as many eigenvalues large as they like.
 """
 
 from __future__ import annotations
@@ -10,15 +12,17 @@ from math import fsum, hypot
 
 import numpy as np
 
-from invariant_sharpness.estimate import Estimate, GroupEstimate, methods_in_words
-from invariant_sharpness.estimators.diagonals.diagonal import certified_diagonal, hessian_diagonal
-from invariant_sharpness.estimators.diagonals.group_diagonals import HessianDiagonal, Scatter
-from invariant_sharpness.estimators.spectra.lanczos import largest_magnitude_eigenvalue
-from invariant_sharpness.estimators.traces.moments import trace_samples
-from invariant_sharpness.estimators.traces.squared_norm import column_squared_norms, squared_norm_samples
+from invariant_sharpness.estimators.densities import SpectralDensity
+from invariant_sharpness.estimators.diagonals import HessianDiagonal, Scatter
+from invariant_sharpness.estimators.exact_diagonal import certified_diagonal, hessian_diagonal
+from invariant_sharpness.estimators.hutchinson import trace_samples
+from invariant_sharpness.estimators.lanczos import eigenpairs, largest_magnitude_eigenvalue
+from invariant_sharpness.estimators.lanczos_quadrature import spectral_density
+from invariant_sharpness.estimators.squared_norms import column_squared_norms, squared_norm_samples
 from invariant_sharpness.metrics.declaration import COST_OF_DIAGONAL, Metric
-from invariant_sharpness.probes import require_probes
+from invariant_sharpness.prng import require_probes
 from invariant_sharpness.protocol import CurvatureOracle
+from invariant_sharpness.results.estimate import Estimate, GroupEstimate, methods_in_words
 
 
 def hessian_trace(
@@ -93,7 +97,7 @@ def hessian_frobenius_norm(oracle: CurvatureOracle, *, probes: int = 64, seed: i
     r"""Frobenius norm of the Hessian, :math:`\|H\|_F = (\sum_i \lambda_i^2)^{1/2}`.
 
     Half of the products make a Krylov space, on which the norm is known; random signs probe what is left
-    (:mod:`~invariant_sharpness.estimators.traces.squared_norm`). The standard error is to first order. From all columns,
+    (:mod:`~invariant_sharpness.estimators.squared_norms`). The standard error is to first order. From all columns,
     exactly, if there are no more parameters than ``probes``. Not invariant.
 
     Cost: ``probes`` Hessian-vector products. Memory: half as many vectors, but no more than half of the memory limit; where it
@@ -206,3 +210,36 @@ HESSIAN_NORMS = (
         default=False,
     ),
 )
+
+
+def hessian_spectrum(
+    oracle: CurvatureOracle, *, known: int = 10, probes: int = 8, steps: int = 40, seed: int = 0
+) -> SpectralDensity:
+    r"""Distribution of all eigenvalues of the Hessian: the largest one by one, and the others by stochastic Lanczos quadrature.
+
+    **Theorem** (Dinh et al. 2017). Let a chain of K layers have a Hessian with r positive eigenvalues, and let layer k have
+    :math:`n_k` parameters. For every M there is a rescaling of the layers by :math:`\alpha_k = 1 / \beta` for :math:`k < K` and :math:`\alpha_K = \beta^{K - 1}`, which leaves
+    the function alone, after which at least :math:`r - n_K` eigenvalues are larger than M: those of the other layers are multiplied by :math:`\beta^2`.
+    What stays is the inertia, the numbers of positive, negative and zero eigenvalues (Sylvester). On ``ish.Scaled(oracle, s)``
+    with an equivariant scale the whole spectrum stays.
+
+    Cost: products for ``known`` eigenpairs, and ``probes * steps`` more; ``steps`` vectors in memory for each probe, or for one at a time.
+    Sources: Dinh, Pascanu, Bengio and Bengio (2017); Ghorbani, Krishnan and Xiao (2019).
+
+    Parameters
+    ----------
+    known
+        How many of the largest eigenvalues are computed one by one; fewer, if the network has fewer parameters.
+    probes, steps
+        Of the quadrature.
+
+    Raises
+    ------
+    ValueError
+        If the eigenpairs do not converge, or the vectors do not fit into the memory limit.
+    """
+    size = sum(group.size for group in oracle.groups)
+    pairs = (
+        eigenpairs(oracle, largest=min(known, size - 1), smallest=0, seed=seed) if min(known, size - 1) > 0 else None
+    )
+    return spectral_density(oracle, probes=probes, steps=steps, seed=seed, known=pairs)

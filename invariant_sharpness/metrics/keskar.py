@@ -7,14 +7,12 @@ from math import inf
 import numpy as np
 import numpy.typing as npt
 
-from invariant_sharpness.estimate import Bracket, Estimate
-from invariant_sharpness.estimators.perturbations.boxed_rise import boxed_rise
-from invariant_sharpness.estimators.perturbations.flat_vectors import flattened, unflattened
-from invariant_sharpness.estimators.perturbations.largest_rise import Rise
-from invariant_sharpness.estimators.perturbations.perturbations import Perturbations, require_positive
-from invariant_sharpness.estimators.perturbations.random_subspace import random_subspace
+from invariant_sharpness.estimators.ascents import Rise, boxed_rise, flattened, unflattened
+from invariant_sharpness.estimators.perturbations import Perturbations, require_positive
+from invariant_sharpness.estimators.random_subspace import random_subspace
 from invariant_sharpness.metrics.declaration import Metric
 from invariant_sharpness.protocol import CurvatureOracle
+from invariant_sharpness.results.estimate import Bracket, Estimate
 
 HostArray = npt.NDArray[np.float64]
 

@@ -7,17 +7,15 @@ from math import fsum, sqrt
 
 import numpy as np
 
-from invariant_sharpness.coordinates.blocks import HostArray
-from invariant_sharpness.coordinates.families import Family, others, weights_alone, weights_with_biases
-from invariant_sharpness.coordinates.solver import solve
-from invariant_sharpness.estimate import Bracket, Estimate, GroupEstimate
-from invariant_sharpness.estimators.diagonals.cross_fitting import Tangent, cross_fitted
-from invariant_sharpness.estimators.diagonals.diagonal import hessian_diagonal
-from invariant_sharpness.estimators.diagonals.group_diagonals import HessianDiagonal
+from invariant_sharpness.estimators.diagonals import HessianDiagonal, Tangent, cross_fitted
+from invariant_sharpness.estimators.exact_diagonal import hessian_diagonal
 from invariant_sharpness.metrics.declaration import COST_OF_DIAGONAL, BiasPolicy, Metric
 from invariant_sharpness.metrics.parameter_normalized import parameterwise
-from invariant_sharpness.progress import track
+from invariant_sharpness.parameters.matrices import HostArray, LayerMatrix, others, weights_alone, weights_with_biases
 from invariant_sharpness.protocol import CurvatureOracle, HostArrays, ParameterGroup
+from invariant_sharpness.results.estimate import Bracket, Estimate, GroupEstimate
+from invariant_sharpness.runtime.progress import track
+from invariant_sharpness.solvers.rows_columns import solve
 
 _PROBED = (
     "the noise of the probes was clipped at 0, so the value is too large, in large networks many times: compare it with "
@@ -131,7 +129,7 @@ def _counted(groups: tuple[ParameterGroup, ...], names: frozenset[str] | None) -
     return groups if names is None else tuple(g for g in groups if g.name in names or g.owner in names)
 
 
-def _layers(groups: tuple[ParameterGroup, ...], biases: BiasPolicy) -> tuple[list[Family], list[ParameterGroup]]:
+def _layers(groups: tuple[ParameterGroup, ...], biases: BiasPolicy) -> tuple[list[LayerMatrix], list[ParameterGroup]]:
     """What is solved as a matrix, and what is counted parameter by parameter."""
     if biases == "exclude":
         return weights_alone(groups), []
@@ -145,7 +143,7 @@ def _layers(groups: tuple[ParameterGroup, ...], biases: BiasPolicy) -> tuple[lis
     return families, others(groups, families)
 
 
-def _solve(family: Family, weights: HostArrays, curvature: HostArrays, lam: float, tolerance: float) -> _Layer:
+def _solve(family: LayerMatrix, weights: HostArrays, curvature: HostArrays, lam: float, tolerance: float) -> _Layer:
     clipped = {name: np.clip(curvature[name], 0, None) for name in family.names}
     a = family.blocks(clipped)
     b = family.blocks({name: weights[name] ** 2 for name in family.names}) / (2 * lam)

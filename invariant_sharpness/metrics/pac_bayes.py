@@ -8,17 +8,16 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from invariant_sharpness.estimate import Estimate
-from invariant_sharpness.estimators.diagonals.diagonal import hessian_diagonal
-from invariant_sharpness.estimators.diagonals.group_diagonals import HessianDiagonal
-from invariant_sharpness.estimators.posteriors.perturbed_losses import perturbed_losses
-from invariant_sharpness.estimators.posteriors.zero_one_loss import zero_one_loss
+from invariant_sharpness.estimators.diagonals import HessianDiagonal
+from invariant_sharpness.estimators.exact_diagonal import hessian_diagonal
+from invariant_sharpness.estimators.perturbed_losses import perturbed_losses, zero_one_loss
 from invariant_sharpness.metrics.declaration import COST_OF_DIAGONAL, Metric
 from invariant_sharpness.pac_bayes.bound import PacBayesBound
 from invariant_sharpness.pac_bayes.divergence import divergence_at_equal_variances, gaussian_divergence
 from invariant_sharpness.pac_bayes.scales import SCALES, Scales, number_of_floats
+from invariant_sharpness.parameters.vector import ParameterVector
 from invariant_sharpness.protocol import CurvatureOracle, HostArrays, SubsetOracle, require
-from invariant_sharpness.vector import ParameterVector
+from invariant_sharpness.results.estimate import Estimate
 
 ScaleName = Literal["matrix", "row_column", "parameter"]
 

@@ -8,11 +8,11 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from invariant_sharpness.estimate import Estimate, GroupEstimate
-from invariant_sharpness.estimators.diagonals.diagonal import hessian_diagonal
-from invariant_sharpness.estimators.diagonals.group_diagonals import HessianDiagonal
+from invariant_sharpness.estimators.diagonals import HessianDiagonal
+from invariant_sharpness.estimators.exact_diagonal import hessian_diagonal
 from invariant_sharpness.metrics.declaration import COST_OF_DIAGONAL, Metric
 from invariant_sharpness.protocol import CurvatureOracle
+from invariant_sharpness.results.estimate import Estimate, GroupEstimate
 
 HostArray = npt.NDArray[np.float64]
 

@@ -6,15 +6,14 @@ from math import sqrt
 
 import numpy as np
 
-from invariant_sharpness.coordinates.families import weights_alone
-from invariant_sharpness.estimate import Estimate
-from invariant_sharpness.estimators.diagonals.diagonal import hessian_diagonal
-from invariant_sharpness.estimators.diagonals.group_diagonals import HessianDiagonal
-from invariant_sharpness.estimators.posteriors.fitted_scales import SampledObjective, fitted_scales
-from invariant_sharpness.estimators.posteriors.layer_scales import best_scales
-from invariant_sharpness.estimators.posteriors.perturbed_losses import perturbed_losses
+from invariant_sharpness.estimators.diagonals import HessianDiagonal
+from invariant_sharpness.estimators.exact_diagonal import hessian_diagonal
+from invariant_sharpness.estimators.perturbed_losses import perturbed_losses
+from invariant_sharpness.estimators.posterior_fit import SampledObjective, best_scales, fitted_scales
 from invariant_sharpness.metrics.declaration import Metric
+from invariant_sharpness.parameters.matrices import weights_alone
 from invariant_sharpness.protocol import CurvatureOracle
+from invariant_sharpness.results.estimate import Estimate
 
 
 def posterior_sharpness(

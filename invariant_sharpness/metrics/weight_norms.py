@@ -14,10 +14,10 @@ import numpy as np
 import numpy.typing as npt
 import scipy.linalg
 
-from invariant_sharpness.coordinates.rows_first import rows_first
-from invariant_sharpness.estimate import Estimate, GroupEstimate
 from invariant_sharpness.metrics.declaration import Metric
+from invariant_sharpness.parameters.matrices import rows_first
 from invariant_sharpness.protocol import CurvatureOracle
+from invariant_sharpness.results.estimate import Estimate, GroupEstimate
 
 Matrix = npt.NDArray[np.float64]
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from invariant_sharpness.coordinates.blocks import HostArray
+from invariant_sharpness.parameters.matrices import HostArray
 
 _SWEEPS = 1000
 _TOLERANCE = 1e-13

@@ -18,10 +18,9 @@ from typing import Protocol
 
 import numpy as np
 
-from invariant_sharpness.coordinates.blocks import HostArray, from_blocks, to_blocks
-from invariant_sharpness.coordinates.families import root_mean_square
 from invariant_sharpness.coordinates.scales import magnitudes, optimal
 from invariant_sharpness.pac_bayes.divergence import best_common_variance, best_product_variances
+from invariant_sharpness.parameters.matrices import HostArray, from_blocks, root_mean_square, to_blocks
 from invariant_sharpness.protocol import CurvatureOracle, HostArrays, ParameterGroup
 
 NATS_PER_FLOAT = 32 * log(2)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from invariant_sharpness.comparison import factor_text
 from invariant_sharpness.plotting.figures import name_rows, new_figure
+from invariant_sharpness.results.ratios import factor_text
+from invariant_sharpness.results.records import Finding, Records
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from invariant_sharpness.certificate import Certificate, Finding
 
 _LEAST = 1e-17
 """Where no change at all stands on the logarithmic axis."""
@@ -24,7 +24,7 @@ _COLORS = {
 }
 
 
-def plot_certificate(certificate: Certificate, axes: Axes | None = None) -> Axes:
+def plot_certificate(certificate: Records, axes: Axes | None = None) -> Axes:
     """The largest relative change of each metric under each kind of symmetry, on a logarithmic scale.
 
     The factor by which a metric moved is written beside the mark of those that did. Metrics that could not be measured are left out.

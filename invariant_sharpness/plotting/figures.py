@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from invariant_sharpness.registry import missing_dependency
+from invariant_sharpness.errors import missing_dependency
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from invariant_sharpness.estimate import Estimate
 from invariant_sharpness.plotting.figures import name_rows, new_figure
+from invariant_sharpness.results.estimate import Estimate
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

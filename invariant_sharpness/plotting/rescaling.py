@@ -6,20 +6,21 @@ from collections.abc import Mapping, Sequence
 from math import isfinite
 from typing import TYPE_CHECKING
 
-from invariant_sharpness.comparison import factor_text, factors
 from invariant_sharpness.plotting.figures import name_rows, new_figure
+from invariant_sharpness.results.ratios import Measured, factor_text, factors
 from invariant_sharpness.symmetries.claims import COVERED_BY, covers
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from invariant_sharpness.report import Report
 
 _AT_ONE = 0.9  # marks above it have their figure on the right, and need no room on the left
 _INVARIANT, _RAW = "#0072B2", "#D55E00"
 
 
-def plot_rescaling(before: Report, after: Report, axes: Axes | None = None, *, rescaling: str = "row_column") -> Axes:
+def plot_rescaling(
+    before: Measured, after: Measured, axes: Axes | None = None, *, rescaling: str = "row_column"
+) -> Axes:
     """By what factor each metric of a model moved when it was rescaled, on a logarithmic scale.
 
     A bar goes from 1 to the magnitude of the value afterwards over the value before, which is written beside it. The metrics that
@@ -45,7 +46,7 @@ def plot_rescaling(before: Report, after: Report, axes: Axes | None = None, *, r
 
 
 def plot_rescalings_together(
-    reports: Mapping[str, tuple[Report, Report]], axes: Axes | None = None, *, rescaling: str = "row_column"
+    reports: Mapping[str, tuple[Measured, Measured]], axes: Axes | None = None, *, rescaling: str = "row_column"
 ) -> Axes:
     """As :func:`plot_rescaling`, for several models side by side, by the name of each.
 
@@ -59,7 +60,7 @@ def plot_rescalings_together(
     if rescaling not in COVERED_BY:
         msg = f"rescaling={rescaling!r} is not known: take one of {', '.join(map(repr, COVERED_BY))}"
         raise ValueError(msg)
-    moved = {model: factors(*pair) for model, pair in reports.items()}
+    moved = {model: factors(*(one.estimates for one in pair)) for model, pair in reports.items()}
     metrics, invariances = _common_metrics(reports)
     if axes is None:
         axes = new_figure(7.2, 1.4 + 0.34 * len(metrics) * len(moved)).add_subplot()
@@ -81,14 +82,14 @@ def plot_rescalings_together(
 
 
 def _common_metrics(
-    reports: Mapping[str, tuple[Report, Report]],
+    reports: Mapping[str, tuple[Measured, Measured]],
 ) -> tuple[list[str], Mapping[str, frozenset[str]]]:
     """The metrics of the first model, which have to be those of all, and what they claim."""
     (first, _), *others = reports.values()
-    if any(list(other) != list(first) for other, _ in others):
+    if any(list(other.estimates) != list(first.estimates) for other, _ in others):
         msg = f"the reports of {', '.join(reports)} have different metrics: draw each for itself"
         raise ValueError(msg)
-    return list(first), first.invariances
+    return list(first.estimates), first.invariances
 
 
 def _draw_factor(axes: Axes, height: float, factor: float, color: str, *, filled: bool) -> None:

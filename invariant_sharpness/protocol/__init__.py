@@ -7,6 +7,7 @@ have the methods.
 
 from __future__ import annotations
 
+from invariant_sharpness.parameters.groups import HostArrays, ParameterGroup, Role, Rows
 from invariant_sharpness.protocol.capabilities import (
     BlockProductOracle,
     CoordinateOracle,
@@ -18,8 +19,8 @@ from invariant_sharpness.protocol.capabilities import (
     SampledGaussNewtonOracle,
     SubsetOracle,
 )
-from invariant_sharpness.protocol.oracle import CurvatureOracle, HostArrays, ParameterGroup, Role, Rows
-from invariant_sharpness.protocol.requirements import require, supports
+from invariant_sharpness.protocol.oracle import CurvatureOracle
+from invariant_sharpness.protocol.requirements import machine_epsilon, require, supports
 
 __all__ = [
     "BlockProductOracle",
@@ -36,6 +37,7 @@ __all__ = [
     "Rows",
     "SampledGaussNewtonOracle",
     "SubsetOracle",
+    "machine_epsilon",
     "require",
     "supports",
 ]

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol, runtime_checkable
 
-from invariant_sharpness.protocol.oracle import CurvatureOracle, Rows
-from invariant_sharpness.vector import ParameterVector
+from invariant_sharpness.parameters.groups import Rows
+from invariant_sharpness.parameters.vector import ParameterVector
+from invariant_sharpness.protocol.oracle import CurvatureOracle
 
 
 @runtime_checkable

@@ -1,11 +1,14 @@
-"""Whether an oracle has a capability, and what to do where it has not."""
+"""Whether an oracle has a capability, and what to do where it has not.
+
+With how many digits an oracle computes.
+"""
 
 from __future__ import annotations
 
 from typing import Any, TypeVar, cast
 
 from invariant_sharpness.errors import MissingCapabilityError
-from invariant_sharpness.protocol.capabilities import CoordinateOracle
+from invariant_sharpness.protocol.capabilities import CoordinateOracle, ModelPrecisionOracle
 from invariant_sharpness.protocol.oracle import CurvatureOracle
 
 Capability = TypeVar("Capability", bound=CurvatureOracle)
@@ -39,3 +42,15 @@ def require(oracle: CurvatureOracle, capability: type[Capability], *, metric: st
 
 def _innermost(oracle: CurvatureOracle) -> CurvatureOracle:
     return _innermost(oracle.base) if isinstance(oracle, CoordinateOracle) else oracle
+
+
+def machine_epsilon(oracle: CurvatureOracle) -> float:
+    """Unit of rounding of the model's arithmetic, or else of the least precise group of its vectors.
+
+    They differ for models in half precision, whose vectors are in single precision.
+    """
+    if isinstance(oracle, CoordinateOracle):
+        return machine_epsilon(oracle.base)
+    if isinstance(oracle, ModelPrecisionOracle):
+        return oracle.model_rounding
+    return max(float(oracle.xp.finfo(array.dtype).eps) for array in oracle.parameters.arrays.values())

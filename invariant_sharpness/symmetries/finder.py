@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from invariant_sharpness.precision import unit_of_rounding
-from invariant_sharpness.protocol import CurvatureOracle
-from invariant_sharpness.symmetries.collection import Symmetries
-from invariant_sharpness.symmetries.finding.homogeneity import equations
-from invariant_sharpness.symmetries.finding.search import Search
-from invariant_sharpness.symmetries.finding.verification import Verification
+from invariant_sharpness.protocol import CurvatureOracle, machine_epsilon
+from invariant_sharpness.symmetries.generators import Symmetries
+from invariant_sharpness.symmetries.search.equations import equations
+from invariant_sharpness.symmetries.search.generators import Search
+from invariant_sharpness.symmetries.search.verification import Verification
 from invariant_sharpness.symmetries.units import Units
 
 _MORE_THAN_UNKNOWNS = 16
@@ -64,7 +63,7 @@ def find_symmetries(oracle: CurvatureOracle, *, seed: int = 0, most_unknowns: in
     system = equations(oracle, units, count, seed)
     attempt = 1
     while True:
-        search = Search(system, most, tolerance=unit_of_rounding(oracle) ** (2 / 3))
+        search = Search(system, most, tolerance=machine_epsilon(oracle) ** (2 / 3))
         found = search.run()
         held = verification.held(found)
         if len(held) == len(found) or attempt == _ATTEMPTS:

@@ -9,10 +9,10 @@ from typing import Literal
 
 import numpy as np
 
-from invariant_sharpness import probes
+from invariant_sharpness import prng
+from invariant_sharpness.parameters.vector import ParameterVector
 from invariant_sharpness.protocol import CurvatureOracle, ParameterGroup
-from invariant_sharpness.symmetries.sides import HostArray
-from invariant_sharpness.vector import ParameterVector
+from invariant_sharpness.symmetries.units import HostArray
 
 _STREAM = 2**40
 _STRENGTH = {"mild mixing": 0.5, "strong mixing": 4.0}
@@ -60,7 +60,7 @@ class HeadMixing:
             msg = f"{width} outputs of {self.mixed[0]!r} are no {self.heads} heads of one width"
             raise ValueError(msg)
         h = width // self.heads
-        draws = probes.uniform_values(seed, _STREAM, 0, self.heads * h * h).reshape(self.heads, h, h)
+        draws = prng.uniform_values(seed, _STREAM, 0, self.heads * h * h).reshape(self.heads, h, h)
         return {name: Mixed(self, np.eye(h) + strength * draws / h**0.5) for name, strength in _STRENGTH.items()}
 
 

@@ -8,11 +8,11 @@ from math import prod
 
 import numpy as np
 
-from invariant_sharpness import probes
+from invariant_sharpness import prng
+from invariant_sharpness.parameters.vector import ParameterVector
 from invariant_sharpness.protocol import CurvatureOracle, ParameterGroup
-from invariant_sharpness.symmetries.sides import HostArray, Numbers
 from invariant_sharpness.symmetries.unit_rescaling import chain_rescalings
-from invariant_sharpness.vector import ParameterVector
+from invariant_sharpness.symmetries.units import HostArray, Numbers
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +46,7 @@ class UnitPermutation:
         groups = {group.name: group for group in self.oracle.groups}
         first = groups[self.incoming[0]]
         units = prod(first.shape[axis] for axis in first.output_axes or range(len(first.shape)))
-        return {"random order": Permuted(self, probes.permutation(seed, units))}
+        return {"random order": Permuted(self, prng.permutation(seed, units))}
 
 
 @dataclass(frozen=True, slots=True)

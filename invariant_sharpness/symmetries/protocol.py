@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Protocol
 
-from invariant_sharpness.vector import ParameterVector
+from invariant_sharpness.parameters.vector import ParameterVector
 
 
 class Move(Protocol):

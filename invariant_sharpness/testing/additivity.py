@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from math import fsum
 
 from invariant_sharpness.coordinates.scales import magnitudes
+from invariant_sharpness.parameters.vector import ParameterVector
 from invariant_sharpness.protocol import CurvatureOracle
 from invariant_sharpness.testing.points import nearby_point, precision, scaled_signs
 from invariant_sharpness.testing.results import CheckFailedError, Figures
 from invariant_sharpness.testing.tolerances import of_rounding
-from invariant_sharpness.vector import ParameterVector
 
 
 def check_additivity(

@@ -9,7 +9,7 @@ from itertools import pairwise
 import numpy as np
 import numpy.typing as npt
 
-from invariant_sharpness.model_metrics import model_backend
+from invariant_sharpness.adapters.model_metrics import model_backend
 from invariant_sharpness.protocol import CurvatureOracle
 from invariant_sharpness.symmetries import OutputScale, OutputShift, Symmetry
 from invariant_sharpness.symmetries.claims import covers

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from invariant_sharpness.vector import ParameterVector
+from invariant_sharpness.parameters.vector import ParameterVector
 
 _FOR_ROUNDING, _BELIEVED = 2, 5
 _FACTOR = 4.0

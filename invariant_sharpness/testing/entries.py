@@ -6,9 +6,9 @@ from collections.abc import Iterable, Iterator
 
 import numpy as np
 
-from invariant_sharpness.probes import random_bits
+from invariant_sharpness.parameters.vector import ParameterVector
+from invariant_sharpness.prng import random_bits
 from invariant_sharpness.protocol import CurvatureOracle, HostArrays
-from invariant_sharpness.vector import ParameterVector
 
 _GROUPS = 6
 _STREAM = 2**33

@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from invariant_sharpness.estimators.diagonals.diagonal import MOST_OUTPUTS
+from invariant_sharpness.estimators.exact_diagonal import MOST_OUTPUTS
+from invariant_sharpness.parameters.vector import ParameterVector
 from invariant_sharpness.protocol import (
     BlockProductOracle,
     CurvatureOracle,
@@ -19,7 +20,6 @@ from invariant_sharpness.protocol import (
     require,
     supports,
 )
-from invariant_sharpness.vector import ParameterVector
 
 Evaluation = Callable[[ParameterVector, ParameterVector], Any]
 

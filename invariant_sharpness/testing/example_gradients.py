@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 
 from invariant_sharpness.coordinates.scales import magnitudes
+from invariant_sharpness.parameters.vector import ParameterVector
 from invariant_sharpness.protocol import CurvatureOracle, ExampleGradientOracle, require, supports
 from invariant_sharpness.testing.entries import chosen_entries, unit_vector
 from invariant_sharpness.testing.points import nearby_point, precision, scaled_signs
 from invariant_sharpness.testing.results import CheckFailedError, CheckSkippedError, Figures
 from invariant_sharpness.testing.tolerances import of_rounding, relative_error
-from invariant_sharpness.vector import ParameterVector
 
 _DIRECTIONS = 3
 

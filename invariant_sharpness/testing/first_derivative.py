@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 
 from invariant_sharpness.coordinates.scales import magnitudes
+from invariant_sharpness.parameters.vector import ParameterVector
 from invariant_sharpness.protocol import CurvatureOracle
 from invariant_sharpness.testing.differences import Agreement, agreement_by_group
 from invariant_sharpness.testing.points import nearby_point, precision, scaled_signs
 from invariant_sharpness.testing.results import CheckFailedError, CheckSkippedError, Figures
 from invariant_sharpness.testing.tolerances import of_differences
-from invariant_sharpness.vector import ParameterVector
 
 _NATURAL_SIZE = 1.0
 """A loss is a difference of outputs of about this size: a small one has lost digits, and its rounding is not seen in it."""

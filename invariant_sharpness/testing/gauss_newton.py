@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from invariant_sharpness.coordinates.scales import magnitudes
-from invariant_sharpness.estimators.diagonals.diagonal import MOST_OUTPUTS
-from invariant_sharpness.estimators.diagonals.exactness import curvature_defects, exact_groups
+from invariant_sharpness.estimators.affine_test import curvature_defects, exact_groups
+from invariant_sharpness.estimators.exact_diagonal import MOST_OUTPUTS
 from invariant_sharpness.protocol import CurvatureOracle, GaussNewtonDiagonalOracle, HostArrays, require, supports
 from invariant_sharpness.testing.entries import chosen_entries, unit_vector
 from invariant_sharpness.testing.points import precision

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from invariant_sharpness.coordinates.scales import magnitudes
-from invariant_sharpness.estimators.diagonals.diagonal import MOST_OUTPUTS
+from invariant_sharpness.estimators.exact_diagonal import MOST_OUTPUTS
+from invariant_sharpness.parameters.vector import ParameterVector
 from invariant_sharpness.protocol import (
     CurvatureOracle,
     GaussNewtonDiagonalOracle,
@@ -16,7 +17,6 @@ from invariant_sharpness.testing.entries import chosen_entries, unit_vector
 from invariant_sharpness.testing.points import nearby_point, precision, scaled_signs
 from invariant_sharpness.testing.results import CheckFailedError, CheckSkippedError, Figures
 from invariant_sharpness.testing.tolerances import of_rounding, relative_error
-from invariant_sharpness.vector import ParameterVector
 
 
 def check_gauss_newton_product(oracle: CurvatureOracle, seed: int) -> Figures:

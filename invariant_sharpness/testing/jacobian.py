@@ -5,13 +5,13 @@ from __future__ import annotations
 import numpy as np
 
 from invariant_sharpness.coordinates.scales import magnitudes
-from invariant_sharpness.probes import cotangents
+from invariant_sharpness.parameters.vector import ParameterVector
+from invariant_sharpness.prng import cotangents
 from invariant_sharpness.protocol import CurvatureOracle, JacobianOracle, Rows, require, supports
 from invariant_sharpness.testing.differences import Agreement, agreement_by_group
 from invariant_sharpness.testing.points import nearby_point, precision, scaled_signs
 from invariant_sharpness.testing.results import CheckFailedError, CheckSkippedError, Figures
 from invariant_sharpness.testing.tolerances import of_differences, of_rounding
-from invariant_sharpness.vector import ParameterVector
 
 _EXAMPLES = 8
 _DIRECTIONS = 2

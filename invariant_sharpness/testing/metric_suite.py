@@ -6,8 +6,8 @@ from collections.abc import Collection, Mapping, Sequence
 from functools import partial
 from typing import get_args
 
-from invariant_sharpness.candidates import NumberMetric, candidate
-from invariant_sharpness.model_metrics import ModelMetric
+from invariant_sharpness.adapters.model_metrics import ModelMetric
+from invariant_sharpness.evaluation.candidates import NumberMetric, candidate
 from invariant_sharpness.protocol import CurvatureOracle
 from invariant_sharpness.symmetries import Invariance
 from invariant_sharpness.symmetries.claims import covers

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import TYPE_CHECKING
 
-from invariant_sharpness.candidates import NumberMetric, candidates
-from invariant_sharpness.registry import missing_dependency
+from invariant_sharpness.errors import missing_dependency
+from invariant_sharpness.evaluation.candidates import NumberMetric, candidates
 from invariant_sharpness.testing.expectations import as_expected
 from invariant_sharpness.testing.metric_suite import Oracles, metric_checks
 from invariant_sharpness.testing.results import CheckExpectedError, CheckSkippedError

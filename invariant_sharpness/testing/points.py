@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from invariant_sharpness import probes
+from invariant_sharpness import prng
 from invariant_sharpness.coordinates.scales import magnitudes
-from invariant_sharpness.precision import unit_of_rounding
-from invariant_sharpness.protocol import CurvatureOracle
-from invariant_sharpness.vector import ParameterVector
+from invariant_sharpness.parameters.vector import ParameterVector
+from invariant_sharpness.protocol import CurvatureOracle, machine_epsilon
 
 _DISTANCE = 2.0**-2
 _POINT = 1000
@@ -20,17 +19,17 @@ def nearby_point(oracle: CurvatureOracle, seed: int) -> ParameterVector:
     that starts at zero may put a ReLU exactly on its kink, where a loss has no derivative. An oracle that always
     answers for its own parameters, whatever it is asked, is found out here.
     """
-    return oracle.parameters + _DISTANCE * magnitudes(oracle) * probes.uniform(oracle, seed, _POINT)
+    return oracle.parameters + _DISTANCE * magnitudes(oracle) * prng.uniform(oracle, seed, _POINT)
 
 
 def scaled_signs(oracle: CurvatureOracle, seed: int, index: int) -> ParameterVector:
     """A direction in which every parameter changes by its own size, up or down."""
-    return magnitudes(oracle) * probes.signs(oracle, seed, index)
+    return magnitudes(oracle) * prng.signs(oracle, seed, index)
 
 
 def precision(oracle: CurvatureOracle) -> float:
     """Unit of rounding of the model, or of the least precise group."""
-    return unit_of_rounding(oracle)
+    return machine_epsilon(oracle)
 
 
 def group_norms(oracle: CurvatureOracle, vector: ParameterVector) -> dict[str, float]:

@@ -10,10 +10,10 @@ from collections.abc import Mapping
 import numpy as np
 
 from invariant_sharpness.coordinates import Moved
+from invariant_sharpness.parameters.vector import ParameterVector
 from invariant_sharpness.protocol import CurvatureOracle
 from invariant_sharpness.symmetries import Symmetries, chain_rescalings, unit_count
 from invariant_sharpness.testing.specimens import Specimen
-from invariant_sharpness.vector import ParameterVector
 
 
 class RescaledUnits:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from invariant_sharpness.coordinates.scales import magnitudes
+from invariant_sharpness.parameters.vector import ParameterVector
 from invariant_sharpness.protocol import (
     CurvatureOracle,
     GaussNewtonOracle,
@@ -19,7 +20,6 @@ from invariant_sharpness.testing.entries import chosen_entries, unit_vector
 from invariant_sharpness.testing.points import nearby_point, precision
 from invariant_sharpness.testing.results import CheckFailedError, CheckSkippedError, Figures
 from invariant_sharpness.testing.tolerances import of_rounding
-from invariant_sharpness.vector import ParameterVector
 
 _DRAWS = 64
 _STANDARD_ERRORS = 8.0

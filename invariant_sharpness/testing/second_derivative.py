@@ -5,12 +5,12 @@ from __future__ import annotations
 from itertools import combinations_with_replacement
 
 from invariant_sharpness.coordinates.scales import magnitudes
+from invariant_sharpness.parameters.vector import ParameterVector
 from invariant_sharpness.protocol import CurvatureOracle
 from invariant_sharpness.testing.differences import Agreement, agreement_by_group
 from invariant_sharpness.testing.points import group_norms, nearby_point, precision, scaled_signs
 from invariant_sharpness.testing.results import CheckFailedError, CheckSkippedError, Figures
 from invariant_sharpness.testing.tolerances import of_differences, of_rounding, relative_error
-from invariant_sharpness.vector import ParameterVector
 
 _PAIRS = 3
 _DIRECTIONS = 2

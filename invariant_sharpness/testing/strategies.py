@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from invariant_sharpness.registry import missing_dependency
+from invariant_sharpness.errors import missing_dependency
 from invariant_sharpness.symmetries import chain_rescalings, unit_count
 from invariant_sharpness.testing.default_networks import ReluProblem
 from invariant_sharpness.testing.rescaled import RescaledGenerators, RescaledNetwork, RescaledUnits

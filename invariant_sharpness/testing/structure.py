@@ -8,6 +8,7 @@ from typing import get_args
 
 import numpy as np
 
+from invariant_sharpness.parameters.vector import ParameterVector
 from invariant_sharpness.protocol import (
     CurvatureOracle,
     GaussNewtonDiagonalOracle,
@@ -19,7 +20,6 @@ from invariant_sharpness.protocol import (
 )
 from invariant_sharpness.testing.points import nearby_point
 from invariant_sharpness.testing.results import CheckFailedError, Figures
-from invariant_sharpness.vector import ParameterVector
 
 
 def check_groups(oracle: CurvatureOracle, _seed: int) -> Figures:

@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 
+from invariant_sharpness.parameters.vector import Array, ParameterVector
 from invariant_sharpness.protocol import CurvatureOracle
 from invariant_sharpness.testing.evaluations import Evaluation, evaluations
 from invariant_sharpness.testing.points import nearby_point, scaled_signs
 from invariant_sharpness.testing.results import CheckFailedError, Figures
-from invariant_sharpness.vector import Array, ParameterVector
 
 
 def check_model_untouched(make_snapshot: Callable[[], Any], oracle: CurvatureOracle, *, seed: int = 0) -> Figures:

@@ -11,7 +11,7 @@ import numpy as np
 from keras import layers
 
 import invariant_sharpness as ish
-from invariant_sharpness.estimators.diagonals.exactness import curvature_defects, exact_groups
+from invariant_sharpness.estimators.affine_test import curvature_defects, exact_groups
 from invariant_sharpness_keras import backend
 from invariant_sharpness_keras.oracle import KerasOracle
 

@@ -11,7 +11,7 @@ from keras import layers
 from keras_problems import convolutional_oracle, inputs, labels, perceptron, perceptron_oracle, relu_network
 
 import invariant_sharpness as ish
-from invariant_sharpness import probes
+from invariant_sharpness import prng
 from invariant_sharpness.losses import CrossEntropy, NormalizedCrossEntropy, OutputLoss, SquaredError
 from invariant_sharpness_keras import backend
 
@@ -37,7 +37,7 @@ def gauss_newton_product() -> dict[str, dict[str, float]]:
     found = {}
     for name, (oracle, loss, targets) in cases.items():
         G = gauss_newton(relu_network(), inputs(), targets, loss)
-        v = probes.uniform(oracle, 0, 0)
+        v = prng.uniform(oracle, 0, 0)
         product = oracle.gauss_newton_vector_product(oracle.parameters, v)
         eigenvalues = np.linalg.eigvalsh(G)
         found[name] = {"error": error(flat(product), G @ flat(v)), "least": float(eigenvalues[0] / eigenvalues[-1])}
@@ -55,7 +55,7 @@ def errors_of_products(oracle: Any, scale: Any = 1.0) -> dict[str, float]:
     """Relative errors of ``G v``, of outputs, ``J v`` and ``J^T c``, where examples do not fill their batches."""
     z, J = (rows[:EXAMPLES] for rows in outputs_and_jacobian(relu_network(), inputs()))
     G = gauss_newton(relu_network(), inputs(), labels(), CrossEntropy())
-    p, v, c = oracle.parameters, probes.uniform(oracle, 0, 0), probes.cotangents(0, z.shape)
+    p, v, c = oracle.parameters, prng.uniform(oracle, 0, 0), prng.cotangents(0, z.shape)
     return {
         "G v": error(flat(oracle.gauss_newton_vector_product(p, v)), scale * (G @ (scale * flat(v)))),
         "outputs": error(oracle.outputs(p, EXAMPLES), z),
@@ -67,7 +67,7 @@ def errors_of_products(oracle: Any, scale: Any = 1.0) -> dict[str, float]:
 def block_of_products() -> dict[str, Any]:
     """More products than are compiled together: their number, and the worst error against the NumPy backend."""
     mine, reference = perceptron_oracle(), ish.oracle(relu_network(), (inputs(), labels()), "cross_entropy")
-    vectors = [probes.uniform(mine, 0, k) for k in range(MANY)]
+    vectors = [prng.uniform(mine, 0, k) for k in range(MANY)]
     products = mine.hessian_vector_products(mine.parameters, vectors)
     expected = [reference.hessian_vector_product(reference.parameters, in_numpy(reference, v)) for v in vectors]
     errors = [error(flat(in_numpy(reference, a)), flat(b)) for a, b in zip(products, expected, strict=True)]
@@ -83,9 +83,9 @@ def in_numpy(reference: Any, vector: ish.ParameterVector) -> ish.ParameterVector
 def adjoint_products() -> dict[str, list[float]]:
     """``c . J v`` and ``v . J^T c`` of a convolutional network, and ``v . G u`` and ``u . G v``."""
     oracle = convolutional_oracle()
-    p, u, v = oracle.parameters, probes.uniform(oracle, 0, 0), probes.uniform(oracle, 0, 1)
+    p, u, v = oracle.parameters, prng.uniform(oracle, 0, 0), prng.uniform(oracle, 0, 1)
     Jv = oracle.jacobian_vector_product(p, v, EXAMPLES)
-    c = probes.cotangents(0, Jv.shape)
+    c = prng.cotangents(0, Jv.shape)
     Gu, Gv = (oracle.gauss_newton_vector_product(p, w) for w in (u, v))
     return {
         "J": [float(np.sum(c * Jv)), oracle.vector_jacobian_product(p, c).dot(v)],

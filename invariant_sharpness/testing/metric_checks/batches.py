@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from invariant_sharpness import probes
-from invariant_sharpness.agreement import other_draws
-from invariant_sharpness.precision import unit_of_rounding
-from invariant_sharpness.protocol import SubsetOracle, require
+from invariant_sharpness import prng
+from invariant_sharpness.protocol import SubsetOracle, machine_epsilon, require
+from invariant_sharpness.results.agreement import other_draws
 from invariant_sharpness.testing.metric_checks.trial import Trial
 from invariant_sharpness.testing.results import CheckFailedError, CheckSkippedError, Figures
 from invariant_sharpness.testing.specimens import Specimen
@@ -22,7 +21,7 @@ def check_batch_order(trial: Trial) -> Figures:
     changes = []
     for specimen in _rebuildable(trial):
         count = _count(specimen)
-        order = probes.permutation(trial.seed, count).tolist()
+        order = prng.permutation(trial.seed, count).tolist()
         changes.append(_change(trial, specimen, order, count, "with the examples in another order"))
     return {"largest_change": max(changes)}
 
@@ -55,7 +54,7 @@ def _count(specimen: Specimen) -> int:
 def _change(trial: Trial, specimen: Specimen, order: Sequence[int], batch_size: int, how: str) -> float:
     rebuild: Any = specimen.rebuild
     before, after = trial.value(specimen.oracle), trial.value(rebuild(order, batch_size))
-    agreement = other_draws(before, after, unit_of_rounding(specimen.oracle))
+    agreement = other_draws(before, after, machine_epsilon(specimen.oracle))
     if not agreement.holds:
         msg = f"{how}, the values of {trial.name} on {specimen} are {agreement}: {_ADVICE}"
         raise CheckFailedError(msg, {"change": agreement.change})

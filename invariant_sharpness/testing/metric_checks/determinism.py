@@ -17,7 +17,7 @@ def check_determinism(trial: Trial) -> Figures:
         if first != second:
             msg = (
                 f"{trial.name} is {first!r} on {specimen}, and {second!r} when it is measured again: draw random numbers from a generator that "
-                f"is made anew from a seed in every call (invariant_sharpness.probes), and keep nothing from call to call"
+                f"is made anew from a seed in every call (invariant_sharpness.prng), and keep nothing from call to call"
             )
             raise CheckFailedError(msg, {"difference": abs(first - second)})
     return {}

@@ -6,10 +6,10 @@ from math import isfinite, log2
 
 import numpy as np
 
-from invariant_sharpness.agreement import same_draws
 from invariant_sharpness.coordinates import Moved
-from invariant_sharpness.estimate import Estimate
-from invariant_sharpness.precision import unit_of_rounding
+from invariant_sharpness.protocol import machine_epsilon
+from invariant_sharpness.results.agreement import same_draws
+from invariant_sharpness.results.estimate import Estimate
 from invariant_sharpness.symmetries import Symmetries
 from invariant_sharpness.testing.metric_checks.trial import Trial, nothing_to_see
 from invariant_sharpness.testing.results import CheckFailedError, Figures
@@ -40,7 +40,7 @@ def check_extreme_scales(trial: Trial) -> Figures:
                     f"either is squared, add logarithms instead of multiplying, and divide by nothing that can vanish"
                 )
                 raise CheckFailedError(msg)
-            agreement = same_draws(before, after, unit_of_rounding(specimen.oracle))
+            agreement = same_draws(before, after, machine_epsilon(specimen.oracle))
             if trial.claims(kind):
                 changes.append(agreement.change)
                 if not agreement.holds:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from invariant_sharpness.agreement import other_draws
-from invariant_sharpness.model_metrics import model_backend
-from invariant_sharpness.precision import unit_of_rounding
-from invariant_sharpness.protocol import CurvatureOracle
-from invariant_sharpness.registry import ModelBackend, backends
+from invariant_sharpness.adapters.model_metrics import model_backend
+from invariant_sharpness.adapters.registry import ModelBackend, backends
+from invariant_sharpness.protocol import CurvatureOracle, machine_epsilon
+from invariant_sharpness.results.agreement import other_draws
 from invariant_sharpness.testing.default_networks import ReluProblem, problems
 from invariant_sharpness.testing.metric_checks.trial import Trial
 from invariant_sharpness.testing.results import CheckFailedError, CheckSkippedError, Figures
@@ -27,14 +26,14 @@ def check_same_value(trial: Trial, framework: str) -> Figures:
     changes = []
     for problem in problems():
         here, there = problem.oracle(REFERENCE), _oracle(problem, framework)
-        precision = max(unit_of_rounding(here), unit_of_rounding(there))
+        precision = max(machine_epsilon(here), machine_epsilon(there))
         agreement = other_draws(trial.value(here), trial.value(there), precision)
         changes.append(agreement.change)
         if not agreement.holds:
             msg = (
                 f"on NumPy and on {model_backend(framework).name}, the values of {trial.name} on {problem.name} are {agreement}. Frameworks store layers in "
                 f"other orders and shapes: find rows and columns by the axes of oracle.groups, add up without regard to order, and draw "
-                f"random numbers with invariant_sharpness.probes"
+                f"random numbers with invariant_sharpness.prng"
             )
             raise CheckFailedError(msg, {"change": agreement.change})
     return {"largest_change": max(changes)}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from invariant_sharpness.coordinates import Moved
-from invariant_sharpness.precision import unit_of_rounding
+from invariant_sharpness.protocol import machine_epsilon
 from invariant_sharpness.testing.metric_checks.trial import Trial, nothing_to_see
 from invariant_sharpness.testing.results import CheckFailedError, Figures
 from invariant_sharpness.testing.specimens import RESCALINGS
@@ -22,7 +22,7 @@ def check_function_preserved(trial: Trial) -> Figures:
                 there = Moved(oracle, move.apply(oracle.parameters))
                 change = abs(there.loss(there.parameters) - before) / (abs(before) or 1.0)
                 worst, moves = max(worst, change), moves + 1
-                if not change <= unit_of_rounding(oracle) ** 0.5:
+                if not change <= machine_epsilon(oracle) ** 0.5:
                     msg = (
                         f"the loss of {specimen} moved by {change:.2g} under {name} of the kind {kind!r}: that is no symmetry of "
                         f"this network, so leave it out of the Specimen, or correct what it moves"

@@ -6,10 +6,10 @@ from math import isnan
 
 import numpy as np
 
-from invariant_sharpness.agreement import same_draws
-from invariant_sharpness.certificate import Finding
 from invariant_sharpness.coordinates import Moved
-from invariant_sharpness.precision import unit_of_rounding
+from invariant_sharpness.protocol import machine_epsilon
+from invariant_sharpness.results.agreement import same_draws
+from invariant_sharpness.results.records import Finding
 from invariant_sharpness.testing.metric_checks.trial import Trial, nothing_to_see
 from invariant_sharpness.testing.results import CheckFailedError, CheckSkippedError, Figures
 from invariant_sharpness.testing.specimens import Specimen
@@ -59,6 +59,6 @@ def _smallest(trial: Trial, specimen: Specimen, kind: str) -> str:
     for number, generator in enumerate(family[:_MOST_TRIED]):
         move = family.rescaling(np.eye(len(family))[number])
         after = trial.value(Moved(oracle, move.apply(oracle.parameters)))
-        if not same_draws(before, after, unit_of_rounding(oracle)).holds:
+        if not same_draws(before, after, machine_epsilon(oracle)).holds:
             return f"A factor of 2 is enough, {generator}: then it is {after.value:.6g}. "
     return ""

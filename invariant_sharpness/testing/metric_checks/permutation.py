@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from invariant_sharpness.agreement import other_draws, same_draws
 from invariant_sharpness.coordinates import Moved
-from invariant_sharpness.precision import unit_of_rounding
+from invariant_sharpness.protocol import machine_epsilon
+from invariant_sharpness.results.agreement import other_draws, same_draws
 from invariant_sharpness.testing.metric_checks.trial import Trial, nothing_to_see
 from invariant_sharpness.testing.results import CheckFailedError, Figures
 
@@ -18,7 +18,7 @@ def check_permutation(trial: Trial) -> Figures:
         for permutation in specimen.permutations:
             for move in permutation.moves(trial.seed).values():
                 after = trial.value(Moved(oracle, move.apply(oracle.parameters)))
-                agreement = compare(before, after, unit_of_rounding(oracle))
+                agreement = compare(before, after, machine_epsilon(oracle))
                 changes.append(agreement.change)
                 if not agreement.holds:
                     msg = (

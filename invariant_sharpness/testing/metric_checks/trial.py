@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from functools import cached_property
 
-from invariant_sharpness.candidates import Candidate, NumberMetric
-from invariant_sharpness.certificate import Finding
-from invariant_sharpness.certifying import certify
 from invariant_sharpness.errors import InvariantSharpnessError, MissingCapabilityError
-from invariant_sharpness.estimate import Estimate
+from invariant_sharpness.evaluation.candidates import Candidate, NumberMetric
+from invariant_sharpness.evaluation.certifying import certify
 from invariant_sharpness.protocol import CurvatureOracle
+from invariant_sharpness.results.estimate import Estimate
+from invariant_sharpness.results.records import Finding
 from invariant_sharpness.symmetries.claims import covers
 from invariant_sharpness.testing.results import CheckFailedError, CheckSkippedError
 from invariant_sharpness.testing.specimens import Specimen

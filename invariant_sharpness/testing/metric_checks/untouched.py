@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from invariant_sharpness.parameters.vector import ParameterVector
 from invariant_sharpness.protocol import CurvatureOracle
 from invariant_sharpness.testing.metric_checks.trial import Trial
 from invariant_sharpness.testing.results import CheckFailedError, Figures
 from invariant_sharpness.testing.specimens import Specimen
-from invariant_sharpness.vector import ParameterVector
 
 
 def check_state_restored(trial: Trial) -> Figures:

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from invariant_sharpness.candidates import candidate
-from invariant_sharpness.targets import TargetError, load_metric, load_oracle
+from invariant_sharpness.evaluation.candidates import candidate
+from invariant_sharpness.evaluation.targets import TargetError, load_metric, load_oracle
 from invariant_sharpness.testing import parametrize_with_checks
 
 

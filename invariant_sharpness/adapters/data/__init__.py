@@ -1,0 +1,60 @@
+"""Data as users have them: cut into batches, split into inputs and targets, and watched for changes.
+
+Nothing here knows a framework: an adapter says how its arrays are made, and how they are seen from NumPy.
+"""
+
+from __future__ import annotations
+
+from invariant_sharpness.adapters.data.batches import Batches, as_batches
+from invariant_sharpness.adapters.data.checks import (
+    calling_model,
+    check_inputs,
+    check_outputs,
+    first_non_finite,
+    in_batch,
+    infinite_derivative,
+    infinite_loss,
+    output_array,
+    positive_weight,
+)
+from invariant_sharpness.adapters.data.datasets import PASS_SEED, Dataset, checked_dataset, fingerprint, random_state
+from invariant_sharpness.adapters.data.examples import (
+    Batch,
+    batch_size,
+    is_pair,
+    is_per_example,
+    leaves,
+    map_leaves,
+    split_batch,
+    take,
+)
+from invariant_sharpness.adapters.data.subsets import all_examples, chosen_examples
+
+__all__ = [
+    "PASS_SEED",
+    "Batch",
+    "Batches",
+    "Dataset",
+    "all_examples",
+    "as_batches",
+    "batch_size",
+    "calling_model",
+    "check_inputs",
+    "check_outputs",
+    "checked_dataset",
+    "chosen_examples",
+    "fingerprint",
+    "first_non_finite",
+    "in_batch",
+    "infinite_derivative",
+    "infinite_loss",
+    "is_pair",
+    "is_per_example",
+    "leaves",
+    "map_leaves",
+    "output_array",
+    "positive_weight",
+    "random_state",
+    "split_batch",
+    "take",
+]

@@ -1,0 +1,91 @@
+"""Data sets as users have them, made into batches that can be read again and again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from invariant_sharpness.adapters.data.examples import batch_size as batch_size_of
+from invariant_sharpness.adapters.data.examples import is_pair, leaves, take
+from invariant_sharpness.errors import DataError
+
+
+@dataclass(frozen=True, slots=True)
+class Batches:
+    """A data set that yields the same batches, up to their order, whenever it is iterated over.
+
+    Parameters
+    ----------
+    source
+        What is iterated over.
+    static
+        Whether it lies in memory, so that it cannot change by itself.
+    microbatch
+        What is yielded has at most so many examples: larger batches are cut. None leaves them as they are.
+    """
+
+    source: Iterable[Any]
+    static: bool
+    microbatch: int | None = None
+
+    def __iter__(self) -> Iterator[Any]:
+        if self.microbatch is None:
+            return iter(self.source)
+        return (piece for batch in self.source for piece in _pieces(batch, self.microbatch))
+
+
+def as_batches(data: Any, batch_size: int, microbatch: int | None = None) -> Batches:
+    """Accept ``(x, y)``, one dictionary, a list of batches, or any object that can be iterated over again.
+
+    ``(x, y)`` is cut into batches of ``batch_size`` examples; batches that users made are left as they are, or cut into
+    pieces of at most ``microbatch`` examples.
+
+    Raises
+    ------
+    DataError
+        For a generator or iterator, which is empty after one pass, and for what is no data set at all.
+    """
+    for name, size in {"batch_size": batch_size, "microbatch": microbatch}.items():
+        if size is not None and size < 1:
+            msg = f"{name}={size}, but a batch has at least one example"
+            raise DataError(msg)
+    if is_pair(data):
+        return Batches(_slices(data, batch_size), static=True, microbatch=microbatch)
+    if isinstance(data, Mapping):
+        return Batches([data], static=True, microbatch=microbatch)
+    if isinstance(data, Iterator):
+        msg = (
+            f"data is a one-shot {type(data).__name__}: it is empty after one pass, and curvature takes many. "
+            f"Pass list(data), a data loader, or an object whose __iter__ starts anew"
+        )
+        raise DataError(msg)
+    if not isinstance(data, Iterable):
+        msg = (
+            f"data of type {type(data).__name__} cannot be iterated over: pass (x, y) arrays, a list of batches, or "
+            f"a data loader (for a map-style torch data set: torch.utils.data.DataLoader(data, batch_size=...))"
+        )
+        raise DataError(msg)
+    return Batches(data, static=isinstance(data, Sequence), microbatch=microbatch)
+
+
+def _pieces(batch: Any, size: int) -> Iterator[Any]:
+    """A batch without examples stays one, for the message."""
+    starts = range(0, max(batch_size_of(batch), 1), size)
+    return (take(batch, start, start + size) for start in starts)
+
+
+def _slices(pair: Any, batch_size: int) -> list[Any]:
+    single = next((leaf for leaf in leaves(pair) if not getattr(leaf, "shape", ())), None)
+    if single is not None:
+        msg = (
+            f"inputs and targets contain a single {type(single).__name__} instead of arrays with one row per example: "
+            f"convert lists of numbers into arrays"
+        )
+        raise DataError(msg)
+    sizes = {leaf.shape[0] for leaf in leaves(pair)}
+    if len(sizes) != 1:
+        msg = f"inputs and targets have different numbers of examples: {', '.join(map(str, sorted(sizes)))}"
+        raise DataError(msg)
+    (size,) = sizes
+    return [take(pair, start, start + batch_size) for start in range(0, size, batch_size)]

@@ -1,0 +1,154 @@
+"""A number for a set of examples, by which a data set is known again.
+
+The random state of Python and NumPy, from which a data loader may draw.
+
+A data set that is the same set of examples on every pass, in the form that an adapter gives to its batches.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, replace
+from typing import Any, Generic, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from invariant_sharpness.adapters.data.batches import Batches
+from invariant_sharpness.adapters.data.examples import batch_size
+from invariant_sharpness.adapters.data.subsets import chosen_examples
+from invariant_sharpness.errors import DataError
+
+
+def fingerprint(examples: Sequence[npt.NDArray[Any]]) -> int:
+    """A number that depends on the set of examples, but not on their order or on the batches.
+
+    ``examples`` are arrays with one row per example. The fingerprint of a data set is the sum over its
+    batches, modulo 2**64.
+    """
+    rows = len(examples[0]) if examples else 0
+    if rows == 0:
+        return 0
+    mixed = np.zeros(rows, dtype=np.uint64)
+    for array in examples:
+        mixed = _mix(mixed * np.uint64(0x9E3779B97F4A7C15) + _row_hashes(array, rows))
+    return int(np.sum(mixed, dtype=np.uint64))
+
+
+def _row_hashes(array: npt.NDArray[Any], rows: int) -> npt.NDArray[np.uint64]:
+    data = np.ascontiguousarray(array).reshape(rows, -1).view(np.uint8)
+    padded = np.zeros((rows, -(-data.shape[1] // 8) * 8), dtype=np.uint8)
+    padded[:, : data.shape[1]] = data
+    words = padded.view(np.uint64)
+    weights = np.random.Philox(key=0).random_raw(words.shape[1]) | np.uint64(1)
+    return np.asarray((_mix(words) * weights).sum(axis=1, dtype=np.uint64))
+
+
+def _mix(words: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
+    """Spread every bit over the word (the finalizer of MurmurHash3)."""
+    words = (words ^ (words >> np.uint64(33))) * np.uint64(0xFF51AFD7ED558CCD)
+    return words ^ (words >> np.uint64(33))
+
+
+PASS_SEED = 0x5EED
+"""The seed of every pass over the data: a loader that shuffles repeats its order, so that equal arguments give equal results."""
+
+
+@contextmanager
+def random_state(seed: int = PASS_SEED) -> Generator[None]:
+    """Start from a fixed random state, and restore the user's."""
+    python, numpy = random.getstate(), np.random.get_state()  # noqa: NPY002 - the user's global state is kept
+    try:
+        random.seed(seed)
+        np.random.seed(seed)  # noqa: NPY002
+        yield
+    finally:
+        random.setstate(python)
+        np.random.set_state(numpy)  # noqa: NPY002
+
+
+T = TypeVar("T")
+"""A batch, as an adapter computes with it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Dataset(Generic[T]):
+    """Batches that are watched for changes.
+
+    Parameters
+    ----------
+    batches
+        The user's data.
+    convert
+        From a batch of the user's to one of the adapter's.
+    rows
+        From one of the adapter's to arrays on the host, with one row per example.
+    expected
+        Fingerprint of the set of examples, compared on every pass; None for data that lie in memory.
+    """
+
+    batches: Batches
+    convert: Callable[[Any], T]
+    rows: Callable[[T], Sequence[npt.NDArray[Any]]]
+    expected: int | None = None
+
+    def __iter__(self) -> Iterator[T]:
+        seen, empty = 0, True
+        for given in self.batches:
+            batch, empty = self.convert(given), False
+            if self.expected is not None:
+                seen += fingerprint(self.rows(batch))
+            yield batch
+        if self.expected is not None and seen % 2**64 != self.expected:
+            raise DataError(_CHANGED)
+        if empty:
+            msg = "the data are empty: there is no batch to measure on; pass at least one example"
+            raise DataError(msg)
+
+    def subset(self, examples: Sequence[int]) -> Dataset[T]:
+        """The examples with these numbers in a pass, held in memory."""
+        return Dataset(Batches(chosen_examples(self, examples), static=True), self.convert, self.rows)
+
+    def count(self) -> int:
+        """How many examples there are in a pass."""
+        return sum(batch_size(batch) for batch in self)
+
+
+def checked_dataset(
+    batches: Batches,
+    convert: Callable[[Any], T],
+    rows: Callable[[T], Sequence[npt.NDArray[Any]]],
+    fixed_state: Callable[[int], AbstractContextManager[None]] = random_state,
+) -> Dataset[T]:
+    """A data set that is known not to change: what is not in memory is read twice, with different random states.
+
+    Parameters
+    ----------
+    batches, convert, rows
+        As in :class:`Dataset`.
+    fixed_state
+        Fixes the state of all random generators that a loader may draw from, by a seed.
+
+    Raises
+    ------
+    DataError
+        If the two passes have different examples, or there are none.
+    """
+    dataset = Dataset(batches, convert, rows)
+    if batches.static:
+        return dataset
+    prints = []
+    for seed in (1, 2):
+        with fixed_state(seed):
+            prints.append(sum(fingerprint(rows(batch)) for batch in dataset) % 2**64)
+    if prints[0] != prints[1]:
+        raise DataError(_CHANGED)
+    return replace(dataset, expected=prints[0])
+
+
+_CHANGED = (
+    "the data change from pass to pass, so there is no one loss to measure: switch off random augmentation, and "
+    "shuffling together with dropping the last batch (shuffle=True, drop_last=True; shuffling alone does no harm)"
+)

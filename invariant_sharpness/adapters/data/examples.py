@@ -1,0 +1,122 @@
+"""Nests of arrays: dictionaries, tuples and lists, in which users keep the parts of a batch.
+
+The examples of a batch: how many there are, some of them, and which part of them is the targets.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+from invariant_sharpness.errors import DataError
+
+Leaf = Any
+
+
+def map_leaves(function: Callable[[Leaf], Any], tree: Any) -> Any:
+    """Apply ``function`` to every leaf of nested dictionaries, tuples and lists; named tuples keep their names."""
+    if isinstance(tree, Mapping):
+        return {key: map_leaves(function, value) for key, value in tree.items()}
+    if isinstance(tree, (tuple, list)):
+        parts = [map_leaves(function, value) for value in tree]
+        return type(tree)(*parts) if hasattr(tree, "_fields") else tuple(parts)
+    return function(tree)
+
+
+def leaves(tree: Any) -> list[Leaf]:
+    """All leaves of nested dictionaries, tuples and lists, in order."""
+    if isinstance(tree, Mapping):
+        return [leaf for value in tree.values() for leaf in leaves(value)]
+    if isinstance(tree, (tuple, list)):
+        return [leaf for value in tree for leaf in leaves(value)]
+    return [tree]
+
+
+class Batch(NamedTuple):
+    """Some examples.
+
+    Parameters
+    ----------
+    inputs
+        An array or a nest of arrays. Their first axis counts examples, if it is as long as there are examples.
+    targets
+        An array with one row per example.
+    """
+
+    inputs: Any
+    targets: Any
+
+    @property
+    def examples(self) -> int:
+        """Number of examples."""
+        return batch_size(self)
+
+    def take(self, start: int, stop: int) -> Batch:
+        """Some of the examples."""
+        part: Batch = take(self, start, stop)
+        return part
+
+
+def is_pair(data: Any) -> bool:
+    """Whether ``data`` is ``(inputs, targets)``: its second part is an array."""
+    return isinstance(data, (tuple, list)) and len(data) == 2 and hasattr(data[1], "shape")
+
+
+def split_batch(batch: Any, otherwise: str = "") -> Batch:
+    """Inputs and targets of ``(inputs, targets)``, or of a dictionary with the key ``"labels"``.
+
+    Parameters
+    ----------
+    batch
+        In one of these forms.
+    otherwise
+        What else users can do, for the message.
+
+    Raises
+    ------
+    DataError
+        If the batch is in another form.
+    """
+    if is_pair(batch):
+        return Batch(*batch)
+    if not isinstance(batch, Mapping):
+        msg = (
+            f"a batch is a {type(batch).__name__}, but it has to be (inputs, targets) or a dictionary with "
+            f"'labels'{otherwise}"
+        )
+        raise DataError(msg)
+    if "labels" not in batch:
+        keys = ", ".join(map(repr, batch))
+        msg = f"a dictionary batch has the keys {keys}, but no 'labels': rename the targets{otherwise}"
+        raise DataError(msg)
+    return Batch({key: value for key, value in batch.items() if key != "labels"}, batch["labels"])
+
+
+def batch_size(batch: Any) -> int:
+    """Number of examples: the length of the first array that has one.
+
+    Raises
+    ------
+    DataError
+        If there is no such array.
+    """
+    sizes = [leaf.shape[0] for leaf in leaves(batch) if _has_rows(leaf)]
+    if not sizes:
+        msg = "a batch holds no array with an axis of examples: yield (inputs, targets) or a dictionary of arrays"
+        raise DataError(msg)
+    return int(sizes[0])
+
+
+def is_per_example(leaf: Leaf, size: int) -> bool:
+    """Whether a leaf of a batch is an array with one row for each of ``size`` examples."""
+    return _has_rows(leaf) and bool(leaf.shape[0] == size)
+
+
+def take(batch: Any, start: int, stop: int) -> Any:
+    """Some examples of a batch; what is not one row per example is left as it is."""
+    size = batch_size(batch)
+    return map_leaves(lambda leaf: leaf[start:stop] if is_per_example(leaf, size) else leaf, batch)
+
+
+def _has_rows(leaf: Leaf) -> bool:
+    return getattr(leaf, "ndim", 0) > 0

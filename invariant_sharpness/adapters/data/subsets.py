@@ -1,0 +1,87 @@
+"""Some of the examples of a data set, held in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+from array_api_compat import array_namespace
+
+from invariant_sharpness.adapters.data.examples import (
+    Batch,
+    batch_size,
+    is_per_example,
+    leaves,
+    map_leaves,
+    split_batch,
+    take,
+)
+from invariant_sharpness.errors import DataError
+
+
+def chosen_examples(batches: Iterable[Any], examples: Sequence[int]) -> list[Any]:
+    """The examples with these numbers in one pass over the batches, in batches as large as the first.
+
+    They are joined before they are cut, so that subsets of one size have batches of the same shapes; examples of
+    different shapes stay in the batches that they came in.
+
+    Raises
+    ------
+    DataError
+        If there is no example with one of the numbers, or there are no numbers.
+    """
+    wanted = np.unique(np.asarray(examples, dtype=np.int64))
+    parts: list[Any] = []
+    sizes: list[int] = []
+    for batch in batches:
+        start, size = sum(sizes), batch_size(batch)
+        rows = wanted[(wanted >= start) & (wanted < start + size)] - start
+        sizes.append(size)
+        if len(rows):
+            parts.append(_rows(batch, rows))
+    if len(wanted) == 0 or wanted[0] < 0 or wanted[-1] >= sum(sizes):
+        msg = f"examples are numbered from 0 to {sum(sizes) - 1}, and a subset has at least one of them; got {list(examples)}"
+        raise DataError(msg)
+    if len({_form(part) for part in parts}) > 1:
+        return parts
+    joined = _joined(parts)
+    return [take(joined, start, start + sizes[0]) for start in range(0, len(wanted), sizes[0])]
+
+
+def all_examples(batches: Iterable[Any]) -> Batch:
+    """All inputs and all targets of one pass, each in one array or nest of arrays.
+
+    Raises
+    ------
+    DataError
+        If examples have different shapes.
+    """
+    parts = list(batches)
+    if len(forms := {_form(part) for part in parts}) > 1:
+        msg = f"examples of different shapes cannot be put into one batch: {' and '.join(sorted(forms))}"
+        raise DataError(msg)
+    return split_batch(_joined(parts))
+
+
+def _rows(batch: Any, rows: np.ndarray[Any, np.dtype[np.int64]]) -> Any:
+    size = batch_size(batch)
+    return map_leaves(lambda leaf: leaf[rows] if is_per_example(leaf, size) else leaf, batch)
+
+
+def _form(part: Any) -> str:
+    """The shapes of an example."""
+    return str([tuple(leaf.shape[1:]) for leaf in leaves(part)])
+
+
+def _joined(parts: Sequence[Any]) -> Any:
+    first, sizes = parts[0], [batch_size(part) for part in parts]
+    columns = iter(list(zip(*(leaves(part) for part in parts), strict=True)))
+
+    def join(leaf: Any) -> Any:
+        column = next(columns)
+        if not is_per_example(leaf, sizes[0]):
+            return leaf
+        return array_namespace(leaf).concat(list(column), axis=0)
+
+    return map_leaves(join, first)

@@ -1,0 +1,145 @@
+"""The backends that are installed, and the door through which every model becomes an oracle.
+
+A backend is an object in the entry-point group ``invariant_sharpness.backends``; third parties add theirs in
+the same way. It is chosen by the type of the model, never by what happens to be imported.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+import numpy.typing as npt
+
+from invariant_sharpness.errors import ModelError
+from invariant_sharpness.parameters.vector import ParameterVector
+from invariant_sharpness.protocol import CurvatureOracle
+
+GROUP = "invariant_sharpness.backends"
+
+
+@runtime_checkable
+class Backend(Protocol):
+    """What an entry point supplies. Loading it must import no framework."""
+
+    @property
+    def name(self) -> str:
+        """The name of the framework, as people write it."""
+        ...
+
+    def accepts(self, model: object, /) -> bool:
+        """Whether ``model`` is of a type that this backend differentiates."""
+        ...
+
+    def oracle(self, model: Any, data: Any, /, *, loss: Any, **options: Any) -> CurvatureOracle:
+        """The oracle of ``model`` on ``data``."""
+        ...
+
+
+@runtime_checkable
+class DemonstrationBackend(Backend, Protocol):
+    """A backend that can also train the small network of ``invariant-sharpness demo``."""
+
+    def train_network(
+        self, x: npt.NDArray[np.float64], labels: npt.NDArray[np.int64], /, *, sizes: tuple[int, ...], seed: int
+    ) -> Any:
+        """A ReLU network with layers of these sizes, trained on all examples until it fits them."""
+        ...
+
+    def accuracy(self, model: Any, x: npt.NDArray[np.float64], labels: npt.NDArray[np.int64], /) -> float:
+        """Share of the examples that ``model`` classifies as labelled."""
+        ...
+
+
+@runtime_checkable
+class ModelBackend(Backend, Protocol):
+    """A backend whose models metrics can be written for, and tested on."""
+
+    def relu_oracle(
+        self,
+        weights: Sequence[npt.NDArray[np.float64]],
+        biases: Sequence[npt.NDArray[np.float64]] | None,
+        data: tuple[npt.NDArray[np.float64], npt.NDArray[np.int64]],
+        /,
+        *,
+        loss: str,
+        batch_size: int,
+    ) -> CurvatureOracle:
+        """The oracle of a ReLU network of the framework with these matrices (outputs, inputs) and vectors."""
+        ...
+
+    def copied_model(self, oracle: CurvatureOracle, parameters: ParameterVector, /) -> tuple[Any, ...]:
+        """What a metric of models takes: a copy of the model with these parameters, all inputs, and all targets."""
+        ...
+
+
+def oracle(model: Any, data: Any, loss: Any = "cross_entropy", **options: Any) -> CurvatureOracle:
+    """The curvature oracle of a model on a data set.
+
+    Parameters
+    ----------
+    model
+        A ``torch.nn.Module``, a Keras model or ``tf.Module``, a JAX function ``apply(parameters, x)`` together with the option
+        ``parameters``, an :class:`invariant_sharpness_numpy.ReluNetwork`, or whatever an installed backend accepts.
+    data
+        ``(x, y)`` arrays, one batch, a list of batches, a data loader, or any object that can be iterated
+        over again and again and yields batches.
+    loss
+        ``"cross_entropy"``, ``"normalized_cross_entropy"`` (20), ``"mse"``, or a callable
+        ``(outputs, targets) -> one loss per example``.
+    options
+        Those of the backend, such as ``batch_size`` and ``dtype``.
+
+    Raises
+    ------
+    ModelError
+        If no installed backend knows the type of ``model``, or one of them cannot be loaded.
+    """
+    for found in backends().values():
+        if found.accepts(model):
+            return found.oracle(model, data, loss=loss, **options)
+    kind = f"{type(model).__module__}.{type(model).__qualname__}"
+    msg = (
+        f"no backend accepts a model of type {kind}; installed backends: {', '.join(sorted(_entries()))}. "
+        f"For plain functions, build an invariant_sharpness_numpy.FunctionOracle from the loss, its gradient and its "
+        f"Hessian-vector product."
+    )
+    raise ModelError(msg)
+
+
+def backends() -> dict[str, Backend]:
+    """Load all installed backends, by the name of their entry point; none of them imports its framework yet."""
+    return {name: _load(entry) for name, entry in _entries().items()}
+
+
+def backend(name: str) -> Backend:
+    """Load the backend with this name.
+
+    Raises
+    ------
+    ModelError
+        Lists the names there are.
+    """
+    if name not in _entries():
+        msg = f"there is no backend {name!r}; installed: {', '.join(sorted(_entries()))}"
+        raise ModelError(msg)
+    return _load(_entries()[name])
+
+
+def _entries() -> dict[str, EntryPoint]:
+    return {entry.name: entry for entry in entry_points(group=GROUP)}
+
+
+def _load(entry: EntryPoint) -> Backend:
+    """Load an entry point, and name it if it is broken."""
+    try:
+        loaded = entry.load()
+    except (ImportError, AttributeError) as error:
+        msg = f"the backend {entry.name!r} ({entry.value}) cannot be loaded: {error}"
+        raise ModelError(msg) from error
+    if isinstance(loaded, Backend):
+        return loaded
+    msg = f"the entry point {entry.name!r} ({entry.value}) is a {type(loaded).__name__}, which is not a backend"
+    raise ModelError(msg)

@@ -1,0 +1,92 @@
+"""Train two networks on digits, measure them, rescale them, measure them again; then find all that can be rescaled."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from invariant_sharpness.adapters.registry import DemonstrationBackend
+from invariant_sharpness.cli.demonstration.digits import Digits, Labels, load_digits, random_labels
+from invariant_sharpness.cli.demonstration.results import DECADES, DEMONSTRATED, SIZES, Demonstration, NetworkResult
+from invariant_sharpness.coordinates import Moved
+from invariant_sharpness.evaluation.certifying import certify
+from invariant_sharpness.evaluation.measuring import measure
+from invariant_sharpness.parameters.vector import ParameterVector
+from invariant_sharpness.prng import uniform_values
+from invariant_sharpness.protocol import CurvatureOracle
+from invariant_sharpness.runtime.progress import track
+from invariant_sharpness.symmetries import chain_rescalings, unit_count
+
+LOSS = "normalized_cross_entropy"
+
+_FACTORS = 2**32 + 3  # a stream that no probe takes
+
+
+def demonstrate(backend: DemonstrationBackend, *, seed: int = 0) -> Demonstration:
+    r"""Train two networks on digits, one of them on random labels; measure both, rescale them, measure again.
+
+    Every hidden unit is multiplied by a factor of its own, log-uniform in :math:`[10^{-4}, 10^4]`, and what goes out of it
+    divided by the same: equations (15) and (16) of Tsuzuku et al. (2019). Both networks are measured on their own
+    training data with the loss (20), which does not see the scale of the outputs. Under plain
+    cross-entropy a network that fits looks flatter and flatter as its last layer grows.
+
+    Last, everything in the first network that can be rescaled is found from its Jacobian, and all metrics are certified with it.
+
+    Parameters
+    ----------
+    backend
+        Trains and differentiates the networks.
+    seed
+        Of the split, the random labels, the training, the factors and all probes.
+
+    Raises
+    ------
+    MissingDependencyError
+        If scikit-learn is not installed.
+    """
+    digits = load_digits(seed)
+    guesses = random_labels(len(digits.training_labels), seed)
+    tasks = {"true labels": digits.training_labels, "random labels": guesses}
+    learned, memorized = [
+        _train(backend, digits, name, labels, seed)
+        for name, labels in track(tasks.items(), "training two networks", len(tasks))
+    ]
+    results = [_examine(trained, digits, seed) for trained in (learned, memorized)]
+    certificate = certify(learned.oracle, DEMONSTRATED, seed=seed)
+    return Demonstration(backend.name, LOSS, seed, results[0], results[1], certificate)
+
+
+def rescaled(oracle: CurvatureOracle, seed: int) -> ParameterVector:
+    """The parameters of a chain of layers, with every hidden unit multiplied by a random factor."""
+    parameters = oracle.parameters
+    for layer, rescaling in enumerate(chain_rescalings(oracle.groups)):
+        exponents = DECADES * uniform_values(seed, _FACTORS, layer, unit_count(oracle.groups, rescaling))
+        parameters = rescaling.apply(oracle, parameters, np.power(10.0, exponents))
+    return parameters
+
+
+class _Trained(NamedTuple):
+    """A network with its training data."""
+
+    backend: DemonstrationBackend
+    name: str
+    model: Any
+    labels: Labels
+    oracle: CurvatureOracle
+
+
+def _train(backend: DemonstrationBackend, digits: Digits, name: str, labels: Labels, seed: int) -> _Trained:
+    model = backend.train_network(digits.training_inputs, labels, sizes=SIZES, seed=seed)
+    return _Trained(backend, name, model, labels, backend.oracle(model, (digits.training_inputs, labels), loss=LOSS))
+
+
+def _examine(trained: _Trained, digits: Digits, seed: int) -> NetworkResult:
+    backend, oracle = trained.backend, trained.oracle
+    return NetworkResult(
+        name=trained.name,
+        training_accuracy=backend.accuracy(trained.model, digits.training_inputs, trained.labels),
+        test_accuracy=backend.accuracy(trained.model, digits.test_inputs, digits.test_labels),
+        before=measure(oracle, DEMONSTRATED, seed=seed),
+        after=measure(Moved(oracle, rescaled(oracle, seed)), DEMONSTRATED, seed=seed),
+    )

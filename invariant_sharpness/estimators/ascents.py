@@ -1,0 +1,207 @@
+r"""One long array on the host for each vector, for solvers that know nothing else.
+
+The largest rise of the loss in a ball, by conditional gradient ascent from several starts.
+
+A step looks for the point u of the ball that is furthest along the gradient g and goes towards it,
+
+.. math:: v \\leftarrow v + t\\,(u - v), \\qquad u = \\operatorname{argmax}_{\\|u\\| \\le 1} \\langle g(v), u \rangle ,
+
+with the first :math:`t = 1, \tfrac12, \tfrac14, \\dots` that gains enough (Frank and Wolfe 1956; Armijo 1966). No step leaves the ball, and none has
+a size to be tuned. Full steps are the power method if the loss is quadratic, and never go down if it is convex (Journée et al. 2010).
+
+What stops it is the gap :math:`\\langle g, u - v \rangle`: by how much the linearized loss is larger elsewhere in the ball. It is zero at
+local maxima and other stationary points, and nowhere else. It does not prove that a maximum is the largest one.
+
+The largest rise in a box of a few coordinates or all, by SciPy's L-BFGS-B (Byrd et al. 1995).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Literal, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+from scipy.optimize import fmin_l_bfgs_b
+
+from invariant_sharpness import prng as random
+from invariant_sharpness.estimators.perturbations import Perturbations
+from invariant_sharpness.parameters.vector import ParameterVector
+from invariant_sharpness.protocol import CurvatureOracle
+from invariant_sharpness.runtime.checkpoints import State, keep, loop_name, resumed
+from invariant_sharpness.runtime.progress import track
+
+HostArray = npt.NDArray[np.float64]
+
+
+def flattened(oracle: CurvatureOracle, vector: ParameterVector) -> HostArray:
+    """All entries, group after group."""
+    arrays = oracle.to_numpy(vector)
+    return np.concatenate([arrays[group.name].ravel() for group in oracle.groups])
+
+
+def unflattened(oracle: CurvatureOracle, values: HostArray) -> ParameterVector:
+    """The vector with these entries."""
+    ends = np.cumsum([group.size for group in oracle.groups])[:-1]
+    parts = zip(oracle.groups, np.split(values, ends), strict=True)
+    return oracle.from_numpy({group.name: part.reshape(group.shape) for group, part in parts})
+
+
+Norm = Literal["l2", "linf"]
+"""Euclidean norm, or largest magnitude of an entry."""
+
+_SUFFICIENT = 1e-4
+"""Share of what the linearized loss promises that a step has to gain."""
+
+_HALVINGS = 20
+
+_GRADIENTS_PER_STEP = 4 / 3
+"""A step takes a gradient and, mostly, one loss, which is about a third of a gradient."""
+
+
+class Rise(NamedTuple):
+    """The largest rise that was found, which the true one is not below, and the gap where it was found."""
+
+    value: float
+    gap: float
+    converged: bool
+
+    @property
+    def relative_gap(self) -> float:
+        """The gap over the value; zero if nothing rises."""
+        return self.gap / self.value if self.value > 0 else 0.0
+
+
+def largest_rise(around: Perturbations, norm: Norm, *, starts: int, steps: int, tolerance: float, seed: int) -> Rise:
+    """The best of the ascents from the centre of the unit ball and from random points of its boundary.
+
+    The ascent from the centre never goes below it, so that the value is never negative. It has converged if its gap is at
+    most ``tolerance`` times the value, or within rounding.
+
+    Cost: at most ``steps`` gradients and about as many losses for each start. Memory: four vectors.
+
+    Raises
+    ------
+    ValueError
+        If the norm is not known, or there is no start or no step.
+    NonFiniteError
+        If the loss is not finite in the ball.
+    """
+    if norm not in _FURTHEST:
+        msg = f'norm={norm!r} is not known: take "l2" or "linf"'
+        raise ValueError(msg)
+    if starts < 1 or steps < 1:
+        msg = f"starts={starts} and steps={steps}, but an ascent needs at least one of each"
+        raise ValueError(msg)
+    oracle = around.oracle
+    loop = loop_name("largest rise", oracle, oracle.parameters, around.scale, norm, tolerance, seed)
+    climbs = track(range(starts), "climbing", starts, gradients=steps * _GRADIENTS_PER_STEP)
+    return max(
+        (_ascent(around, norm, number, steps, tolerance, seed, f"{loop} {number}") for number in climbs),
+        key=lambda rise: rise.value,
+    )
+
+
+class _Climb(NamedTuple):
+    """Where an ascent is after some steps. It has ended if it is at no point any more."""
+
+    steps: int
+    point: ParameterVector | None
+    rise: Rise
+
+    @classmethod
+    def from_state(cls, state: State) -> _Climb:
+        steps, value, gap, converged = state.arrays["numbers"].tolist()
+        return cls(int(steps), next(iter(state.vectors.values()), None), Rise(value, gap, bool(converged)))
+
+    def state(self) -> State:
+        numbers = np.array([float(self.steps), *self.rise])
+        return State({"numbers": numbers}, {} if self.point is None else {str(self.steps): self.point})
+
+
+def _ascent(around: Perturbations, norm: Norm, number: int, steps: int, tolerance: float, seed: int, loop: str) -> Rise:
+    """The end of an ascent; a checkpoint keeps where it is after each step."""
+    state = resumed(loop)
+    climb = None if state is None else _Climb.from_state(state)
+    if climb is None or climb.steps > steps:
+        climb = _start(around, norm, number, seed)
+    while climb.point is not None and climb.steps < steps:
+        climb = _step(around, norm, climb, climb.point, tolerance)
+        keep(loop, climb.state)
+    return climb.rise
+
+
+def _start(around: Perturbations, norm: Norm, number: int, seed: int) -> _Climb:
+    """The centre, and then random points of the boundary."""
+    point = _FURTHEST[norm](random.signs(around.oracle, seed, number - 1)) if number else around.scale.only(())
+    return _Climb(0, point, Rise(around.rise(point), 0.0, converged=False))
+
+
+def _step(around: Perturbations, norm: Norm, climb: _Climb, point: ParameterVector, tolerance: float) -> _Climb:
+    """The next point; none if this is a stationary one, or no step gains enough."""
+    value = climb.rise.value
+    gradient = around.slope(point)
+    direction = _FURTHEST[norm](gradient) - point
+    gap = gradient.dot(direction)
+    if gap <= tolerance * abs(value) + around.rounding:
+        return _Climb(climb.steps + 1, None, Rise(value, gap, converged=True))
+    found = _higher_point(around, point, direction, value, gap)
+    if found is None:
+        return _Climb(climb.steps + 1, None, Rise(value, gap, converged=False))
+    return _Climb(climb.steps + 1, found[0], Rise(found[1], gap, converged=False))
+
+
+def _higher_point(
+    around: Perturbations, point: ParameterVector, direction: ParameterVector, value: float, gap: float
+) -> tuple[ParameterVector, float] | None:
+    """The first point on the way back from the end that is high enough, and its rise."""
+    for halving in range(_HALVINGS):
+        step = 0.5**halving
+        candidate = point + direction * step
+        rise = around.rise(candidate)
+        if rise >= value + _SUFFICIENT * step * gap:
+            return candidate, rise
+    return None
+
+
+def _furthest_in_ball(gradient: ParameterVector) -> ParameterVector:
+    length = gradient.norm()
+    return gradient / length if length > 0 else gradient
+
+
+def _furthest_in_box(gradient: ParameterVector) -> ParameterVector:
+    return gradient.map(gradient.xp.sign)
+
+
+_FURTHEST: Mapping[Norm, Callable[[ParameterVector], ParameterVector]] = MappingProxyType(
+    {"l2": _furthest_in_ball, "linf": _furthest_in_box}
+)
+"""The point of the unit ball that is furthest along a direction; zero for the zero vector."""
+
+
+def boxed_rise(
+    rise: Callable[[HostArray], float], slope: Callable[[HostArray], HostArray], reach: HostArray, iterations: int
+) -> Rise:
+    r"""The rise that L-BFGS-B finds in the box :math:`|y_i| \le \text{reach}_i` from its centre, in so many iterations.
+
+    Its two tolerances are zero: their defaults, meant for losses of the size of one, would end the search at once at a
+    minimum, where the gradient is below them everywhere. So it has converged only where the gap, the first-order condition, is zero.
+
+    Cost: at least a loss and a gradient for each iteration. Memory: about 25 float64 vectors on the host.
+    """
+    if iterations < 1:
+        msg = f"iterations={iterations}, but L-BFGS-B needs at least one"
+        raise ValueError(msg)
+    y, descended, found = fmin_l_bfgs_b(
+        lambda y: -rise(y),
+        np.zeros_like(reach),
+        lambda y: -slope(y),
+        bounds=[(-length, length) for length in reach.tolist()],
+        factr=0.0,
+        pgtol=0.0,
+        maxiter=iterations,
+    )
+    gradient = -np.asarray(found["grad"])
+    gap = float(np.sum(np.abs(gradient) * reach - gradient * y))
+    return Rise(max(-float(descended), 0.0), gap, converged=gap == 0)

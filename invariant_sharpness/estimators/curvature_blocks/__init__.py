@@ -1,1 +1,0 @@
-"""Blocks of the Gauss-Newton matrix between a few parameters each."""

@@ -1,0 +1,202 @@
+r"""Which entries of the Gauss-Newton matrix are asked for.
+
+Blocks from columns of the Gauss-Newton matrix, one product each.
+
+Blocks from the Gauss-Newton matrices of single examples, whose rank is no more than the number of outputs.
+
+A positive semidefinite matrix of rank K is known from its products with K random vectors, the columns of :math:`\Omega`:
+:math:`G_n = Y (\Omega^T Y)^+ Y^T` with :math:`Y = G_n \Omega`. The blocks of all examples are added up.
+
+Blocks of the Gauss-Newton matrix, by the cheaper of two exact ways.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from invariant_sharpness import prng as random
+from invariant_sharpness.coordinates import GaussNewton, Scaled, balanced
+from invariant_sharpness.estimators.exact_diagonal import MOST_OUTPUTS
+from invariant_sharpness.estimators.products import hessian_vector_products, multiplied
+from invariant_sharpness.parameters.vector import ParameterVector
+from invariant_sharpness.protocol import (
+    CurvatureOracle,
+    GaussNewtonDiagonalOracle,
+    SubsetOracle,
+    machine_epsilon,
+    require,
+    supports,
+)
+from invariant_sharpness.runtime.memory import room_for_vectors
+from invariant_sharpness.runtime.progress import track
+
+HostArray = npt.NDArray[np.float64]
+
+Places = Mapping[str, npt.NDArray[np.intp]]
+"""Of each group the positions of its entries in C order, with the entries of one block along the last axis."""
+
+Blocks = dict[str, HostArray]
+"""Of each group the blocks, with one axis more than its places."""
+
+
+def number_of_entries(places: Places) -> int:
+    """Number of parameters in all blocks."""
+    return sum(place.size for place in places.values())
+
+
+def flat_entries(oracle: CurvatureOracle, arrays: Mapping[str, HostArray], places: Places) -> HostArray:
+    """The groups of the places, one after the other."""
+    return np.concatenate([arrays[group.name].ravel() for group in oracle.groups if group.name in places])
+
+
+def offsets(oracle: CurvatureOracle, places: Places) -> dict[str, int]:
+    """Where each group begins among them."""
+    found, start = {}, 0
+    for group in oracle.groups:
+        if group.name in places:
+            found[group.name], start = start, start + group.size
+    return found
+
+
+Entry = tuple[str, tuple[int, ...]]
+
+
+def blocks_of_columns(oracle: CurvatureOracle, places: Places) -> Blocks:
+    """All blocks, exactly. Cost: a Gauss-Newton product for each entry."""
+    result = {name: np.zeros((*place.shape, place.shape[-1])) for name, place in places.items()}
+    entries = [(name, index) for name, place in places.items() for index in np.ndindex(*place.shape)]
+    units = _unit_vectors(oracle, places, entries)
+    curved = GaussNewton(oracle)
+    pairs = hessian_vector_products(curved, units, number_of_entries(places), "columns of the Gauss-Newton matrix")
+    for (name, index), (_, product) in zip(entries, pairs, strict=True):
+        column = oracle.to_numpy(product)[name].ravel()
+        result[name][index] = column[places[name][index[:-1]]]
+    return {name: (blocks + np.swapaxes(blocks, -1, -2)) / 2 for name, blocks in result.items()}
+
+
+def _unit_vectors(oracle: CurvatureOracle, places: Places, entries: list[Entry]) -> Iterator[ParameterVector]:
+    for name, index in entries:
+        arrays = {group.name: np.zeros(group.shape) for group in oracle.groups}
+        arrays[name].ravel()[places[name][index]] = 1.0
+        yield oracle.from_numpy(arrays)
+
+
+_HELD_EXAMPLES = 256
+"""So many examples are taken into memory at once: each time is one pass over the data."""
+
+
+def blocks_of_examples(oracle: SubsetOracle, places: Places, outputs: int, seed: int) -> Blocks | None:
+    """All blocks, exactly; None if the loss is no plain mean over examples, as with weights of classes.
+
+    Cost: twice as many Gauss-Newton products as an example has outputs, half of them example by example.
+    """
+    scaled = Scaled(oracle, balanced(oracle))
+    scale = flat_entries(oracle, oracle.to_numpy(scaled.scale), places)
+    with room_for_vectors(oracle, 2 * outputs, "the Gauss-Newton matrix of an example"):
+        signs = [random.signs(oracle, seed, index).only(places) for index in range(outputs)]
+        omega = np.stack([flat_entries(oracle, oracle.to_numpy(sign), places) for sign in signs])
+
+        def products(part: CurvatureOracle) -> HostArray:
+            vectors = (oracle.to_numpy(product) for product in multiplied(GaussNewton(part), signs))
+            return np.stack([flat_entries(oracle, arrays, places) for arrays in vectors])
+
+        result = {name: np.zeros((*place.shape, place.shape[-1])) for name, place in places.items()}
+        total = np.zeros_like(omega)
+        rounding = machine_epsilon(oracle)
+        for part in track(_examples(scaled), "examples one by one", oracle.examples, gradients=0.0):
+            found = products(part)
+            total += found
+            _add(result, oracle, places, omega @ found.T, found / scale, rounding)
+        if not _is_mean(total / oracle.examples, products(scaled), rounding):
+            return None
+    return {name: blocks / oracle.examples for name, blocks in result.items()}
+
+
+def _examples(oracle: Scaled) -> Iterator[CurvatureOracle]:
+    for start in range(0, oracle.examples, _HELD_EXAMPLES):
+        held = oracle.subset(range(start, min(start + _HELD_EXAMPLES, oracle.examples)))
+        for number in range(held.examples):
+            yield held.subset([number])
+
+
+def _add(
+    result: Blocks, oracle: CurvatureOracle, places: Places, seen: HostArray, products: HostArray, rounding: float
+) -> None:
+    """Add the blocks of one example; eigenvalues of what the vectors see that are rounding beside the largest are left out."""
+    values, vectors = np.linalg.eigh((seen + seen.T) / 2)
+    kept = np.abs(values) > rounding * len(values) * np.abs(values).max()
+    rows = vectors[:, kept].T @ products
+    for name, start in offsets(oracle, places).items():
+        own = rows[:, start + places[name]]
+        result[name] += np.einsum("n,n...k,n...l->...kl", 1 / values[kept], own, own)
+
+
+def _is_mean(mean: HostArray, whole: HostArray, rounding: float) -> bool:
+    return bool(np.linalg.norm(mean - whole) <= np.sqrt(rounding) * np.linalg.norm(whole))
+
+
+_DOUBLE = 2.0**-52
+"""Unit of rounding of the sums on the host."""
+
+
+class CurvatureBlocks(NamedTuple):
+    """The blocks of each group.
+
+    Parameters
+    ----------
+    blocks
+        By the name of the group.
+    method
+        ``"exact (examples)"`` or ``"exact (columns)"``.
+    rounding
+        Relative size of an eigenvalue that rounding makes out of zero. Sums of squares have less of it than columns.
+    """
+
+    blocks: Blocks
+    method: str
+    rounding: float
+
+
+def gauss_newton_blocks(oracle: CurvatureOracle, places: Places, *, products: int, seed: int) -> CurvatureBlocks:
+    """The blocks at these places, exactly.
+
+    From the matrices of single examples, if the oracle can be restricted to them and they have few outputs, or else from
+    one column for each entry.
+
+    Parameters
+    ----------
+    places
+        Which entries belong to a block.
+    products
+        At most so many products, each with the whole of the data.
+
+    Raises
+    ------
+    ValueError
+        If more products are needed; says how many.
+    """
+    outputs, entries, rounding = _outputs(oracle), number_of_entries(places), machine_epsilon(oracle)
+    if outputs is not None and 2 * outputs <= min(products, entries):
+        able = require(oracle, SubsetOracle, metric="gauss_newton_blocks")
+        blocks = blocks_of_examples(able, places, outputs, seed)
+        if blocks is not None:
+            return CurvatureBlocks(blocks, "exact (examples)", max(rounding**2, _DOUBLE))
+    if entries > products:
+        msg = (
+            f"the blocks of {', '.join(places)} need {entries} Gauss-Newton products, one for each entry, and products={products}: "
+            f"allow for more, or name the heads of fewer weights"
+        )
+        raise ValueError(msg)
+    return CurvatureBlocks(blocks_of_columns(oracle, places), "exact (columns)", rounding)
+
+
+def _outputs(oracle: CurvatureOracle) -> int | None:
+    """Number of outputs of an example, if examples can be taken one by one and these are not too many."""
+    if not (supports(oracle, SubsetOracle) and supports(oracle, GaussNewtonDiagonalOracle)):
+        return None
+    outputs = require(oracle, GaussNewtonDiagonalOracle, metric="gauss_newton_blocks").outputs_per_example
+    return outputs if outputs <= MOST_OUTPUTS else None

@@ -1,0 +1,167 @@
+r"""What is known of the diagonal of the Hessian, group by group, and how it was obtained.
+
+A value above a minimum that is known from samples only.
+
+A function :math:`S(h) = \min_\sigma F(\sigma; h)` with F linear in h is concave: from unbiased samples of h its plug-in value is too small
+in expectation. Solved on one half of the samples and evaluated on the other, :math:`F(\hat\sigma_1; \hat h_2)` is too large, since any
+:math:`\sigma` is: :math:`E[F(\hat\sigma_1; \hat h_2)] = E[F(\hat\sigma_1; h)] \ge S(h)`.
+
+To first order in the variance the plug-in value from all samples lacks half of what the other has too much, so
+a third of the way from the first to the second there is no bias of first order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from math import fsum
+from typing import Literal, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from invariant_sharpness.protocol import HostArrays
+from invariant_sharpness.results.estimate import methods_in_words
+
+HostArray = npt.NDArray[np.float64]
+Method = Literal["exact", "exact (columns)", "probes", "XDiag", "sampled outputs"]
+
+
+@dataclass(frozen=True, slots=True)
+class GroupDiagonal:
+    """The diagonal of one group.
+
+    Parameters
+    ----------
+    values
+        In the parameter's shape, on the host.
+    method
+        ``"exact"``, ``"exact (columns)"``, ``"probes"`` (of the Hessian), ``"XDiag"`` or ``"sampled outputs"``.
+    parts
+        Of a sampled diagonal: independent means of equal numbers of draws, shape ``(parts, *shape)``. Of XDiag: pseudo-values,
+        whose scatter tells the error of sums over entries, and which are not independent.
+    """
+
+    values: HostArray
+    method: Method
+    parts: HostArray | None = None
+
+
+class Scatter(NamedTuple):
+    """A standard error, and from how many degrees of freedom it is known."""
+
+    standard_error: float
+    degrees_of_freedom: int
+
+
+@dataclass(frozen=True, slots=True)
+class HessianDiagonal:
+    """The diagonal of the Hessian, group by group, with its provenance.
+
+    Parameters
+    ----------
+    groups
+        The groups whose diagonal is known.
+    probes
+        Number of probes or draws, for those that were sampled.
+    defects
+        What the certificate measured, for these and other groups: zero up to rounding where the
+        Gauss-Newton diagonal is exact. Empty if the oracle cannot be asked.
+    """
+
+    groups: Mapping[str, GroupDiagonal]
+    probes: int = 0
+    defects: Mapping[str, float] = field(default_factory=dict)
+
+    def __getitem__(self, name: str) -> GroupDiagonal:
+        return self.groups[name]
+
+    @property
+    def arrays(self) -> dict[str, HostArray]:
+        """The diagonal of each group, on the host."""
+        return {name: group.values for name, group in self.groups.items()}
+
+    def scatter(self, derivatives: HostArrays) -> Scatter | None:
+        """How a function of the diagonal with these derivatives scatters, to first order; None if no group was sampled.
+
+        Parts of one method come from the same draws, those of different methods are independent.
+        """
+        variance, freedom = 0.0, 0
+        for method in sorted({self[name].method for name in derivatives if self[name].parts is not None}):
+            totals = np.sum(
+                [
+                    np.tensordot(group.parts, derivative, axes=derivative.ndim)
+                    for name, derivative in derivatives.items()
+                    if (group := self[name]).parts is not None and group.method == method
+                ],
+                axis=0,
+            )
+            variance += float(np.var(totals, ddof=1)) / len(totals)
+            freedom = min(freedom or len(totals), len(totals) - 1)
+        return Scatter(variance**0.5, freedom) if freedom else None
+
+    def standard_error(self, derivatives: HostArrays) -> float | None:
+        """Standard error, to first order, of a function of the diagonal with these derivatives.
+
+        None if no group in ``derivatives`` was sampled.
+        """
+        scatter = self.scatter(derivatives)
+        return None if scatter is None else scatter.standard_error
+
+    def method(self, names: frozenset[str]) -> str:
+        """How the named groups were obtained, in words."""
+        return methods_in_words([group.method for name, group in self.groups.items() if name in names], self.probes)
+
+    def note(self, name: str) -> str:
+        """Why a group is not exact; empty if it is, or nothing is known."""
+        if name not in self.defects or (name in self.groups and self[name].method in ("exact", "sampled outputs")):
+            return ""
+        return f"the outputs are not affine in it: defect {self.defects[name]:.2g}"
+
+
+class Tangent(NamedTuple):
+    r"""The linear function :math:`F(\sigma; h) = c + \sum_i s_i h_i` at a fixed :math:`\sigma`."""
+
+    constant: float
+    slopes: HostArrays
+
+    def at(self, curvature: HostArrays) -> float:
+        """Its value."""
+        return self.constant + fsum(float(np.sum(s * curvature[name])) for name, s in self.slopes.items())
+
+
+def cross_fitted(tangent: Callable[[HostArrays], Tangent], diagonal: HessianDiagonal, names: frozenset[str]) -> float:
+    """The mean of both halves' values, each at the other half's minimizer.
+
+    Parameters
+    ----------
+    tangent
+        From a diagonal to the tangent at its minimizer.
+    diagonal
+        With parts, for those groups that were sampled.
+    names
+        The groups that count.
+
+    Raises
+    ------
+    ValueError
+        If the parts of a group are no estimates of their own; names the group.
+    """
+    _require_independent_parts(diagonal, names)
+    first = {name: _mean_of_half(diagonal[name], slice(None, None, 2)) for name in names}
+    second = {name: _mean_of_half(diagonal[name], slice(1, None, 2)) for name in names}
+    return (tangent(first).at(second) + tangent(second).at(first)) / 2
+
+
+def _require_independent_parts(diagonal: HessianDiagonal, names: frozenset[str]) -> None:
+    dependent = [name for name in sorted(names) if diagonal[name].method == "XDiag"]
+    if dependent:
+        msg = (
+            f"the diagonal of {', '.join(dependent)} is by XDiag, whose parts all come from the same vectors: half of them are no "
+            f"estimate of their own; take a diagonal from hessian_diagonal, whose parts are independent"
+        )
+        raise ValueError(msg)
+
+
+def _mean_of_half(group: GroupDiagonal, half: slice) -> HostArray:
+    return group.values if group.parts is None else np.asarray(group.parts[half].mean(axis=0))

@@ -1,1 +1,0 @@
-"""The diagonal of the Hessian: exact where that is proven, and from probes or sampled outputs elsewhere."""

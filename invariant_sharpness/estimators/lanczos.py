@@ -1,0 +1,194 @@
+"""What is known of the ends of the spectrum.
+
+Extreme eigenvalues of the Hessian, by Lanczos' method in blocks with full reorthogonalization.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from invariant_sharpness.estimators.krylov import Indices, KrylovSpace, resumed_space
+from invariant_sharpness.estimators.products import hessian_vector_products
+from invariant_sharpness.parameters.vector import ParameterVector
+from invariant_sharpness.protocol import CurvatureOracle
+from invariant_sharpness.runtime.checkpoints import keep, loop_name
+from invariant_sharpness.runtime.memory import vectors_within_limit
+from invariant_sharpness.runtime.progress import track
+
+
+@dataclass(frozen=True, slots=True)
+class ExtremeEigenvalue:
+    r"""A Ritz value with its residual :math:`\|H v - \lambda v\|`: some eigenvalue is that close to it."""
+
+    value: float
+    residual: float
+    steps: int
+    converged: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Eigenpair:
+    r"""A Ritz value, its vector of norm 1, and the residual :math:`\|H v - \lambda v\|`: some eigenvalue is that close."""
+
+    value: float
+    vector: ParameterVector = field(repr=False)
+    residual: float
+    converged: bool
+
+    def __str__(self) -> str:
+        state = "" if self.converged else ", NOT CONVERGED"
+        return f"eigenvalue {self.value:.6g} (residual {self.residual:.0e}{state})"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain numbers, without the vector."""
+        return {"value": self.value, "residual": self.residual, "converged": self.converged}
+
+
+@dataclass(frozen=True, slots=True)
+class Eigenpairs:
+    """The ends of the spectrum.
+
+    Parameters
+    ----------
+    largest
+        The largest eigenvalues, the very largest first.
+    smallest
+        The smallest ones, which can be negative, the very smallest first.
+    products
+        Hessian-vector products that it took.
+    """
+
+    largest: tuple[Eigenpair, ...]
+    smallest: tuple[Eigenpair, ...]
+    products: int
+
+    @property
+    def converged(self) -> bool:
+        """Whether all residuals reached the tolerance."""
+        return all(pair.converged for pair in (*self.largest, *self.smallest))
+
+    def __str__(self) -> str:
+        ends = {"largest": self.largest, "smallest": self.smallest}
+        words = [f"{name} {', '.join(f'{p.value:.6g}' for p in pairs)}" for name, pairs in ends.items() if pairs]
+        worst = max(pair.residual for pair in (*self.largest, *self.smallest))
+        state = "" if self.converged else ", NOT CONVERGED"
+        return f"eigenvalues: {'; '.join(words)} (residuals ≤ {worst:.0e}{state}; {self.products} products)"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain numbers, without the vectors."""
+        return {
+            "largest": [pair.to_dict() for pair in self.largest],
+            "smallest": [pair.to_dict() for pair in self.smallest],
+            "products": self.products,
+            "converged": self.converged,
+        }
+
+
+def eigenpairs(
+    oracle: CurvatureOracle,
+    *,
+    largest: int = 1,
+    smallest: int = 1,
+    tolerance: float = 1e-6,
+    products: int = 1000,
+    seed: int = 0,
+) -> Eigenpairs:
+    """The largest and the smallest eigenvalues of the Hessian, with their vectors and residuals.
+
+    Blocks are as wide as the larger of both numbers, so that a multiple eigenvalue is found as often as it occurs; where a
+    block finds nothing new, random directions go on. A pair has converged if its residual is at most ``tolerance``
+    times the largest magnitude. A residual r means an error of the eigenvalue of at most r, and of about ``r**2 / gap``
+    once it is isolated. That nothing more extreme is missing is not proven, as with every Krylov method.
+
+    Cost: at most ``products`` Hessian-vector products, in blocks. Memory: as many vectors, or half of what fits into the
+    memory limit, but four times the pairs that were asked for in any case: there the method restarts with the best half
+    (Wu and Simon 2000).
+    Source: Lanczos (1950), Golub and Underwood (1977).
+
+    Raises
+    ------
+    ValueError
+        If no pair is asked for, or more than there are parameters or than the products can find.
+    """
+    width, asked = max(largest, smallest), largest + smallest
+    size = sum(group.size for group in oracle.groups)
+    findable = min(size, products // max(width, 1) * width)
+    if min(largest, smallest) < 0 or not 1 <= asked <= findable:
+        msg = (
+            f"largest={largest} and smallest={smallest} of {size} eigenvalues, with products={products} in blocks of "
+            f"{width}: ask for 1 to {findable} in all, or give more products"
+        )
+        raise ValueError(msg)
+    space = KrylovSpace(oracle)
+    for space in _growing_spaces(oracle, smallest, largest, width, products, seed, f"eigenpairs to {tolerance}"):
+        values, _, residuals = space.ritz_pairs()
+        ends = _ends(len(space), smallest, largest)
+        if len(space) >= asked and residuals[ends].max() <= tolerance * np.abs(values).max():
+            break
+    pairs = _pairs_at_ends(space, smallest, largest, tolerance)
+    return Eigenpairs(pairs[smallest:][::-1], pairs[:smallest], space.products)
+
+
+def largest_magnitude_eigenvalue(
+    oracle: CurvatureOracle, *, tolerance: float, steps: int, seed: int
+) -> ExtremeEigenvalue:
+    """The eigenvalue of largest magnitude, up to a residual of at most ``tolerance * abs(value)``.
+
+    Cost: at most ``steps`` Hessian-vector products; memory as for :func:`eigenpairs`.
+    """
+    best = ExtremeEigenvalue(0.0, np.inf, 0, converged=False)
+    for space in _growing_spaces(oracle, 1, 1, 1, steps, seed, f"largest magnitude to {tolerance}"):
+        values, _, residuals = space.ritz_pairs()
+        index = int(np.argmax(np.abs(values)))
+        value, residual = float(values[index]), float(residuals[index])
+        best = ExtremeEigenvalue(value, residual, space.products, residual <= tolerance * abs(value))
+        if best.converged:
+            break
+    return best
+
+
+def _growing_spaces(
+    oracle: CurvatureOracle, smallest: int, largest: int, width: int, products: int, seed: int, goal: str
+) -> Iterator[KrylovSpace]:
+    """The space after every block, restarted where it does not fit into memory; always the same one, which grows.
+
+    It goes on from a checkpoint with the same goal, unless that has taken more products.
+    """
+    asked = smallest + largest
+    capacity = max(vectors_within_limit(oracle) // 2, 2 * (asked + width))
+    loop = loop_name("Lanczos", oracle, oracle.parameters, smallest, largest, capacity, seed, goal)
+    space = resumed_space(oracle, loop, products)
+    if len(space):
+        yield space
+    steps = products // width
+    for _ in track(range(-(-space.products // width), steps), "Lanczos", steps):
+        if len(space) + width > capacity:
+            low = capacity // 2 * smallest // asked
+            space.restart(_ends(len(space), low, capacity // 2 - low))
+        space.refill(width, seed)
+        block = space.block
+        if not block:
+            return
+        space.expand([product for _, product in hessian_vector_products(oracle, block, len(block), "a block")])
+        keep(loop, space.state)
+        yield space
+
+
+def _pairs_at_ends(space: KrylovSpace, smallest: int, largest: int, tolerance: float) -> tuple[Eigenpair, ...]:
+    values, coordinates, residuals = space.ritz_pairs()
+    accepted = tolerance * np.abs(values).max()
+    return tuple(
+        Eigenpair(
+            float(values[i]), space.vector(coordinates[:, i]), float(residuals[i]), bool(residuals[i] <= accepted)
+        )
+        for i in _ends(len(space), smallest, largest)
+    )
+
+
+def _ends(count: int, smallest: int, largest: int) -> Indices:
+    """The first and the last ones of so many indices."""
+    return np.r_[:smallest, count - largest : count]

@@ -1,1 +1,0 @@
-"""How fast the Hessian changes near the parameters."""

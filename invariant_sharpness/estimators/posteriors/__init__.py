@@ -1,1 +1,0 @@
-"""Networks with Gaussian noise on their weights: their mean loss, and the noise that is best."""

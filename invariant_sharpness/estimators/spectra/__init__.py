@@ -1,1 +1,0 @@
-"""Extreme eigenvalues and the density of all."""

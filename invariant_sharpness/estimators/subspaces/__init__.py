@@ -1,1 +1,0 @@
-"""Orthonormal vectors in parameter space: bases, sketches of the range, and Krylov spaces."""

@@ -1,1 +1,0 @@
-"""The trace of the Hessian, with its standard error."""

@@ -1,0 +1,160 @@
+"""A report: the estimates of one measurement, as a table, dictionary, JSON, CSV or data frame."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from invariant_sharpness.results.estimate import Estimate
+from invariant_sharpness.results.export import data_frame, strict_json
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.axes import Axes
+
+SCHEMA = 1
+"""Version of the layout of :meth:`Report.to_dict`; it grows when a field changes its meaning."""
+
+_COLUMNS: tuple[str, ...] = ("metric", "group", "value", "standard_error", "method", "certificate", "claims")
+
+
+@dataclass(frozen=True, slots=True)
+class Report(Mapping[str, Estimate]):
+    """What :func:`invariant_sharpness.measure` returns: a mapping from metric names to estimates.
+
+    Parameters
+    ----------
+    estimates
+        By name, in the order in which they were asked for.
+    invariances
+        What each metric declares not to see.
+    loss
+        Mean loss where the model is.
+    parameters, groups
+        How many parameters were measured, in how many groups.
+    oracle
+        Type of the oracle.
+    seed
+        Seed of all probes.
+    seconds
+        How long it took.
+    """
+
+    estimates: Mapping[str, Estimate]
+    invariances: Mapping[str, frozenset[str]]
+    loss: float
+    parameters: int
+    groups: int
+    oracle: str
+    seed: int
+    seconds: float
+
+    def __getitem__(self, name: str) -> Estimate:
+        return self.estimates[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.estimates)
+
+    def __len__(self) -> int:
+        return len(self.estimates)
+
+    def __str__(self) -> str:
+        console = Console(file=io.StringIO(), width=118, highlight=False, force_jupyter=False)
+        console.print(self.table())
+        assert isinstance(console.file, io.StringIO)
+        return console.file.getvalue().rstrip()
+
+    def table(self) -> Table:
+        """The report as a :mod:`rich` table."""
+        table = Table(
+            title=f"loss {self.loss:.6g}, {self.parameters} parameters in {self.groups} groups, seed {self.seed}",
+            title_justify="left",
+        )
+        table.add_column("metric", no_wrap=True)
+        table.add_column("value", justify="right", no_wrap=True)
+        table.add_column("error", no_wrap=True)
+        table.add_column("how it was obtained")
+        table.add_column("claims to survive", no_wrap=True)
+        for name, estimate in self.estimates.items():
+            value, error = f"{estimate.value:.6g}", estimate.error_text()
+            table.add_row(escape(name), value, error, escape(estimate.method), self.claim(name))
+        notes = [f"{name}: {note}" for name, estimate in self.estimates.items() for note in estimate.notes]
+        table.caption, table.caption_justify = escape("\n".join(notes)) or None, "left"
+        return table
+
+    def claim(self, name: str) -> str:
+        """The invariances that a metric declares, in words; a dash for none."""
+        if name not in self.invariances:
+            return "unknown"
+        return strongest_claim(self.invariances[name])
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain numbers, strings and dictionaries, with what is needed to measure again."""
+        return {
+            "schema": SCHEMA,
+            "version": version("invariant-sharpness"),
+            "loss": self.loss,
+            "parameters": self.parameters,
+            "groups": self.groups,
+            "oracle": self.oracle,
+            "seed": self.seed,
+            "seconds": self.seconds,
+            "metrics": {
+                name: estimate.to_dict() | {"invariances": sorted(self.invariances.get(name, ()))}
+                for name, estimate in self.estimates.items()
+            },
+        }
+
+    def to_json(self, *, indent: int | None = 2) -> str:
+        """JSON text of :meth:`to_dict`, with null for a number that is not finite."""
+        return strict_json(self.to_dict(), indent=indent)
+
+    def rows(self) -> list[dict[str, Any]]:
+        """One flat row per metric, and one per metric and parameter group."""
+        rows: list[dict[str, Any]] = []
+        for name, e in self.estimates.items():
+            whole = {"metric": name, "group": "", "value": e.value, "standard_error": e.standard_error}
+            rows.append(whole | {"method": e.method, "certificate": e.certificate, "claims": self.claim(name)})
+            for group, part in e.per_group.items():
+                share = {"metric": name, "group": group, "value": part.value, "standard_error": part.standard_error}
+                rows.append(share | {"method": part.method, "certificate": None, "claims": self.claim(name)})
+        return rows
+
+    def to_csv(self) -> str:
+        """CSV text of :meth:`rows`, with a header."""
+        text = io.StringIO()
+        writer = csv.DictWriter(text, fieldnames=_COLUMNS)
+        writer.writeheader()
+        writer.writerows(self.rows())
+        return text.getvalue()
+
+    def to_frame(self) -> pd.DataFrame:
+        """A pandas data frame of :meth:`rows`.
+
+        Raises
+        ------
+        MissingDependencyError
+            If pandas is not installed.
+        """
+        return data_frame(self.rows(), _COLUMNS, what="Report.to_frame")
+
+    def plot(self, axes: Axes | None = None, *, metric: str = "normalized_sharpness") -> Axes:
+        """Bars of the share that each parameter group has in a metric; takes and returns matplotlib axes."""
+        from invariant_sharpness.plotting import plot_groups
+
+        return plot_groups(self[metric], axes)
+
+
+def strongest_claim(invariances: frozenset[str]) -> str:
+    """The strongest of these invariances, in words; a dash for none."""
+    order = ("linear", "diagonal", "row_column", "layer")
+    declared = [word for word in order if word in invariances]
+    return f"{declared[0].replace('_', '/')} rescaling" if declared else "-"

@@ -1,0 +1,1 @@
+"""What is measured: vectors of parameters, their groups, and the matrices that groups form."""

@@ -1,0 +1,1 @@
+"""How long computations run: progress, memory limit, and checkpoints that a run can go on from."""

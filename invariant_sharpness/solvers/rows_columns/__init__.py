@@ -1,0 +1,111 @@
+r"""The certified solver of equation (17) of Tsuzuku, Sato and Sugiyama (2019).
+
+.. math::
+    S^* = \inf_{x, y} \sum_{ij} a_{ij} e^{x_i + y_j} + b_{ij} e^{-x_i - y_j}, \qquad a, b \ge 0,
+
+where :math:`e^{x_i} = \sigma_i^2` and :math:`e^{y_j} = \sigma_j'^2`. The problem is convex. It is split into the
+blocks in which the infimum is attained (``blocks``), each solved by alternating closed-form sweeps
+(``sweeps``) and, where these are slow, by Newton's method (``newton``); every value comes with a
+lower bound (``duality``).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from invariant_sharpness.solvers.rows_columns.components import attained_blocks
+from invariant_sharpness.solvers.rows_columns.duality import Cells, Iterate
+from invariant_sharpness.solvers.rows_columns.newton import minimize_by_newton
+from invariant_sharpness.solvers.rows_columns.sweeps import alternate
+
+Matrix = npt.NDArray[np.float64]
+
+__all__ = ["RowColumnSolution", "solve"]
+
+
+@dataclass(frozen=True, slots=True)
+class RowColumnSolution:
+    r"""The infimum of (17) for one matrix, between a value and a lower bound.
+
+    Parameters
+    ----------
+    value, lower_bound
+        The objective at the solution, and a bound below the infimum that duality proves.
+    rows, columns
+        :math:`x_i = \ln \sigma_i^2` and :math:`y_j = \ln \sigma_j'^2`. Only their sum within a block
+        has a meaning. Zero in rows and columns that cost nothing.
+    within_blocks
+        The cells in which ``rows + columns`` is the minimizer. The others can be brought to zero.
+    attained
+        Whether a minimizer exists. If not, some scales run off to zero or infinity: those of a dead
+        unit, for instance, which costs nothing.
+    sweeps, newton_steps
+        How much work it was.
+    """
+
+    value: float
+    lower_bound: float
+    rows: Matrix
+    columns: Matrix
+    within_blocks: npt.NDArray[np.bool_]
+    attained: bool
+    sweeps: int
+    newton_steps: int
+
+    @property
+    def gap(self) -> float:
+        """Certified relative error, ``(value - lower_bound) / value``."""
+        return (self.value - self.lower_bound) / self.value if self.value > 0 else 0.0
+
+
+def solve(a: Matrix, b: Matrix, *, tolerance: float = 1e-12) -> RowColumnSolution:
+    """Solve (17) for one matrix of curvatures ``a`` and one of squared weights ``b``.
+
+    Parameters
+    ----------
+    a, b
+        Nonnegative and finite, of equal shape ``(rows, columns)``.
+    tolerance
+        Relative gap at which to stop.
+
+    Raises
+    ------
+    ValueError
+        If ``a`` and ``b`` are not two finite, nonnegative matrices of the same shape.
+    """
+    _check(a, b)
+    rows, columns = np.zeros(a.shape[0]), np.zeros(a.shape[1])
+    value = lower = 0.0
+    sweeps = steps = 0
+    within_blocks = np.zeros(a.shape, dtype=bool)
+    for block in attained_blocks(a, b):
+        cells = np.ix_(block.rows, block.columns)
+        iterate, block_sweeps, block_steps = _solve_block(a[cells], b[cells], tolerance)
+        within_blocks[cells] = True
+        rows[block.rows], columns[block.columns] = iterate.x, iterate.y
+        value, lower = value + iterate.value, lower + iterate.value - iterate.loss
+        sweeps, steps = sweeps + block_sweeps, steps + block_steps
+    attained = bool((within_blocks | ((a == 0) & (b == 0))).all())
+    return RowColumnSolution(value, lower, rows, columns, within_blocks, attained, sweeps, steps)
+
+
+def _solve_block(a: Matrix, b: Matrix, tolerance: float) -> tuple[Iterate, int, int]:
+    cells = Cells.of(a, b)
+    iterate, sweeps = alternate(cells, tolerance)
+    steps = 0
+    if not iterate.gap <= tolerance:
+        iterate, steps = minimize_by_newton(cells, iterate, tolerance)
+    return cells.in_original_units(iterate), sweeps, steps
+
+
+def _check(a: Matrix, b: Matrix) -> None:
+    if a.ndim != 2 or a.shape != b.shape:
+        msg = f"a has shape {a.shape} and b {b.shape}, but both are matrices of the same shape (rows, columns)"
+        raise ValueError(msg)
+    for name, matrix in (("a", a), ("b", b)):
+        if not np.isfinite(matrix).all() or (matrix < 0).any():
+            msg = f"{name} has entries that are negative or not finite: clip curvatures at zero first"
+            raise ValueError(msg)
