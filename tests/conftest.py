@@ -15,8 +15,8 @@ for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(variable, "1")
 
 IMPORTS = {
-    "torch": r"^(import torch|from torch|from networks|from torch_networks|from problems import TORCH_KINDS)\b",
-    "jax": r"^(import jax|from jax|from jax_networks)\b",
+    "torch": r"^(import torch|from torch|from zoo\.networks|from zoo\.torch_networks|from zoo\.problems import TORCH_KINDS)\b",
+    "jax": r"^(import jax|from jax|from zoo\.jax_networks)\b",
     "flax": r"^(import flax|from flax)\b",
     "equinox": r"^import equinox\b",
 }

@@ -15,7 +15,7 @@ BiasPolicy = Literal["exclude", "column", "parameterwise"]
 COST_OF_DIAGONAL = "3 to 8 gradients for ten outputs where the diagonal is exact, else 64 products, 80 to 200 gradients"
 """As measured in three frameworks, where one product with the Hessian costs 1.3 to 3.1 gradients."""
 
-_TESTS = "tests/test_every_invariance.py"
+_TESTS = "tests/metrics/test_every_invariance.py"
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,54 @@
+"""What the certificate accepts and refuses."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+
+import pytest
+
+from zoo.keras_results import TOLERANCE, every_engine, found, relative_error, tensorflow_alone
+
+with_digits = pytest.mark.skipif(find_spec("sklearn") is None, reason="scikit-learn is not installed")
+
+
+@every_engine
+def test_certificate_refuses_what_is_below_a_smooth_layer(engine: str) -> None:
+    verdicts = found(engine, "verdicts")
+    assert set(verdicts["relu"].values()) == {"exact"}, verdicts["relu"]
+    refused = {name.split("/")[1] for name, method in verdicts["gelu"].items() if method != "exact"}
+    assert refused == {"hidden0", "hidden1"}, verdicts["gelu"]
+
+
+@every_engine
+def test_exact_diagonal_is_that_of_the_columns_of_the_hessian(engine: str) -> None:
+    pairs = found(engine, "diagonal_of_the_convolutional_network")
+    assert all(pairs.pop("exact"))
+    for name, pair in pairs.items():
+        assert relative_error(pair) <= TOLERANCE[engine], f"{name}: {pair[0]}, by its column {pair[1]}"
+
+
+@tensorflow_alone
+@with_digits
+def test_mobile_network_is_exact_in_every_variable() -> None:
+    """Convolutions, batch norm in inference mode, shortcuts and ReLU6 are affine piece by piece."""
+    methods = found("tensorflow", "mobile_network")
+    for metric, by_variable in methods.items():
+        sampled = [name for name, method in by_variable.items() if method != "exact"]
+        assert not sampled, f"{metric} is not exact in {sampled}"
+    assert len(methods["hessian_trace"]) == 158
+
+
+@tensorflow_alone
+@with_digits
+def test_one_smooth_activation_makes_all_layers_before_it_inexact() -> None:
+    verdicts = found("tensorflow", "mobile_network_with_a_smooth_activation")
+    before = {"block_14_expand", "block_14_depthwise", "block_14_project", "block_15_expand"}
+    assert set(verdicts["refused"]) == before | {f"{name}_BN" for name in before}
+    assert {"block_15_depthwise", "block_16_project", "Conv_1", "predictions"} <= set(verdicts["exact"])
+
+
+@tensorflow_alone
+@with_digits
+def test_exact_diagonal_after_a_smooth_activation_is_that_of_the_columns_of_the_hessian() -> None:
+    for name, pair in found("tensorflow", "mobile_network_with_a_smooth_activation")["entries"].items():
+        assert relative_error(pair) <= 1e-9, f"{name}: {pair[0]}, by its column {pair[1]}"
