@@ -20,7 +20,7 @@ from invariant_sharpness.protocol.capabilities import (
     SubsetOracle,
 )
 from invariant_sharpness.protocol.oracle import CurvatureOracle
-from invariant_sharpness.protocol.requirements import machine_epsilon, require, supports
+from invariant_sharpness.protocol.requirements import capability, innermost, machine_epsilon, require, supports
 
 __all__ = [
     "BlockProductOracle",
@@ -37,6 +37,8 @@ __all__ = [
     "Rows",
     "SampledGaussNewtonOracle",
     "SubsetOracle",
+    "capability",
+    "innermost",
     "machine_epsilon",
     "require",
     "supports",

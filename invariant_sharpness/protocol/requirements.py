@@ -1,10 +1,9 @@
-"""Whether an oracle has a capability, and what to do where it has not.
-
-With how many digits an oracle computes.
-"""
+"""Whether an oracle has a capability, and what to do where it has not."""
 
 from __future__ import annotations
 
+from functools import cache
+from inspect import getattr_static
 from typing import Any, TypeVar, cast
 
 from invariant_sharpness.errors import MissingCapabilityError
@@ -14,43 +13,69 @@ from invariant_sharpness.protocol.oracle import CurvatureOracle
 Capability = TypeVar("Capability", bound=CurvatureOracle)
 
 
-def supports(oracle: CurvatureOracle, capability: type[Any]) -> bool:
-    """Whether ``oracle`` has the methods of ``capability``."""
-    if isinstance(oracle, CoordinateOracle):
-        return supports(oracle.base, capability)
-    return isinstance(oracle, capability)
+def capability(oracle: CurvatureOracle, wanted: type[Capability]) -> Capability | None:
+    """Return the oracle as one with the capability, or None if it has not.
+
+    A wrapper can do what the oracle beneath it can. An oracle with an attribute ``offers`` says itself which capabilities
+    count; of any other its methods are looked up on the type, and no property is read.
+    """
+    return cast(Capability, oracle) if _offers(innermost(oracle), wanted) else None
 
 
-def require(oracle: CurvatureOracle, capability: type[Capability], *, metric: str) -> Capability:
-    """Return ``oracle`` if it has ``capability``; otherwise raise, saying what is missing.
+def supports(oracle: CurvatureOracle, wanted: type[Any]) -> bool:
+    """Whether ``oracle`` has the capability."""
+    return capability(oracle, wanted) is not None
+
+
+def require(oracle: CurvatureOracle, wanted: type[Capability], *, metric: str) -> Capability:
+    """Return ``oracle`` if it has the capability; otherwise raise, saying what is missing.
 
     Raises
     ------
     MissingCapabilityError
         Names the missing methods and what to do.
     """
-    if supports(oracle, capability):
-        return cast(Capability, oracle)
-    missing = sorted(n for n in dir(capability) if not n.startswith("_") and not hasattr(CurvatureOracle, n))
+    found = capability(oracle, wanted)
+    if found is not None:
+        return found
+    missing = sorted(_members(wanted) - _members(CurvatureOracle))
     msg = (
-        f"{metric} needs {', '.join(missing)}, which {type(_innermost(oracle)).__name__} does not have. "
-        f"Give the oracle the methods of {capability.__name__}, or take a metric that needs only "
+        f"{metric} needs {', '.join(missing)}, which {type(innermost(oracle)).__name__} does not have. "
+        f"Give the oracle the methods of {wanted.__name__}, or take a metric that needs only "
         f"Hessian-vector products, such as hessian_spectral_norm."
     )
     raise MissingCapabilityError(msg)
 
 
-def _innermost(oracle: CurvatureOracle) -> CurvatureOracle:
-    return _innermost(oracle.base) if isinstance(oracle, CoordinateOracle) else oracle
+def innermost(oracle: CurvatureOracle) -> CurvatureOracle:
+    """The oracle beneath all coordinates."""
+    return innermost(cast(CoordinateOracle, oracle).base) if _has(oracle, CoordinateOracle) else oracle
 
 
 def machine_epsilon(oracle: CurvatureOracle) -> float:
-    """Unit of rounding of the model's arithmetic, or else of the least precise group of its vectors.
+    """Machine epsilon of the model's arithmetic, or else of the least precise group of its vectors.
 
     They differ for models in half precision, whose vectors are in single precision.
     """
-    if isinstance(oracle, CoordinateOracle):
-        return machine_epsilon(oracle.base)
-    if isinstance(oracle, ModelPrecisionOracle):
-        return oracle.model_rounding
-    return max(float(oracle.xp.finfo(array.dtype).eps) for array in oracle.parameters.arrays.values())
+    base = innermost(oracle)
+    found = capability(base, ModelPrecisionOracle)
+    if found is not None:
+        return found.model_rounding
+    return max(float(base.xp.finfo(array.dtype).eps) for array in base.parameters.arrays.values())
+
+
+def _offers(oracle: CurvatureOracle, wanted: type[Any]) -> bool:
+    offered: frozenset[type] | None = getattr(oracle, "offers", None)
+    return _has(oracle, wanted) if offered is None else wanted is CurvatureOracle or wanted in offered
+
+
+def _has(oracle: object, wanted: type[Any]) -> bool:
+    """``isinstance`` with a protocol would read properties, and ``examples`` of an oracle takes a pass over the data."""
+    return all(getattr_static(oracle, name, None) is not None for name in _members(cast(Any, wanted)))
+
+
+@cache
+def _members(protocol: type[Any]) -> frozenset[str]:
+    """The public names that a protocol asks for."""
+    protocols = [base for base in protocol.__mro__ if getattr(base, "_is_protocol", False)]
+    return frozenset(name for base in protocols for name in vars(base) if not name.startswith("_"))

@@ -1,0 +1,43 @@
+"""Old names of arguments, accepted for one release with a warning."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from functools import wraps
+from typing import ParamSpec, TypeVar
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def renamed(**new_by_old: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """Make a function that takes the old keywords, too: ``@renamed(steps="max_iterations")``.
+
+    Raises
+    ------
+    TypeError
+        When the function is called with both names of one argument.
+    """
+
+    def accepting(function: Callable[P, R]) -> Callable[P, R]:
+        @wraps(function)
+        def called(*args: P.args, **kwargs: P.kwargs) -> R:
+            for old in new_by_old.keys() & kwargs.keys():
+                new = new_by_old[old]
+                if new in kwargs:
+                    msg = (
+                        f"{function.__name__}() got {old}= and {new}=, which are two names of one argument: give {new}="
+                    )
+                    raise TypeError(msg)
+                warnings.warn(
+                    f"{function.__name__}({old}=...) is now {function.__name__}({new}=...); the old name goes in 0.3",
+                    DeprecationWarning,
+                    stacklevel=2,
+                )
+                kwargs[new] = kwargs.pop(old)
+            return function(*args, **kwargs)
+
+        return called
+
+    return accepting
