@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from invariant_sharpness_numpy.entry import backend
-from invariant_sharpness_numpy.function_oracle import FunctionOracle
+from invariant_sharpness_numpy.function_oracle import FunctionOracle, quadratic
 from invariant_sharpness_numpy.network import ReluNetwork
 from invariant_sharpness_numpy.network_oracle import NetworkOracle
 
-__all__ = ["FunctionOracle", "NetworkOracle", "ReluNetwork", "backend"]
+__all__ = ["FunctionOracle", "NetworkOracle", "ReluNetwork", "backend", "quadratic"]

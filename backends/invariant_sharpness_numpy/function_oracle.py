@@ -122,3 +122,49 @@ def _default_group(name: str, shape: tuple[int, ...]) -> ParameterGroup:
     if len(shape) == 2:
         return ParameterGroup(name, shape, "matrix", output_axes=(0,), input_axes=(1,))
     return ParameterGroup(name, shape)
+
+
+def quadratic(hessian: npt.ArrayLike, point: npt.ArrayLike) -> FunctionOracle:
+    r"""Return the oracle of :math:`L(W) = \tfrac12 v^T H v`, where v has the entries of one weight matrix row by row.
+
+    Its gradient is :math:`H v` and its Hessian H, so every number that is measured on it can be checked by hand.
+
+    Parameters
+    ----------
+    hessian
+        The symmetric matrix H, with one row and one column for each entry of W.
+    point
+        The matrix W of shape (outputs, inputs) where the model is.
+
+    Returns
+    -------
+    FunctionOracle
+        With one parameter group, the matrix ``"weight"``.
+
+    Raises
+    ------
+    ModelError
+        If the Hessian does not fit the matrix.
+
+    Examples
+    --------
+    >>> import invariant_sharpness as ish
+    >>> oracle = quadratic(np.diag([1.0, 2.0]), [[3.0, 4.0]])
+    >>> oracle.loss(oracle.parameters)  # (1 * 9 + 2 * 16) / 2
+    20.5
+    >>> ish.hessian_trace(oracle).value
+    3.0
+    """
+    H, W = np.array(hessian, dtype=np.float64), np.array(point, dtype=np.float64)
+    if H.shape != (W.size, W.size):
+        msg = f"the Hessian has shape {H.shape}, but a matrix of {W.size} entries has one of shape {(W.size, W.size)}"
+        raise ModelError(msg)
+
+    def product(arrays: Mapping[str, Array]) -> Arrays:
+        return {"weight": (H @ arrays["weight"].ravel()).reshape(W.shape)}
+
+    def loss(p: Arrays) -> float:
+        v = p["weight"].ravel()
+        return float(v @ H @ v) / 2
+
+    return FunctionOracle({"weight": W}, loss, product, lambda _, v: product(v))
