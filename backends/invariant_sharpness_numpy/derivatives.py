@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from invariant_sharpness.errors import NonFiniteError
 from invariant_sharpness_numpy.layers import Array, Layer
 
 
@@ -44,6 +45,29 @@ def forward(layers: Sequence[Layer], x: Array) -> ForwardPass:
         activations.append(np.maximum(z, 0.0))
     W, b = layers[-1]
     return ForwardPass(activations, slopes, activations[-1] @ W.T + b)
+
+
+def finite_forward(layers: Sequence[Layer], x: Array) -> ForwardPass:
+    """Run the network on the rows of ``x``.
+
+    Raises
+    ------
+    NonFiniteError
+        If an output is NaN or infinite; says which parameters are, or that there was an overflow.
+    """
+    with np.errstate(over="ignore", invalid="ignore"):
+        passed = forward(layers, x)
+    if not np.isfinite(passed.outputs).all():
+        raise NonFiniteError(_cause(layers))
+    return passed
+
+
+def _cause(layers: Sequence[Layer]) -> str:
+    for index, layer in enumerate(layers):
+        for field, values in layer._asdict().items():
+            if not np.isfinite(values).all():
+                return f"layers.{index}.{field} has NaN or infinite entries at this point: take finite parameters"
+    return "outputs of the network overflow at this point, although all parameters are finite: take smaller ones"
 
 
 def backward(layers: Sequence[Layer], slopes: Sequence[Array], cotangents: Array) -> list[Array]:

@@ -2,53 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from invariant_sharpness.adapters.data import Batch, chosen_examples, first_non_finite
+from invariant_sharpness.adapters.data import Batch, first_non_finite
 from invariant_sharpness.errors import DataError, NonFiniteError
 
 Array = npt.NDArray[np.float64]
 
 
-@dataclass(frozen=True, slots=True)
-class Examples:
-    """All examples, read batch by batch.
-
-    Parameters
-    ----------
-    inputs
-        Of shape (n, features).
-    targets
-        One per row, in the form that the loss asks for.
-    batch_size
-        Number of rows of every batch but the last.
-    """
-
-    inputs: Array
-    targets: npt.NDArray[Any]
-    batch_size: int
-
-    def __iter__(self) -> Iterator[Batch]:
-        for start in range(0, len(self.inputs), self.batch_size):
-            rows = slice(start, start + self.batch_size)
-            yield Batch(self.inputs[rows], self.targets[rows])
-
-    def first(self, count: int) -> Examples:
-        """The first of them."""
-        return Examples(self.inputs[:count], self.targets[:count], self.batch_size)
-
-    def chosen(self, examples: Sequence[int]) -> Batch:
-        """Those with these numbers."""
-        (chosen,) = chosen_examples([Batch(self.inputs, self.targets)], examples)
-        return Batch(*chosen)
-
-
-def checked_examples(x: Any, y: Any, features: int, batch_size: int) -> Examples:
+def checked_examples(x: Any, y: Any, features: int, batch_size: int) -> Batch:
     """Copies of ``x`` and ``y`` that can be measured on.
 
     Raises
@@ -68,7 +33,7 @@ def checked_examples(x: Any, y: Any, features: int, batch_size: int) -> Examples
     if len(inputs) == 0:
         msg = "the data are empty: there is no example to measure on"
         raise DataError(msg)
-    return Examples(inputs, targets, batch_size)
+    return Batch(inputs, targets)
 
 
 def checked_inputs(x: Any, features: int) -> Array:

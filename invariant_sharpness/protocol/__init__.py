@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from invariant_sharpness.parameters.groups import HostArrays, ParameterGroup, Role, Rows
 from invariant_sharpness.protocol.capabilities import (
+    EVERY_CAPABILITY,
     BlockProductOracle,
     CoordinateOracle,
     ExampleGradientOracle,
@@ -23,6 +24,7 @@ from invariant_sharpness.protocol.oracle import CurvatureOracle
 from invariant_sharpness.protocol.requirements import capability, innermost, machine_epsilon, require, supports
 
 __all__ = [
+    "EVERY_CAPABILITY",
     "BlockProductOracle",
     "CoordinateOracle",
     "CurvatureOracle",

@@ -159,3 +159,18 @@ class CoordinateOracle(CurvatureOracle, Protocol):
     def base(self) -> CurvatureOracle:
         """The oracle in the model's own coordinates."""
         ...
+
+
+EVERY_CAPABILITY: frozenset[type] = frozenset(
+    {
+        BlockProductOracle,
+        GaussNewtonDiagonalOracle,
+        SampledGaussNewtonOracle,
+        GaussNewtonOracle,
+        JacobianOracle,
+        ExampleGradientOracle,
+        SubsetOracle,
+        ModelPrecisionOracle,
+    }
+)
+"""What an oracle of a data set can offer."""

@@ -16,8 +16,8 @@ Capability = TypeVar("Capability", bound=CurvatureOracle)
 def capability(oracle: CurvatureOracle, wanted: type[Capability]) -> Capability | None:
     """Return the oracle as one with the capability, or None if it has not.
 
-    A wrapper can do what the oracle beneath it can. An oracle with an attribute ``offers`` says itself which capabilities
-    count; of any other its methods are looked up on the type, and no property is read.
+    A wrapper can do what the oracle beneath it can. The methods of any other oracle are looked up, and no property is read; where it
+    has an attribute ``offers``, the capability has to be among them, too.
     """
     return cast(Capability, oracle) if _offers(innermost(oracle), wanted) else None
 
@@ -66,12 +66,17 @@ def machine_epsilon(oracle: CurvatureOracle) -> float:
 
 def _offers(oracle: CurvatureOracle, wanted: type[Any]) -> bool:
     offered: frozenset[type] | None = getattr(oracle, "offers", None)
-    return _has(oracle, wanted) if offered is None else wanted is CurvatureOracle or wanted in offered
+    return _has(oracle, wanted) and (offered is None or wanted in offered | {CurvatureOracle})
 
 
 def _has(oracle: object, wanted: type[Any]) -> bool:
     """``isinstance`` with a protocol would read properties, and ``examples`` of an oracle takes a pass over the data."""
-    return all(getattr_static(oracle, name, None) is not None for name in _members(cast(Any, wanted)))
+    return all(_has_member(oracle, name) for name in _members(cast(Any, wanted)))
+
+
+def _has_member(oracle: object, name: str) -> bool:
+    found = getattr_static(oracle, name, None) is not None
+    return found or (hasattr(type(oracle), "__getattr__") and hasattr(oracle, name))
 
 
 @cache

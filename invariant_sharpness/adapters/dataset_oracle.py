@@ -1,0 +1,277 @@
+"""The mean loss over a data set, with all its derivatives: the one pass over the data, for every framework."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import contextmanager
+from copy import copy
+from functools import cached_property
+from threading import RLock
+from typing import Any, NamedTuple, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from invariant_sharpness import prng
+from invariant_sharpness.adapters.data import PASS_SEED, Batch, Dataset, all_examples, batch_size, take
+from invariant_sharpness.adapters.engine import Arrays, Cotangents, Engine, Point, Sums
+from invariant_sharpness.adapters.first_examples import FirstExamples
+from invariant_sharpness.adapters.outputs import CotangentRows, stacked
+from invariant_sharpness.adapters.passes import Total, checked_total, in_total
+from invariant_sharpness.parameters.groups import HostArrays, ParameterGroup, Rows
+from invariant_sharpness.parameters.vector import ParameterVector
+from invariant_sharpness.prng import Draws
+
+_AFFINE_TEST_EXAMPLES = 32
+"""So many examples decide whether the outputs are affine in a group."""
+
+_LOCK = RLock()
+"""Random states and switches of the frameworks belong to the process, so one thread measures at a time."""
+
+Self = TypeVar("Self", bound="DatasetOracle")
+
+
+class Piece(NamedTuple):
+    """Examples that are computed together.
+
+    Parameters
+    ----------
+    batch
+        The examples, as the engine computes with them.
+    number, start
+        The number of the user's batch that they come from, and that of their first example in it.
+    row
+        The number of their first row of the loss in the data.
+    """
+
+    batch: Any
+    number: int
+    start: int
+    row: int
+
+
+class DatasetOracle:
+    r"""The mean loss :math:`L(\theta) = \sum_r w_r \ell_r / \sum_r w_r` over a data set, as a curvature oracle.
+
+    Every method is one pass over the data. Batches are cut into pieces within the memory limit; the engine's sums over them are added
+    where they are, over processes too, read once, checked, and divided once by the sum of the weights. So class weights, ignored
+    labels and a short last batch are exact, and no value depends on how the data are cut.
+
+    Parameters
+    ----------
+    engine
+        The model with its loss.
+    dataset
+        The batches, in the engine's form.
+    outputs_per_example
+        The largest number of outputs that an example has.
+    """
+
+    def __init__(self, engine: Engine[Any], dataset: Dataset[Any], outputs_per_example: int) -> None:
+        self.engine = engine
+        self.outputs_per_example = outputs_per_example
+        self._read_from(dataset)
+
+    def _read_from(self, dataset: Dataset[Any]) -> None:
+        self._dataset = dataset
+        self._first = FirstExamples(dataset, whole=self.engine.fixed_shapes)
+        self.__dict__.pop("examples", None)
+
+    @property
+    def xp(self) -> Any:
+        return self.engine.xp
+
+    @property
+    def groups(self) -> tuple[ParameterGroup, ...]:
+        return self.engine.groups
+
+    @property
+    def offers(self) -> frozenset[type]:
+        """The capabilities of this oracle: those that the engine has for this model."""
+        return self.engine.offers
+
+    @property
+    def parameters(self) -> ParameterVector:
+        return ParameterVector(self.xp, self._in_order(self.engine.parameters()))
+
+    @property
+    def model_rounding(self) -> float:
+        return self.engine.eps
+
+    def loss(self, parameters: ParameterVector, /) -> float:
+        return self._mean_value(parameters, lambda point, piece: point.losses(piece.batch))
+
+    def gradient(self, parameters: ParameterVector, /) -> ParameterVector:
+        return self._means(parameters, lambda point, piece: point.gradient(piece.batch))[0]
+
+    def hessian_vector_product(self, parameters: ParameterVector, vector: ParameterVector, /) -> ParameterVector:
+        return self.hessian_vector_products(parameters, [vector])[0]
+
+    def hessian_vector_products(
+        self, parameters: ParameterVector, vectors: Sequence[ParameterVector], /
+    ) -> list[ParameterVector]:
+        along = [self._native(vector) for vector in vectors]
+        return self._means(parameters, lambda point, piece: point.hessian_products(along, piece.batch))
+
+    def gauss_newton_vector_product(self, parameters: ParameterVector, vector: ParameterVector, /) -> ParameterVector:
+        along = self._native(vector)
+        return self._means(parameters, lambda point, piece: point.gauss_newton_product(along, piece.batch))[0]
+
+    def gauss_newton_diagonal(self, parameters: ParameterVector, /, names: frozenset[str]) -> ParameterVector:
+        cotangents = Cotangents("curvature")
+        return self._means(parameters, lambda point, piece: point.squares(names, cotangents, piece.batch))[0]
+
+    @property
+    def samples_outputs(self) -> bool:
+        return self.engine.samples_outputs
+
+    def sampled_gauss_newton_diagonal(
+        self, parameters: ParameterVector, /, names: frozenset[str], draws: range, seed: int
+    ) -> ParameterVector:
+        def squares(point: Point[Any], piece: Piece) -> Sums:
+            return point.squares(names, Cotangents("sampled", Draws(draws, seed, piece.row)), piece.batch)
+
+        return self._means(parameters, squares)[0] / float(len(draws))
+
+    def gradient_second_moment(self, parameters: ParameterVector, /) -> ParameterVector:
+        names, cotangents = frozenset(group.name for group in self.groups), Cotangents("gradient")
+        return self._means(parameters, lambda point, piece: point.squares(names, cotangents, piece.batch))[0]
+
+    def directional_second_moment(self, parameters: ParameterVector, direction: ParameterVector, /) -> float:
+        along = self._native(direction)
+        return self._mean_value(parameters, lambda point, piece: point.slopes(along, piece.batch))
+
+    def output_curvature(
+        self, parameters: ParameterVector, direction: ParameterVector, /, seed: int
+    ) -> tuple[ParameterVector, ParameterVector]:
+        total: tuple[Arrays, ...] | None = None
+        along, start = self._native(direction), 0
+
+        def cotangents(shape: tuple[int, ...]) -> Rows:
+            return prng.cotangents(seed, (start + shape[0], *shape[1:]))[start:]
+
+        with self._measuring(parameters) as point:
+            for batch in self._head(_AFFINE_TEST_EXAMPLES):
+                total = in_total(self.engine, total, point.output_curvature(along, cotangents, batch))
+                start += batch_size(batch)
+        first, second = total or ({}, {})
+        return self._vector(first), self._vector(second)
+
+    def outputs(self, parameters: ParameterVector, /, examples: int) -> Rows:
+        return self._rows(parameters, examples, lambda point, batch: point.evaluate(batch)[0])
+
+    def jacobian_vector_product(self, parameters: ParameterVector, vector: ParameterVector, /, examples: int) -> Rows:
+        along = self._native(vector)
+        return self._rows(parameters, examples, lambda point, batch: point.pushforward(along, batch))
+
+    def vector_jacobian_product(self, parameters: ParameterVector, cotangents: Rows, /) -> ParameterVector:
+        rows, total = CotangentRows(cotangents), None
+        with self._measuring(parameters) as point:
+            for batch in self._first.batches(len(rows)):
+                total = in_total(self.engine, total, (point.pullback(rows, batch),))
+        rows.check_used()
+        return self._vector(total[0] if total else {})
+
+    @cached_property
+    def examples(self) -> int:
+        """Number of examples in a pass. Cost: one pass over the data, without the model."""
+        with self._reading():
+            return self._dataset.count()
+
+    def subset(self: Self, examples: Sequence[int], /) -> Self:
+        with self._reading():
+            dataset = self._dataset.subset(examples)
+        part = copy(self)
+        part._read_from(dataset)
+        return part
+
+    def from_numpy(self, arrays: HostArrays, /) -> ParameterVector:
+        return ParameterVector(self.xp, self._in_order(self.engine.from_numpy(arrays)))
+
+    def to_numpy(self, vector: ParameterVector, /) -> dict[str, npt.NDArray[np.float64]]:
+        return self.engine.to_numpy(dict(vector.arrays))
+
+    def all_examples(self) -> Batch:
+        """Return all inputs and all targets, each in one array or nest of arrays.
+
+        Raises
+        ------
+        DataError
+            If examples have different shapes.
+        """
+        with self._reading():
+            return all_examples(self._dataset)
+
+    def _means(
+        self, parameters: ParameterVector, sums_of: Callable[[Point[Any], Piece], Sums]
+    ) -> list[ParameterVector]:
+        total = self._pass(parameters, sums_of)
+        return [self._vector(self.engine.divide(arrays, total.weight)) for arrays in total.arrays]
+
+    def _mean_value(self, parameters: ParameterVector, sums_of: Callable[[Point[Any], Piece], Sums]) -> float:
+        total = self._pass(parameters, sums_of)
+        return total.value / total.weight
+
+    def _pass(self, parameters: ParameterVector, sums_of: Callable[[Point[Any], Piece], Sums]) -> Total:
+        """Add up where the arrays are, over batches and processes; read once; nothing leaves that is not finite."""
+        arrays: tuple[Arrays, ...] | None = None
+        parts: list[Sums] = []
+        row = 0
+        with self._measuring(parameters) as point:
+            for piece in self._pieces():
+                part = sums_of(point, piece._replace(row=row))
+                arrays, row = in_total(self.engine, arrays, part.arrays), row + part.rows
+                parts.append(part._replace(arrays=()))
+        return checked_total(self.engine, arrays, parts, lambda: self._row_losses(parameters))
+
+    def _row_losses(self, parameters: ParameterVector) -> Iterator[tuple[Piece, npt.NDArray[Any]]]:
+        """A second pass, to name the example whose loss is not finite."""
+        with self._measuring(parameters) as point:
+            for piece in self._pieces():
+                yield piece, point.row_losses(piece.batch)
+
+    def _pieces(self) -> Iterator[Piece]:
+        """Every batch, in as few pieces as the memory limit allows for."""
+        for number, batch in enumerate(self._dataset):
+            examples, size = batch_size(batch), self.engine.examples_at_once(batch)
+            for start in range(0, examples, size):
+                yield Piece(batch if size >= examples else take(batch, start, start + size), number, start, row=0)
+
+    def _head(self, examples: int) -> Iterator[Any]:
+        """The first examples, cut, in the pieces of a pass."""
+        for piece in self._pieces():
+            if examples <= 0:
+                return
+            yield take(piece.batch, 0, examples)
+            examples -= batch_size(piece.batch)
+
+    def _rows(self, parameters: ParameterVector, examples: int, function: Callable[[Point[Any], Any], Any]) -> Rows:
+        """What a function of the first examples gives, one row for each."""
+        with self._measuring(parameters) as point:
+            parts = (self.engine.read(function(point, batch)) for batch in self._first.batches(examples))
+            return stacked(parts)[:examples]
+
+    @contextmanager
+    def _measuring(self, parameters: ParameterVector) -> Generator[Point[Any]]:
+        arrays = self._native(parameters)
+        with self._reading(), self.engine.at(arrays) as point:
+            yield point
+
+    @contextmanager
+    def _reading(self) -> Generator[None]:
+        """Every pass starts from the same random state: a loader that shuffles repeats its order."""
+        with _LOCK, self.engine.random_state(PASS_SEED, self._dataset.batches.source):
+            yield
+
+    def _native(self, vector: ParameterVector) -> Arrays:
+        """The arguments of a generator are read one by one, before anything of the model is touched."""
+        return self.engine.native({group.name: vector[group.name] for group in self.groups})
+
+    def _vector(self, arrays: Arrays) -> ParameterVector:
+        """The vector of these sums; zero in the groups that they leave out."""
+        missing = {group.name for group in self.groups} - arrays.keys()
+        zeros = {name: self.xp.zeros_like(array) for name, array in self.parameters.arrays.items() if name in missing}
+        return ParameterVector(self.xp, self._in_order({**self.engine.portable(arrays), **zeros}))
+
+    def _in_order(self, arrays: Arrays) -> Arrays:
+        return {group.name: arrays[group.name] for group in self.groups}
