@@ -10,12 +10,13 @@ import array_api_compat.numpy as xp
 import numpy as np
 
 from invariant_sharpness.adapters.data import Batch
-from invariant_sharpness.adapters.engine import Arrays, Cotangents, CotangentsOf, EngineDefaults, Sums
+from invariant_sharpness.adapters.engine import Arrays, Cotangents, CotangentsOf, Sums
+from invariant_sharpness.adapters.host_engine import HostEngine
 from invariant_sharpness.adapters.outputs import CotangentRows
 from invariant_sharpness.errors import NonFiniteError
 from invariant_sharpness.losses import ConvexLoss, OutputLoss, convex
 from invariant_sharpness.prng import output_signs
-from invariant_sharpness.protocol import EVERY_CAPABILITY, HostArrays
+from invariant_sharpness.protocol import EVERY_CAPABILITY
 from invariant_sharpness_numpy.derivatives import ForwardPass, backward, finite_forward, gradient, squared_gradients
 from invariant_sharpness_numpy.layers import Array, Layer, from_arrays, layer_groups, to_arrays
 from invariant_sharpness_numpy.network import ReluNetwork
@@ -150,7 +151,7 @@ class NumpyPoint:
         return Sums(np.sum(weights), len(weights), tuple(to_arrays(layers) for layers in sums))
 
 
-class NumpyEngine(EngineDefaults):
+class NumpyEngine(HostEngine):
     """A ReLU network and a loss.
 
     Parameters
@@ -162,12 +163,10 @@ class NumpyEngine(EngineDefaults):
     """
 
     name = "NumPy"
-    xp = xp
-    eps = float(np.finfo(np.float64).eps)
-    fixed_shapes = False
+    offers = EVERY_CAPABILITY
 
     def __init__(self, network: ReluNetwork, loss: OutputLoss) -> None:
-        self.groups = layer_groups(network.layers, biases=network.biases is not None)
+        super().__init__(layer_groups(network.layers, biases=network.biases is not None))
         self._network = network
         self._loss = loss
 
@@ -175,27 +174,8 @@ class NumpyEngine(EngineDefaults):
     def samples_outputs(self) -> bool:
         return isinstance(self._loss, ConvexLoss)
 
-    @property
-    def offers(self) -> frozenset[type]:
-        return EVERY_CAPABILITY
-
     def parameters(self) -> Arrays:
         return self.from_numpy(to_arrays(self._network.layers))
-
-    def from_numpy(self, arrays: HostArrays, /) -> Arrays:
-        return {group.name: np.array(arrays[group.name], dtype=np.float64) for group in self.groups}
-
-    def to_numpy(self, arrays: Arrays, /) -> dict[str, Array]:
-        return {name: np.array(array, dtype=np.float64) for name, array in arrays.items()}
-
-    def batch(self, given: Batch, /) -> Batch:
-        return Batch(*given)
-
-    def host_rows(self, batch: Batch, /) -> Sequence[Any]:
-        return [batch.inputs, batch.targets]
-
-    def inspected(self, tree: Any, /) -> Any:
-        return tree
 
     def check_loss(self, outputs: Array, targets: Array, /) -> None:
         self._loss.check(xp, outputs, targets)
@@ -204,26 +184,9 @@ class NumpyEngine(EngineDefaults):
     def random_state(self, seed: int, source: Any, /) -> AbstractContextManager[None]:
         return nullcontext()
 
-    def examples_at_once(self, batch: Batch, /) -> int:
-        return batch.examples
-
     @contextmanager
     def at(self, parameters: Arrays, /) -> Generator[NumpyPoint]:
         yield NumpyPoint(from_arrays(parameters, len(self._network.weights)), self._loss)
-
-    def add(self, total: Arrays, part: Arrays, /) -> Arrays:
-        return {name: array + part[name] for name, array in total.items()}
-
-    def divide(self, total: Arrays, weight: float, /) -> Arrays:
-        return {name: array / weight for name, array in total.items()}
-
-    def finite(self, arrays: Arrays, /) -> Any:
-        return np.array([np.isfinite(array).all() for array in arrays.values()])
-
-    def read(self, tree: Any, /) -> Any:
-        if isinstance(tree, (list, tuple)):
-            return type(tree)(self.read(part) for part in tree)
-        return np.asarray(tree, dtype=np.float64) if np.ndim(tree) else float(tree)
 
     def infinite_derivative(self, name: str, /) -> NonFiniteError:
         return NonFiniteError(

@@ -5,7 +5,9 @@
 
 from __future__ import annotations
 
+from invariant_sharpness.adapters.building import checked_data
 from invariant_sharpness.adapters.dataset_oracle import DatasetOracle
-from invariant_sharpness.adapters.engine import Cotangents, Engine, EngineDefaults, Point, Sums
+from invariant_sharpness.adapters.engine import Cotangents, Engine, Point, Sums
+from invariant_sharpness.adapters.host_engine import EngineDefaults, HostEngine
 
-__all__ = ["Cotangents", "DatasetOracle", "Engine", "EngineDefaults", "Point", "Sums"]
+__all__ = ["Cotangents", "DatasetOracle", "Engine", "EngineDefaults", "HostEngine", "Point", "Sums", "checked_data"]

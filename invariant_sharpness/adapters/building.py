@@ -10,6 +10,7 @@ import numpy as np
 
 from invariant_sharpness.adapters.data import (
     PASS_SEED,
+    Batch,
     Dataset,
     as_batches,
     batch_size,
@@ -25,58 +26,6 @@ from invariant_sharpness.errors import ModelError
 
 CheckFirst = Callable[[Engine[Any], Point[Any], Any, Array], None]
 """Looks at the model once more on the first batch, whose outputs are given."""
-
-
-def checked_data(
-    engine: Engine[Any], data: Any, *, batch_size: int, microbatch: int | None, advice: str, check_first: CheckFirst
-) -> tuple[Dataset[Any], int]:
-    """Make the user's data a data set that does not change, and look at every batch once.
-
-    Parameters
-    ----------
-    engine
-        The model with its loss.
-    data, batch_size, microbatch
-        As users give them.
-    advice
-        What to do where model and data do not fit together.
-    check_first
-        Another look at the model on the first batch.
-
-    Returns
-    -------
-    tuple
-        The data set, and the largest number of outputs of one example.
-
-    Raises
-    ------
-    ModelError, DataError, LossError, NonFiniteError
-        Each names the batch or example that is wrong, and what to do.
-    """
-    batches = as_batches(data, batch_size, microbatch)
-    dataset = checked_dataset(
-        batches, engine.batch, engine.host_rows, lambda seed: engine.random_state(seed, batches.source)
-    )
-    with engine.random_state(PASS_SEED, batches.source), engine.at(engine.parameters()) as point:
-        widths = [
-            _check_batch(engine, point, batch, number, advice, check_first) for number, batch in enumerate(dataset)
-        ]
-    return dataset, max(widths)
-
-
-def _check_batch(
-    engine: Engine[Any], point: Point[Any], batch: Any, number: int, advice: str, check_first: CheckFirst
-) -> int:
-    """The number of outputs per example of a batch that can be measured on."""
-    check_inputs(engine.inspected(batch), number)
-    with calling_model(batch, number, advice):
-        outputs, targets = point.evaluate(batch)
-    check_outputs(engine.inspected(outputs), batch_size(batch), number)
-    with in_batch(number):
-        engine.check_loss(outputs, targets)
-    if number == 0:
-        check_first(engine, point, batch, outputs)
-    return prod(outputs.shape[1:])
 
 
 def check_determinism(engine: Engine[Any], point: Point[Any], batch: Any, outputs: Array) -> None:
@@ -104,3 +53,61 @@ def check_alone(engine: Engine[Any], point: Point[Any], batch: Any, outputs: Arr
             "statistics of the batch, so an example has no loss of its own; apply has to be in inference mode"
         )
         raise ModelError(msg)
+
+
+def checked_data(
+    engine: Engine[Any],
+    data: Any,
+    *,
+    batch_size: int = 256,
+    microbatch: int | None = None,
+    advice: str = "Check what the model takes and returns",
+    check_first: CheckFirst = check_alone,
+) -> tuple[Dataset[Any], int]:
+    """Make the user's data a data set that does not change, and look at every batch once.
+
+    Parameters
+    ----------
+    engine
+        The model with its loss.
+    data, batch_size, microbatch
+        As users give them.
+    advice
+        What to do where model and data do not fit together.
+    check_first
+        Another look at the model on the first batch; by default, whether an example has the same outputs in a smaller batch.
+
+    Returns
+    -------
+    tuple
+        The data set, and the largest number of outputs of one example.
+
+    Raises
+    ------
+    ModelError, DataError, LossError, NonFiniteError
+        Each names the batch or example that is wrong, and what to do.
+    """
+    batches = as_batches(data, batch_size, microbatch)
+    dataset = checked_dataset(
+        batches, engine.batch, engine.host_rows, lambda seed: engine.random_state(seed, batches.source)
+    )
+    with engine.random_state(PASS_SEED, batches.source), engine.at(engine.parameters()) as point:
+        widths = [
+            _check_batch(engine, point, batch, number, advice, check_first) for number, batch in enumerate(dataset)
+        ]
+    return dataset, max(widths)
+
+
+def _check_batch(
+    engine: Engine[Any], point: Point[Any], batch: Any, number: int, advice: str, check_first: CheckFirst
+) -> int:
+    """The number of outputs per example of a batch that can be measured on."""
+    check_inputs(engine.inspected(batch), number)
+    with calling_model(batch.inputs if isinstance(batch, Batch) else batch, number, advice):
+        outputs, targets = point.evaluate(batch)
+    check_outputs(engine.inspected(outputs), batch_size(batch), number)
+    with in_batch(number):
+        engine.check_loss(outputs, targets)
+    if number == 0:
+        check_first(engine, point, batch, outputs)
+    return prod(outputs.shape[1:])

@@ -20,7 +20,6 @@ from typing import Any, Literal, NamedTuple, Protocol, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from invariant_sharpness.adapters.data.checks import infinite_derivative
 from invariant_sharpness.adapters.outputs import CotangentRows
 from invariant_sharpness.errors import NonFiniteError
 from invariant_sharpness.parameters.groups import HostArrays, ParameterGroup
@@ -238,19 +237,3 @@ class Engine(Protocol[Batch]):
     def infinite_derivative(self, name: str, /) -> NonFiniteError:
         """Return the error that names the parameter whose derivative is NaN or infinite."""
         ...
-
-
-class EngineDefaults:
-    """What most engines share: vectors are the engine's own tensors, and one process has all data."""
-
-    def native(self, arrays: Arrays, /) -> Arrays:
-        return arrays
-
-    def portable(self, arrays: Arrays, /) -> Arrays:
-        return arrays
-
-    def all_reduce(self, tree: Any, /) -> Any:
-        return tree
-
-    def infinite_derivative(self, name: str, /) -> NonFiniteError:
-        return infinite_derivative(name)
