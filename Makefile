@@ -1,6 +1,6 @@
 # make demo      the main job: two networks measured before and after a rescaling
-# make test      the test suite
-# make deep      slow tests: real networks, many compilations, coverage by simulation
+# make test      the test suite and the examples of the docstrings
+# make deep      slow tests: real networks, many compilations, coverage by simulation, and many examples of each property
 # make lint      style and types
 # make docs      the documentation, warnings as errors
 # make bench     costs, as ratios to one gradient
@@ -11,16 +11,19 @@ PYTHON ?= python3
 ENVIRONMENT := .venv
 RUN := $(ENVIRONMENT)/bin
 INSTALL := $(RUN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+# What JAX compiled in one run serves the next.
+export JAX_COMPILATION_CACHE_DIR ?= $(CURDIR)/$(ENVIRONMENT)/jax-cache
 .PHONY: demo test deep lint docs bench clean
 
 demo: $(ENVIRONMENT)/demo
 	$(RUN)/invariant-sharpness demo
 
 test: $(ENVIRONMENT)/develop
+	$(RUN)/python -m pytest --doctest-modules --ignore invariant_sharpness/testing/suite invariant_sharpness backends/invariant_sharpness_numpy
 	$(RUN)/python -m pytest --numprocesses 2 -m "not slow" $(PYTEST_OPTIONS)
 
 deep: $(ENVIRONMENT)/develop
-	$(RUN)/python -m pytest --numprocesses 2 -m slow $(PYTEST_OPTIONS)
+	$(RUN)/python -m pytest --numprocesses 2 -m "slow or hypothesis" --hypothesis-profile deep $(PYTEST_OPTIONS)
 
 lint: $(ENVIRONMENT)/develop
 	$(RUN)/ruff check .

@@ -1,26 +1,35 @@
-"""Options of the test suite: a backend that was asked for and is missing is an error, not a skip."""
+"""Options of the test suite, what its processes share, and which tests have to stay in one process."""
 
 from __future__ import annotations
 
 import os
 import re
-from importlib.util import find_spec
-from pathlib import Path
+import shutil
+import tempfile
 from typing import Any
 
 import pytest
+from hypothesis import settings
+
+from zoo.installed import missing
 
 # The networks are tiny: a second thread would only wait for the first.
 for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(variable, "1")
 
-IMPORTS = {
-    "torch": r"^(import torch|from torch|from zoo\.networks|from zoo\.torch_networks|from zoo\.problems import TORCH_KINDS)\b",
-    "jax": r"^(import jax|from jax|from zoo\.jax_networks)\b",
-    "flax": r"^(import flax|from flax)\b",
-    "equinox": r"^import equinox\b",
-}
-FRAMEWORKS = {name: name for name in ("numpy", "torch", "jax", "keras", "tensorflow")}
+# To compile a tiny network well takes longer than to run it. What is compiled serves every process of the run, also
+# those of the engines of Keras: they inherit these settings, and the folder that pytest_configure makes.
+os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
+
+# Few and always the same examples for `make test`; `make deep` loads the other profile and draws new ones.
+settings.register_profile("quick", max_examples=8, deadline=None, derandomize=True, database=None)
+settings.register_profile("deep", max_examples=100, deadline=None)
+settings.load_profile("quick")
+
+FRAMEWORKS = ("numpy", "torch", "jax", "keras", "tensorflow")
+ENGINE = re.compile(r"[\[-](tensorflow|jax|torch)\b")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -34,35 +43,40 @@ def pytest_configure(config: pytest.Config) -> None:
     unknown = [name for name in required if name not in FRAMEWORKS]
     if unknown:
         raise pytest.UsageError(f"unknown backends {unknown}: the backends are {sorted(FRAMEWORKS)}")
-    missing = [name for name in required if find_spec(FRAMEWORKS[name]) is None]
-    if missing:
-        raise pytest.UsageError(f"backends {missing} were required, but their frameworks are not installed")
+    if missing(*required):
+        raise pytest.UsageError(f"backends {missing(*required)} were required, but their frameworks are not installed")
+    if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+        folder = tempfile.mkdtemp(prefix="jax-cache-")
+        os.environ["JAX_COMPILATION_CACHE_DIR"] = folder
+        config.add_cleanup(lambda: shutil.rmtree(folder, ignore_errors=True))
 
 
-def pytest_ignore_collect(collection_path: Path) -> bool | None:
-    """Leave out tests that import a framework which is not installed, instead of failing on them."""
-    missing = [pattern for framework, pattern in IMPORTS.items() if find_spec(framework) is None]
-    if collection_path.suffix != ".py" or not missing:
-        return None
-    source = collection_path.read_text(encoding="utf-8")
-    return True if any(re.search(pattern, source, re.MULTILINE) for pattern in missing) else None
+def scope(nodeid: str) -> str:
+    """What stays in one process: a file, whose tests share what is computed once; or an engine of Keras."""
+    file = nodeid.split("::")[0]
+    if "test_keras" not in file:
+        return file
+    engine = ENGINE.search(nodeid)
+    return f"keras {engine[1]}" if engine else "keras tensorflow"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Start with the engines of Keras, each of which runs for minutes before its first test has a result."""
+    items.sort(key=lambda item: not scope(item.nodeid).startswith("keras"))
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """Tests that share what is computed once stay in one process, where the suite runs in several.
-
-    Its own ``--dist loadgroup`` has no effect with the node identifiers of pytest 9.2.
-    """
+    """Its own ``--dist loadgroup`` has no effect with the node identifiers of pytest 9.2."""
     from xdist.scheduler import LoadScopeScheduling
 
-    class ByFile(LoadScopeScheduling):
+    class ByScope(LoadScopeScheduling):
         def _split_scope(self, nodeid: str) -> str:
-            file = nodeid.split("::")[0]
-            return "keras" if Path(file).name.startswith("test_keras") else file
+            return scope(nodeid)
 
-    return ByFile(config, log)
+    config.option.loadscopereorder = False
+    return ByScope(config, log)
 
 
 def pytest_report_header() -> list[str]:
-    return [f"{name}: not installed, its tests are skipped" for name, m in FRAMEWORKS.items() if find_spec(m) is None]
+    return [f"{name}: not installed, its tests are skipped" for name in missing(*FRAMEWORKS)]

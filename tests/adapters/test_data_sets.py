@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from invariant_sharpness.adapters.data import (
@@ -48,7 +48,6 @@ def checked(data: Any) -> Dataset[Batch]:
     return checked_dataset(as_batches(data, batch_size=5), split_batch, leaves)
 
 
-@settings(deadline=None, max_examples=30)
 @given(order=st.permutations(range(EXAMPLES)), cuts=st.lists(st.integers(0, EXAMPLES), max_size=4))
 def test_fingerprint_depends_neither_on_the_order_nor_on_the_batches(order: list[int], cuts: list[int]) -> None:
     x, y = examples()
@@ -56,7 +55,6 @@ def test_fingerprint_depends_neither_on_the_order_nor_on_the_batches(order: list
     assert found == fingerprint([x, y]), f"{found} and not {fingerprint([x, y])}"
 
 
-@settings(deadline=None, max_examples=30)
 @given(row=st.integers(0, EXAMPLES - 1), column=st.integers(0, 2))
 def test_fingerprint_sees_the_last_bit_of_every_entry(row: int, column: int) -> None:
     x, y = examples()

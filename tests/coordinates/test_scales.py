@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from invariant_sharpness.coordinates import balanced, filter_norms, magnitudes, matrix_norms, optimal
@@ -129,7 +129,6 @@ PRODUCTS = [balanced, optimal_here]
 
 
 @pytest.mark.parametrize("scale", EXACT, ids=lambda s: s.__name__)
-@settings(deadline=None, max_examples=30)
 @given(seed=st.integers(0, 2**16))
 def test_powers_of_two_move_the_scale_exactly(scale: Any, seed: int) -> None:
     error = defect(scale, normal(seed), GROUP_OF[scale](powers_of_two(seed)))
@@ -137,7 +136,6 @@ def test_powers_of_two_move_the_scale_exactly(scale: Any, seed: int) -> None:
 
 
 @pytest.mark.parametrize("scale", EXACT, ids=lambda s: s.__name__)
-@settings(deadline=None, max_examples=30)
 @given(seed=st.integers(0, 2**16))
 def test_any_factors_move_the_scale_to_rounding(scale: Any, seed: int) -> None:
     error = defect(scale, normal(seed), GROUP_OF[scale](any_factors(seed)))
@@ -146,7 +144,6 @@ def test_any_factors_move_the_scale_to_rounding(scale: Any, seed: int) -> None:
 
 @pytest.mark.parametrize("factors", [powers_of_two, any_factors])
 @pytest.mark.parametrize("scale", PRODUCTS, ids=lambda s: s.__name__)
-@settings(deadline=None, max_examples=30)
 @given(seed=st.integers(0, 2**16))
 def test_row_and_column_factors_move_the_scale_to_rounding(scale: Any, factors: Any, seed: int) -> None:
     error = defect(scale, normal(seed), rows_and_columns(factors(seed)))
@@ -154,7 +151,6 @@ def test_row_and_column_factors_move_the_scale_to_rounding(scale: Any, factors: 
 
 
 @pytest.mark.parametrize("scale", SCALES, ids=lambda s: s.__name__)
-@settings(deadline=None, max_examples=30)
 @given(seed=st.integers(0, 2**16))
 def test_layers_with_zeros_move_the_scale_of_every_entry(scale: Any, seed: int) -> None:
     arrays, factors = with_zeros(seed), one_per_group(powers_of_two(seed))
@@ -167,7 +163,6 @@ def test_layers_with_zeros_move_the_scale_of_every_entry(scale: Any, seed: int) 
     assert error <= 1e-12, f"{scale.__name__} is off by {error:.1e} under rescaling of layers with zeros"
 
 
-@settings(deadline=None, max_examples=30)
 @given(seed=st.integers(0, 2**16))
 def test_zeros_do_not_disturb_the_balanced_scale_of_other_entries(seed: int) -> None:
     arrays = with_zeros(seed)

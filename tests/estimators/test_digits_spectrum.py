@@ -12,8 +12,6 @@ import invariant_sharpness as ish
 from invariant_sharpness_numpy import NetworkOracle, ReluNetwork
 from invariant_sharpness_numpy.training import train_network
 
-pytest.importorskip("sklearn")
-
 HIDDEN = (10, 8)
 RUNS = [(classes, seed) for classes in (2, 6) for seed in range(2)]
 runs = pytest.mark.parametrize(("classes", "seed"), RUNS)

@@ -22,7 +22,6 @@ from invariant_sharpness.estimators.leave_one_out_diagonal import xdiag
 from invariant_sharpness.estimators.leave_one_out_trace import xtrace
 from zoo.estimator_problems import digits_hessian, digits_oracle
 
-pytest.importorskip("sklearn")
 pytestmark = pytest.mark.slow
 
 SEEDS = 200

@@ -14,8 +14,6 @@ from invariant_sharpness.symmetries import SYMMETRIES, NamedSymmetry
 from zoo import EXPERIMENTS
 from zoo.invariant_metrics import relative_change
 
-pytest.importorskip("torch", reason="the networks are modules of PyTorch, and torch is not installed")
-
 networks = runpy.run_path(str(EXPERIMENTS / "symmetric_networks.py"))
 estimates, STAYS = networks["estimates"], networks["STAYS"]
 MOVED = 100 * STAYS

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 import invariant_sharpness as ish
@@ -15,7 +15,6 @@ from zoo.problems import Problem, problems
 
 
 @given(problems())
-@settings(deadline=None, max_examples=100)
 def test_the_loss_is_bitwise_equal_after_a_rescaling_by_powers_of_two(problem: Problem) -> None:
     before = problem.oracle.loss(problem.oracle.parameters)
     after = problem.moved.loss(problem.moved.parameters)
@@ -24,7 +23,6 @@ def test_the_loss_is_bitwise_equal_after_a_rescaling_by_powers_of_two(problem: P
 
 @pytest.mark.parametrize("name", INVARIANT)
 @given(problem=problems())
-@settings(deadline=None, max_examples=40)
 def test_normalized_metrics_do_not_move_in_double_precision(name: str, problem: Problem) -> None:
     before, after = INVARIANT[name](problem.oracle).value, INVARIANT[name](problem.moved).value
     change = relative_change(before, after)
@@ -32,7 +30,6 @@ def test_normalized_metrics_do_not_move_in_double_precision(name: str, problem: 
 
 
 @given(problem=problems(loss="normalized_cross_entropy"))
-@settings(deadline=None, max_examples=40)
 def test_normalized_sharpness_does_not_move_under_the_normalized_loss(problem: Problem) -> None:
     before, after = ish.normalized_sharpness(problem.oracle).value, ish.normalized_sharpness(problem.moved).value
     change = relative_change(before, after)
@@ -40,7 +37,6 @@ def test_normalized_sharpness_does_not_move_under_the_normalized_loss(problem: P
 
 
 @given(problem=problems())
-@settings(deadline=None, max_examples=30)
 def test_the_trace_obeys_its_law(problem: Problem) -> None:
     """``Tr' = sum_i h_i / d_i^2``, with the diagonal from columns of products at the first point."""
     columns = dense_hessian(problem.oracle)
@@ -52,7 +48,6 @@ def test_the_trace_obeys_its_law(problem: Problem) -> None:
 
 
 @given(problem=problems())
-@settings(deadline=None, max_examples=20)
 def test_spectral_and_frobenius_norm_obey_their_law(problem: Problem) -> None:
     """``H' = D^-1 H D^-1``."""
     factors = np.concatenate([problem.factors[g.name].ravel() for g in problem.oracle.groups])
@@ -65,7 +60,6 @@ def test_spectral_and_frobenius_norm_obey_their_law(problem: Problem) -> None:
 
 
 @given(problem=problems(), exponent=st.integers(-12, 12))
-@settings(deadline=None, max_examples=40)
 def test_matrix_normalized_sharpness_does_not_move_under_layer_rescaling(problem: Problem, exponent: int) -> None:
     parameters = problem.oracle.parameters
     for sign, rescaling in enumerate(chain_rescalings(problem.oracle.groups)):
@@ -90,7 +84,6 @@ def test_matrix_normalized_sharpness_moves_under_row_and_column_rescaling() -> N
 
 
 @given(problem=problems())
-@settings(deadline=None, max_examples=40)
 def test_the_sandwich_holds_layer_by_layer(problem: Problem) -> None:
     """``sum 2 |w| sqrt(h) <= (17) <= 2 (13)`` for a convex loss, where nothing is clipped."""
     lower = ish.parameter_normalized_sharpness(problem.oracle).per_group

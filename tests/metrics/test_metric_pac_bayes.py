@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 
 import invariant_sharpness as ish
 from invariant_sharpness.errors import DataError, MissingCapabilityError
@@ -96,7 +96,6 @@ def test_a_loss_that_may_exceed_one_is_said_to_be_no_bound() -> None:
 
 @pytest.mark.parametrize("scales", ["row_column", "parameter"])
 @given(problem=problems())
-@settings(deadline=None, max_examples=20)
 def test_value_does_not_move_under_row_and_column_rescaling(scales: Any, problem: Problem) -> None:
     before, after = (ish.pac_bayes_bound(o, scales=scales, draws=3).value for o in (problem.oracle, problem.moved))
     change = relative_change(before, after)

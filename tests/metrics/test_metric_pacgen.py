@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 
 import invariant_sharpness as ish
 from invariant_sharpness.metrics.pacgen_bound import perturbation_levels
@@ -78,7 +78,6 @@ def test_a_zero_that_may_not_move_counts_as_a_saturated_parameter() -> None:
 
 
 @given(problem=problems(kinds=("numpy mlp",)))
-@settings(deadline=None, max_examples=20)
 def test_without_epsilon_and_rho_it_is_invariant(problem: Problem) -> None:
     before, after = (ish.pacgen(o, gamma=5.0, epsilon=0.0, rho=0.0).value for o in (problem.oracle, problem.moved))
     change = relative_change(before, after)

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 
 import invariant_sharpness as ish
 from invariant_sharpness.estimators.posterior_fit import SampledObjective, best_scales, fitted_scales
@@ -102,7 +102,6 @@ def test_value_is_that_of_the_fitted_noise_on_other_draws() -> None:
 
 
 @given(problem=problems())
-@settings(deadline=None, max_examples=10)
 def test_value_does_not_move_under_row_and_column_rescaling(problem: Problem) -> None:
     """Noise by noise: the draws are the same, and so is every step of the fit."""
     before, after = (

@@ -7,7 +7,7 @@ from math import inf
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy.optimize import minimize
 
@@ -20,7 +20,6 @@ from zoo.rises import factors, maximum_in_ball, plain_loss, problem, quadratic, 
 
 
 @given(seed=st.integers(0, 2**20), radius=st.floats(0.01, 10))
-@settings(deadline=None, max_examples=100)
 def test_maximum_of_a_quadratic_loss_is_that_of_the_secular_equation(seed: int, radius: float) -> None:
     g, H = random_quadratic(seed)
     expected = maximum_in_ball(g, H, radius) / 1.5

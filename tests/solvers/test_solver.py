@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from invariant_sharpness.solvers.rows_columns import solve
@@ -90,7 +90,6 @@ def test_curvatures_and_weights_of_rank_one_have_a_closed_form() -> None:
     assert np.allclose(z, expected, rtol=0, atol=1e-6), f"ln sigma^2 is off by {np.abs(z - expected).max():.1e}"
 
 
-@settings(deadline=None, max_examples=150)
 @given(seed=st.integers(0, 2**32), decades=st.floats(0, 12), density=st.sampled_from([0.3, 0.7, 1.0]))
 def test_lower_bound_lies_below_the_objective_everywhere(seed: int, decades: float, density: float) -> None:
     rng = np.random.default_rng(seed)
@@ -105,7 +104,6 @@ def test_lower_bound_lies_below_the_objective_everywhere(seed: int, decades: flo
         )
 
 
-@settings(deadline=None, max_examples=150)
 @given(seed=st.integers(0, 2**32), decades=st.floats(0, 12))
 def test_value_lies_between_those_of_one_scale_per_cell_and_one_for_all(seed: int, decades: float) -> None:
     a, b = random_matrices(np.random.default_rng(seed), decades)
@@ -114,7 +112,6 @@ def test_value_lies_between_those_of_one_scale_per_cell_and_one_for_all(seed: in
     assert least * (1 - 1e-13) <= solution.value <= most * (1 + 1e-11), f"{solution.value} not in [{least}, {most}]"
 
 
-@settings(deadline=None, max_examples=100)
 @given(seed=st.integers(0, 2**32), density=st.sampled_from([0.5, 1.0]))
 def test_the_value_is_that_of_the_objective_at_the_solution(seed: int, density: float) -> None:
     a, b = random_matrices(np.random.default_rng(seed), 6, density=density)

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from invariant_sharpness.solvers.rows_columns import solve
@@ -18,7 +18,6 @@ from zoo.solver_problems import (
 Array = Any
 
 
-@settings(deadline=None, max_examples=150)
 @given(seed=st.integers(0, 2**32), exponent=st.integers(0, 26), powers_of_two=st.booleans())
 def test_rescaling_rows_and_columns_moves_the_scales_and_not_the_value(
     seed: int, exponent: int, powers_of_two: bool
@@ -50,7 +49,6 @@ def test_polished_scales_are_equivariant_to_rounding() -> None:
     assert error <= 1e-12, f"ln sigma^2 moved wrongly by {error:.1e}"
 
 
-@settings(deadline=None, max_examples=100)
 @given(seed=st.integers(0, 2**32), density=st.sampled_from([0.5, 1.0]))
 def test_transposing_permuting_and_exchanging_a_and_b_change_nothing(seed: int, density: float) -> None:
     rng = np.random.default_rng(seed)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 import invariant_sharpness as ish
@@ -13,7 +13,6 @@ from invariant_sharpness.symmetries import Symmetries, find_symmetries
 from zoo.derived_symmetries import EXAMPLES
 from zoo.torch_networks import model_and_inputs
 
-few = settings(max_examples=5, deadline=None, derandomize=True)
 widths = st.lists(st.integers(1, 7), min_size=1, max_size=3).map(tuple)
 SEEDS = st.integers(0, 2**32)
 
@@ -30,21 +29,18 @@ def of_the_residual_network() -> Symmetries:
     return find_symmetries(ish.oracle(EXAMPLES["residual"].model(), (x, torch.zeros(len(x), dtype=torch.int64))))
 
 
-@few
 @given(widths, SEEDS, st.booleans())
 def test_a_perceptron_has_one_for_each_hidden_unit(widths: tuple[int, ...], seed: int, biases: bool) -> None:
     found = find_symmetries(perceptron_oracle(widths, seed, biases=biases), seed=seed)
     assert len(found) == sum(widths), f"{len(found)} in a network of hidden widths {widths}:\n{found}"
 
 
-@few
 @given(widths, SEEDS)
 def test_single_precision_finds_the_same(widths: tuple[int, ...], seed: int) -> None:
     double, single = (find_symmetries(perceptron_oracle(widths, seed, dtype=d)) for d in ("float64", "float32"))
     assert set(map(str, single)) == set(map(str, double)), f"single precision:\n{single}\ndouble precision:\n{double}"
 
 
-@few
 @given(widths, SEEDS)
 def test_another_seed_finds_the_same(widths: tuple[int, ...], seed: int) -> None:
     oracle = perceptron_oracle(widths, 0)
@@ -52,7 +48,6 @@ def test_another_seed_finds_the_same(widths: tuple[int, ...], seed: int) -> None
     assert set(map(str, first)) == set(map(str, other)), f"seed 0:\n{first}\nseed {seed}:\n{other}"
 
 
-@few
 @given(st.tuples(st.integers(10, 20), st.integers(10, 20)), SEEDS)
 def test_blocks_find_the_same_and_say_that_they_were_blocks(widths: tuple[int, ...], seed: int) -> None:
     oracle = perceptron_oracle(widths, seed)
@@ -62,7 +57,6 @@ def test_blocks_find_the_same_and_say_that_they_were_blocks(widths: tuple[int, .
     assert said == (True, False), f"complete: {said}, with blocks of {by_blocks.block_width}"
 
 
-@settings(max_examples=20, deadline=None, derandomize=True)
 @given(SEEDS)
 def test_powers_of_two_change_no_bit(seed: int) -> None:
     found = SYMMETRIES
@@ -70,7 +64,6 @@ def test_powers_of_two_change_no_bit(seed: int) -> None:
     assert before.tobytes() == after.tobytes(), f"outputs change by {np.abs(after - before).max():.1e}"
 
 
-@settings(max_examples=20, deadline=None, derandomize=True)
 @given(SEEDS)
 def test_any_factors_change_rounding_alone(seed: int) -> None:
     found = SYMMETRIES

@@ -12,9 +12,6 @@ import invariant_sharpness as ish
 from invariant_sharpness.symmetries import Symmetries
 from zoo import EXPERIMENTS
 
-for package in ("torch", "transformers", "sklearn"):
-    pytest.importorskip(package, reason="the test dependencies are not installed: make test")
-
 pytestmark = pytest.mark.slow
 
 SCRIPT = EXPERIMENTS / "real_networks.py"

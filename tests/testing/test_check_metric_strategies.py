@@ -19,7 +19,8 @@ from invariant_sharpness_numpy import FunctionOracle
 from zoo.invariant_metrics import relative_change
 from zoo.own_metrics import adaptive
 
-QUICK = settings(deadline=None, max_examples=20)
+THOROUGH = settings(max_examples=100, deadline=None, database=None)
+"""To find the smallest example takes more than the few of the profile."""
 
 
 def trace_moves(problem: RescaledNetwork) -> bool:
@@ -28,12 +29,12 @@ def trace_moves(problem: RescaledNetwork) -> bool:
 
 
 def test_raw_metric_shrinks_to_one_unit_and_a_factor_of_two() -> None:
-    smallest = find(rescaled_networks(), trace_moves, settings=settings(database=None, deadline=None))
+    smallest = find(rescaled_networks(), trace_moves, settings=THOROUGH)
     assert str(smallest.move) == "layer 0 unit 0 scaled by 2**1", f"{smallest}"
 
 
 def test_failing_property_prints_the_sentence() -> None:
-    @settings(deadline=None, database=None)
+    @THOROUGH
     @given(rescaled_networks())
     def holds(problem: RescaledNetwork) -> None:
         assert not trace_moves(problem)
@@ -44,21 +45,18 @@ def test_failing_property_prints_the_sentence() -> None:
     assert "problem=layer 0 unit 0 scaled by 2**1 in a ReLU network of sizes 3-1-3" in printed, printed
 
 
-@QUICK
 @given(rescaled_networks())
 def test_rescaled_network_has_the_same_loss_bit_by_bit(problem: RescaledNetwork) -> None:
     before, after = (oracle.loss(oracle.parameters) for oracle in (problem.oracle, problem.moved))
     assert before == after, f"{before!r} and {after!r}"
 
 
-@QUICK
 @given(rescaled_networks())
 def test_correct_metric_stays(problem: RescaledNetwork) -> None:
     change = relative_change(adaptive(problem.oracle), adaptive(problem.moved))
     assert change < 1e-12, f"it moved by {change}"
 
 
-@settings(deadline=None, max_examples=8)
 @given(st.data())
 def test_drawn_symmetry_leaves_the_outputs_alone(draw: st.DataObject) -> None:
     specimen = draw.draw(networks())
@@ -70,16 +68,16 @@ def test_drawn_symmetry_leaves_the_outputs_alone(draw: st.DataObject) -> None:
 
 
 def test_symmetry_shrinks_to_one_generator() -> None:
-    specimen = find(networks(), lambda one: one.oracle.groups[0].shape[0] == 2, settings=settings(database=None))
-    smallest = find(symmetries(specimen), lambda _: True, settings=settings(database=None))
+    specimen = find(networks(), lambda one: one.oracle.groups[0].shape[0] == 2, settings=THOROUGH)
+    smallest = find(symmetries(specimen), lambda _: True, settings=THOROUGH)
     assert re.fullmatch(r"layers\.0\.weight\[\d\] up, layers\.1\.weight\[:, \d\] down, by 2\*\*1", str(smallest)), (
         f"{smallest}"
     )
 
 
 def test_simplest_scale_is_two_and_the_simplest_data_one_example() -> None:
-    assert find(scales(), lambda _: True) == 2.0
-    x, y = find(data(inputs=4), lambda _: True)
+    assert find(scales(), lambda _: True, settings=THOROUGH) == 2.0
+    x, y = find(data(inputs=4), lambda _: True, settings=THOROUGH)
     assert (x.shape, y.shape) == ((1, 4), (1,))
 
 

@@ -10,14 +10,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
+from sklearn.datasets import load_digits
 
 import invariant_sharpness as ish
 from invariant_sharpness.estimators.affine_test import curvature_defects, exact_groups
 from invariant_sharpness_jax import from_nnx
 from zoo.invariant_metrics import relative_change
 from zoo.jax_networks import cross_entropy
-
-load_digits = pytest.importorskip("sklearn.datasets", reason="scikit-learn is not installed").load_digits
 
 EXAMPLES = 16
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import haiku
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -13,8 +14,6 @@ import invariant_sharpness as ish
 from invariant_sharpness.estimators.affine_test import curvature_defects, exact_groups
 from invariant_sharpness_jax import from_haiku
 from zoo.jax_networks import cross_entropy
-
-haiku = pytest.importorskip("haiku", reason="Haiku is not installed")
 
 IMAGES = np.random.default_rng(0).normal(size=(6, 4, 4, 2))
 LABELS = np.random.default_rng(1).integers(0, 3, 6)

@@ -8,7 +8,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 import invariant_sharpness as ish
@@ -39,7 +39,6 @@ def assert_invariant(oracle: Any, point: ish.ParameterVector, moved: ish.Paramet
 
 
 @given(seed=SEEDS, scale=factors(sum(SIZES[1:-1])))
-@settings(deadline=None, max_examples=10)
 def test_normalized_metrics_survive_a_rescaling_of_rows_and_columns(seed: int, scale: Any) -> None:
     oracle = perceptron()
     point = moved = oracle.from_tree(random_parameters(seed=seed))
@@ -99,7 +98,6 @@ def convolutional() -> Any:
 
 
 @given(seed=SEEDS, scale=factors(sum(CHANNELS[1:])))
-@settings(deadline=None, max_examples=10)
 def test_normalized_metrics_survive_a_rescaling_of_filters(seed: int, scale: Any) -> None:
     oracle, tree = convolutional(), random_filters(seed)
     assert_invariant(oracle, oracle.from_tree(tree), oracle.from_tree(rescaled(tree, scale)))

@@ -17,9 +17,6 @@ from invariant_sharpness.estimators.affine_test import curvature_defects, exact_
 from zoo import EXPERIMENTS
 from zoo.invariant_metrics import relative_change
 
-for package in ("transformers", "sklearn"):
-    pytest.importorskip(package, reason="the test dependencies are not installed: make test")
-
 networks = runpy.run_path(str(EXPERIMENTS / "real_networks.py"))
 
 WIDTH = 64

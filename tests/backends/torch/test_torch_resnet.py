@@ -20,9 +20,6 @@ from invariant_sharpness.symmetries import UnitRescaling, unit_count
 from zoo import EXPERIMENTS
 from zoo.invariant_metrics import relative_change
 
-for package in ("transformers", "sklearn"):
-    pytest.importorskip(package, reason="the test dependencies are not installed: make test")
-
 SCRIPT = EXPERIMENTS / "real_networks.py"
 resnet18 = runpy.run_path(str(SCRIPT))["resnet18"]
 

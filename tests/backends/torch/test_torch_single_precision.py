@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 
 from zoo.invariant_metrics import INVARIANT, relative_change
 from zoo.problems import TORCH_KINDS, Problem, problems
 
 
 @given(problems(kinds=TORCH_KINDS, dtype="float32"))
-@settings(deadline=None, max_examples=50)
 def test_the_loss_is_bitwise_equal_in_single_precision(problem: Problem) -> None:
     before = problem.oracle.loss(problem.oracle.parameters)
     after = problem.moved.loss(problem.moved.parameters)
@@ -19,7 +18,6 @@ def test_the_loss_is_bitwise_equal_in_single_precision(problem: Problem) -> None
 
 @pytest.mark.parametrize("name", INVARIANT)
 @given(problem=problems(kinds=TORCH_KINDS, dtype="float32"))
-@settings(deadline=None, max_examples=25)
 def test_normalized_metrics_do_not_move_in_single_precision(name: str, problem: Problem) -> None:
     before, after = INVARIANT[name](problem.oracle).value, INVARIANT[name](problem.moved).value
     change = relative_change(before, after)

@@ -1,0 +1,11 @@
+"""Leave out the files that import a framework which is not installed."""
+
+from __future__ import annotations
+
+from zoo.installed import files_that_lack
+
+collect_ignore = files_that_lack(
+    {
+        "test_cli_certify.py": ("torch",),
+    }
+)

@@ -1,0 +1,17 @@
+"""Leave out the files that import a framework which is not installed."""
+
+from __future__ import annotations
+
+from zoo.installed import files_that_lack
+
+collect_ignore = files_that_lack(
+    {
+        "test_ready_made_symmetries.py": ("torch",),
+        "test_symmetries_complete.py": ("torch",),
+        "test_symmetries_errors.py": ("torch",),
+        "test_symmetries_found.py": ("torch",),
+        "test_symmetries_properties.py": ("torch",),
+        "test_symmetries_jax.py": ("jax", "flax"),
+        "test_symmetries_real.py": ("torch", "transformers", "sklearn"),
+    }
+)
