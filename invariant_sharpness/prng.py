@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from math import prod
+from numbers import Integral
 from typing import NamedTuple
 
 import numpy as np
@@ -102,16 +103,24 @@ def normal_values(seed: int, stream: int, index: int, count: int) -> Values:
 
 def require_probes(probes: int, least: int) -> None:
     """Raise ``ValueError`` unless there are enough probes for an estimate and its error."""
+    if not isinstance(probes, Integral):
+        msg = f"probes={probes!r}, but a number of probes is an integer, at least {least}"
+        raise ValueError(msg)
     if probes < least:
         msg = f"probes={probes}, but this estimate and its standard error need at least {least} probes"
         raise ValueError(msg)
 
 
+def require_seed(seed: object) -> None:
+    """Raise ``ValueError`` unless this is a seed."""
+    if not (isinstance(seed, Integral) and 0 <= int(seed) < 2**63):
+        msg = f"seed={seed!r}, but a seed is an integer from 0 to 2**63 - 1"
+        raise ValueError(msg)
+
+
 def random_bits(seed: int, stream: int, index: int, count: int) -> Bits:
     """``count`` words of 64 random bits: the Philox stream (seed, stream) at position ``index``."""
-    if not 0 <= seed < 2**63:
-        msg = f"seed={seed}, but a seed is an integer from 0 to 2**63 - 1"
-        raise ValueError(msg)
+    require_seed(seed)
     generator = np.random.Philox(
         key=np.array([seed, stream], dtype=np.uint64), counter=np.array([0, 0, index, 0], dtype=np.uint64)
     )

@@ -18,6 +18,8 @@ from invariant_sharpness.symmetries import SYMMETRIES, NamedSymmetry
 
 COLUMNS = [s for s in SYMMETRIES if s.name in ("layers", "rows_and_columns", "general_linear", "output_scale")]
 
+TESTS = "tests/metrics/test_every_invariance.py"
+
 
 class MetricTable(SphinxDirective):
     """A table of all metrics with some of what each declares to survive."""
@@ -53,26 +55,35 @@ class MetricDeclaration(SphinxDirective):
 def _table_rows() -> Iterable[Iterable[str]]:
     yield ["metric", "symbol", "what it measures", *(symmetry.heading for symmetry in COLUMNS)]
     for metric in METRICS.values():
-        survives = ["yes" if symmetry in metric.survives else "no" for symmetry in COLUMNS]
+        survives = ["yes" if symmetry in metric.unchanged_by else "no" for symmetry in COLUMNS]
         yield [f":func:`~invariant_sharpness.{metric.name}`", f":math:`{metric.symbol}`", metric.summary, *survives]
 
 
-def _declaration_rows(metric: Metric) -> Iterable[Iterable[str]]:
+def _declaration_rows(metric: Metric[...]) -> Iterable[Iterable[str]]:
     yield ["meaning", metric.summary]
     yield ["needs", metric.needs]
     yield ["cost", metric.cost]
-    yield ["survives", _tests(metric, metric.survives)]
+    yield ["survives", _tests(metric, metric.unchanged_by)]
     if metric.up_to_error:
-        yield ["stays up to its standard error", _tests(metric, metric.stays_up_to_its_error)]
-    yield ["is moved by", _tests(metric, metric.moves)]
+        yield ["stays up to its standard error", _tests(metric, metric.unchanged_up_to_error)]
+    yield ["is moved by", _tests(metric, metric.changed_by)]
     yield ["what goes wrong", metric.pitfalls]
     yield ["reference", metric.reference]
     yield ["measured by default", "yes" if metric.default else "no"]
 
 
-def _tests(metric: Metric, symmetries: Iterable[NamedSymmetry]) -> str:
+def _tests(metric: Metric[...], symmetries: Iterable[NamedSymmetry]) -> str:
     """Each symmetry with the test that holds the metric to it, as lines of a block within a table."""
-    return "\n       ".join(f"| {s.heading}: ``{metric.test(s)}``" for s in symmetries) or "nothing"
+    return "\n       ".join(f"| {s.heading}: ``{name_of_test(metric, s)}``" for s in symmetries) or "nothing"
+
+
+def name_of_test(metric: Metric[...], symmetry: NamedSymmetry) -> str:
+    """Name the test that holds the metric to what it declares of this symmetry, as pytest does."""
+    if symmetry.name in metric.up_to_error:
+        what = "test_metric_stays_up_to_its_error"
+    else:
+        what = "test_metric_survives" if symmetry in metric.unchanged_by else "test_metric_moves"
+    return f"{TESTS}::{what}[{metric.name}-{symmetry.name}]"
 
 
 def _list_table(rows: Iterable[Iterable[str]], widths: tuple[int, ...], *, header: bool = True) -> str:

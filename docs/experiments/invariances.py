@@ -27,8 +27,8 @@ def cell(metric: ish.Metric, symmetry: NamedSymmetry) -> str:
     before, after = estimates(metric.name, symmetry.name)
     change = abs(after.value - before.value)
     if change <= STAYS * max(abs(before.value), abs(after.value)):
-        return "**=**" if symmetry in metric.survives else "="
-    if symmetry in metric.stays_up_to_its_error and change <= 4 * hypot(
+        return "**=**" if symmetry in metric.unchanged_by else "="
+    if symmetry in metric.unchanged_up_to_error and change <= 4 * hypot(
         before.standard_error or 0, after.standard_error or 0
     ):
         return "≈"

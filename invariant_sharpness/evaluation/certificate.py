@@ -14,7 +14,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from invariant_sharpness.results.export import data_frame, strict_json
-from invariant_sharpness.results.records import Finding, Verdict
+from invariant_sharpness.results.records import Record, Verdict
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -45,12 +45,12 @@ _MEANING: dict[Verdict, str] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Certificate(Sequence[Finding]):
-    """What :func:`invariant_sharpness.certify` returns: one finding for each metric and move. Prints as a table.
+class Certificate(Sequence[Record]):
+    """What :func:`invariant_sharpness.certify` returns: one record for each metric and transformation. Prints as a table.
 
     Parameters
     ----------
-    findings
+    records
         In the order of the metrics.
     symmetries
         What was applied, in words.
@@ -60,23 +60,23 @@ class Certificate(Sequence[Finding]):
         Of the moves and the metrics.
     """
 
-    findings: tuple[Finding, ...]
+    records: tuple[Record, ...]
     symmetries: str
     oracle: str
     seed: int
 
     @overload
-    def __getitem__(self, index: int) -> Finding: ...
+    def __getitem__(self, index: int) -> Record: ...
     @overload
-    def __getitem__(self, index: slice) -> tuple[Finding, ...]: ...
-    def __getitem__(self, index: int | slice) -> Finding | tuple[Finding, ...]:
-        return self.findings[index]
+    def __getitem__(self, index: slice) -> tuple[Record, ...]: ...
+    def __getitem__(self, index: int | slice) -> Record | tuple[Record, ...]:
+        return self.records[index]
 
     def __len__(self) -> int:
-        return len(self.findings)
+        return len(self.records)
 
-    def __iter__(self) -> Iterator[Finding]:
-        return iter(self.findings)
+    def __iter__(self) -> Iterator[Record]:
+        return iter(self.records)
 
     def __str__(self) -> str:
         text = io.StringIO()
@@ -84,17 +84,22 @@ class Certificate(Sequence[Finding]):
         return "\n".join(line.rstrip() for line in text.getvalue().rstrip().splitlines())
 
     @property
-    def failed(self) -> list[Finding]:
-        """The claims that do not hold, and the moves that were no symmetries."""
-        return [finding for finding in self.findings if finding.verdict in ("CLAIM FAILS", "no symmetry")]
+    def findings(self) -> tuple[Record, ...]:
+        """The records, under their old name."""
+        return self.records
 
-    def worst(self) -> list[Finding]:
+    @property
+    def failed(self) -> list[Record]:
+        """The claims that do not hold, and the moves that were no symmetries."""
+        return [record for record in self.records if record.verdict in ("CLAIM FAILS", "no symmetry")]
+
+    def worst(self) -> list[Record]:
         """For each metric and kind of symmetry the finding with the largest change; what failed comes before what did not."""
-        worst: dict[tuple[str, str], Finding] = {}
-        for finding in self.findings:
-            key = (finding.metric, finding.kind)
-            if key not in worst or _severity(finding) > _severity(worst[key]):
-                worst[key] = finding
+        worst: dict[tuple[str, str], Record] = {}
+        for record in self.records:
+            key = (record.metric, record.kind)
+            if key not in worst or _severity(record) > _severity(worst[key]):
+                worst[key] = record
         return list(worst.values())
 
     def table(self) -> Table:
@@ -102,12 +107,12 @@ class Certificate(Sequence[Finding]):
         table = Table(title=escape(self.symmetries), title_justify="left")
         for heading in ("metric", "symmetry", "claimed", "moved by", "under", "verdict"):
             table.add_column(heading, no_wrap=heading != "verdict")
-        for finding in self.worst():
-            claimed, verdict = "yes" if finding.claimed else "no", finding.reason or _MEANING[finding.verdict]
-            style = "bold red" if finding.verdict in ("CLAIM FAILS", "no symmetry") else ""
-            kind = finding.kind.replace("_", "/")
+        for record in self.worst():
+            claimed, verdict = "yes" if record.claimed else "no", record.reason or _MEANING[record.verdict]
+            style = "bold red" if record.verdict in ("CLAIM FAILS", "no symmetry") else ""
+            kind = record.kind.replace("_", "/")
             table.add_row(
-                escape(finding.metric), kind, claimed, _moved(finding), finding.move, escape(verdict), style=style
+                escape(record.metric), kind, claimed, _moved(record), record.move, escape(verdict), style=style
             )
         return table
 
@@ -119,7 +124,7 @@ class Certificate(Sequence[Finding]):
             "seed": self.seed,
             "symmetries": self.symmetries,
             "failed": len(self.failed),
-            "findings": [finding.to_dict() for finding in self.findings],
+            "findings": [record.to_dict() for record in self.records],
         }
 
     def to_json(self, *, indent: int | None = 2) -> str:
@@ -127,14 +132,14 @@ class Certificate(Sequence[Finding]):
         return strict_json(self.to_dict(), indent=indent)
 
     def to_frame(self) -> pd.DataFrame:
-        """A pandas data frame with one row for each finding.
+        """A pandas data frame with one row for each record.
 
         Raises
         ------
         MissingDependencyError
             If pandas is not installed.
         """
-        return data_frame([finding.to_dict() for finding in self.findings], _COLUMNS, what="Certificate.to_frame")
+        return data_frame([record.to_dict() for record in self.records], _COLUMNS, what="Certificate.to_frame")
 
     def plot(self, axes: Axes | None = None) -> Axes:
         """How far each metric moved, on a logarithmic scale; takes and returns matplotlib axes."""
@@ -143,15 +148,15 @@ class Certificate(Sequence[Finding]):
         return plot_certificate(self, axes)
 
 
-def _severity(finding: Finding) -> tuple[bool, float]:
-    change = finding.change if isfinite(finding.change) else float("inf")
-    return finding.verdict in ("CLAIM FAILS", "no symmetry"), change
+def _severity(record: Record) -> tuple[bool, float]:
+    change = record.change if isfinite(record.change) else float("inf")
+    return record.verdict in ("CLAIM FAILS", "no symmetry"), change
 
 
-def _moved(finding: Finding) -> str:
+def _moved(record: Record) -> str:
     """The factor of what moved, the relative change of what hardly did."""
-    if finding.reason:
+    if record.reason:
         return "-"
-    if finding.change <= max(finding.tolerance, 1e-2):
-        return f"{finding.change:.1e}" if finding.change else "nothing"
-    return f"x {finding.factor:.3g}"
+    if record.change <= max(record.tolerance, 1e-2):
+        return f"{record.change:.1e}" if record.change else "nothing"
+    return f"x {record.factor:.3g}"

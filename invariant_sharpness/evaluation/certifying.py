@@ -6,12 +6,14 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
 from invariant_sharpness.coordinates import Moved
 from invariant_sharpness.errors import ModelError
-from invariant_sharpness.evaluation.candidates import Candidate, NumberMetric, Outcome, candidates, outcomes
 from invariant_sharpness.evaluation.certificate import Certificate
+from invariant_sharpness.evaluation.door import AnyMetric, as_metrics, require_different_names
+from invariant_sharpness.evaluation.measuring import Measurement, Result
+from invariant_sharpness.metrics import Metric
 from invariant_sharpness.protocol import CurvatureOracle, machine_epsilon
 from invariant_sharpness.results.agreement import same_draws
 from invariant_sharpness.results.estimate import Estimate
-from invariant_sharpness.results.records import Finding
+from invariant_sharpness.results.records import Record
 from invariant_sharpness.runtime.progress import track
 from invariant_sharpness.symmetries import Move, Symmetries, Symmetry, find_symmetries
 from invariant_sharpness.symmetries.claims import covers
@@ -19,7 +21,7 @@ from invariant_sharpness.symmetries.claims import covers
 
 def certify(
     oracle: CurvatureOracle,
-    metrics: str | Iterable[str | NumberMetric] | None = None,
+    metrics: AnyMetric | Iterable[AnyMetric] | None = None,
     *,
     symmetries: Symmetry | Sequence[Symmetry] | None = None,
     claims: Mapping[str, Collection[str]] | None = None,
@@ -60,47 +62,49 @@ def certify(
     MissingCapabilityError
         If symmetries have to be found and the oracle does not show its outputs.
     """
-    trial = _Trial(oracle, candidates(metrics, claims or {}), seed)
+    chosen = as_metrics(metrics, claims or {})
+    require_different_names(chosen)
+    comparison = _Comparison(oracle, chosen, seed)
     families = _families(oracle, symmetries, seed)
     moves = [(family.kind, name, move) for family in families for name, move in family.moves(seed).items()]
-    findings = [finding for one in track(moves, "certificate", len(moves)) for finding in trial.findings(*one)]
-    order = {one.name: number for number, one in enumerate(trial.asked)}
-    findings.sort(key=lambda finding: order[finding.metric])
-    return Certificate(tuple(findings), _in_words(families), type(oracle).__name__, seed)
+    records = [record for one in track(moves, "certificate", len(moves)) for record in comparison.records(*one)]
+    order = {metric.name: number for number, metric in enumerate(chosen)}
+    records.sort(key=lambda record: order[record.metric])
+    return Certificate(tuple(records), _in_words(families), type(oracle).__name__, seed)
 
 
-class _Trial:
-    """The metrics where the model is, against which they are compared elsewhere."""
+class _Comparison:
+    """The results where the model is, with which those at other points are compared."""
 
-    def __init__(self, oracle: CurvatureOracle, asked: list[Candidate], seed: int) -> None:
-        self.oracle, self.asked, self.seed = oracle, asked, seed
-        self._loss = oracle.loss(oracle.parameters)
-        self._before = outcomes(asked, oracle, seed)
+    def __init__(self, oracle: CurvatureOracle, metrics: list[Metric[...]], seed: int) -> None:
+        self.metrics, self.seed = metrics, seed
+        self._start = Measurement(oracle, seed=seed)
+        self._before = [self._start.result(metric) for metric in metrics]
 
-    def findings(self, kind: str, name: str, move: Move) -> Iterator[Finding]:
-        """One for each metric."""
-        there = Moved(self.oracle, move.apply(self.oracle.parameters))
-        loss_change = abs(there.loss(there.parameters) - self._loss) / abs(self._loss) if self._loss else 0.0
-        after = outcomes(self.asked, there, self.seed)
-        for one in self.asked:
-            values = (self._before[one.name], after[one.name])
-            yield Finding(
-                metric=one.name,
+    def records(self, kind: str, name: str, move: Move) -> Iterator[Record]:
+        """Apply one transformation and compare each metric before and after."""
+        oracle = self._start.oracle
+        end = Measurement(Moved(oracle, move.apply(oracle.parameters)), seed=self.seed)
+        loss_change = abs(end.loss - self._start.loss) / abs(self._start.loss) if self._start.loss else 0.0
+        for metric, before in zip(self.metrics, self._before, strict=True):
+            results = (before, end.result(metric))
+            yield Record(
+                metric=metric.name,
                 kind=kind,
                 move=name,
-                claimed=covers(one.invariances, kind),
-                before=_value(values[0]),
-                after=_value(values[1]),
-                tolerance=self._tolerance(values),
+                claimed=covers(metric.invariances, kind),
+                before=_value(results[0]),
+                after=_value(results[1]),
+                tolerance=self._tolerance(results),
                 loss_change=loss_change,
-                is_symmetry=loss_change <= machine_epsilon(self.oracle) ** (1 / 2),
-                reason=next(filter(None, map(_no_value, values)), ""),
+                is_symmetry=loss_change <= machine_epsilon(oracle) ** (1 / 2),
+                reason=next(filter(None, map(_no_value, results)), ""),
             )
 
-    def _tolerance(self, values: tuple[Outcome, Outcome]) -> float:
-        before, after = values
+    def _tolerance(self, results: tuple[Result, Result]) -> float:
+        before, after = results
         if isinstance(before, Estimate) and isinstance(after, Estimate):
-            return same_draws(before, after, machine_epsilon(self.oracle)).tolerance
+            return same_draws(before, after, machine_epsilon(self._start.oracle)).tolerance
         return 0.0
 
 
@@ -127,12 +131,12 @@ def _in_words(families: Sequence[Symmetry]) -> str:
     return "\n".join(str(family) for family in families)
 
 
-def _no_value(outcome: Outcome) -> str:
+def _no_value(result: Result) -> str:
     """Why there is none that can be compared, if so: where an iteration has not ended, rounding decides where it stands."""
-    if not isinstance(outcome, Estimate):
-        return str(outcome)
-    return "" if outcome.converged else f"not converged ({outcome.method})"
+    if not isinstance(result, Estimate):
+        return str(result)
+    return "" if result.converged else f"not converged ({result.method})"
 
 
-def _value(outcome: Outcome) -> float:
-    return outcome.value if isinstance(outcome, Estimate) else float("nan")
+def _value(result: Result) -> float:
+    return result.value if isinstance(result, Estimate) else float("nan")

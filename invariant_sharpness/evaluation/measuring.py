@@ -3,28 +3,32 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
+from functools import cached_property
+from math import isfinite
 
-from invariant_sharpness.errors import NonFiniteError
+from invariant_sharpness.errors import InvariantSharpnessError, NonFiniteError
 from invariant_sharpness.estimators.diagonals import HessianDiagonal
 from invariant_sharpness.estimators.exact_diagonal import exact_diagonal, hessian_diagonal
+from invariant_sharpness.evaluation.door import AnyMetric, as_metrics
 from invariant_sharpness.evaluation.report import Report
-from invariant_sharpness.metrics import METRICS, Metric
+from invariant_sharpness.metrics import Metric
+from invariant_sharpness.prng import require_probes, require_seed
 from invariant_sharpness.protocol import CurvatureOracle
 from invariant_sharpness.results.estimate import Estimate
 
-OwnMetric = Callable[[CurvatureOracle], Estimate]
-"""A metric that the library does not know."""
+Result = Estimate | InvariantSharpnessError
+"""What comes of a measurement: a value, or the reason why there is none."""
 
 
 def measure(
     oracle: CurvatureOracle,
-    metrics: str | Iterable[str | OwnMetric] | None = None,
+    metrics: AnyMetric | Iterable[AnyMetric] | None = None,
     *,
     seed: int = 0,
     probes: int = 64,
 ) -> Report:
-    """Measure ``oracle`` and return a report that prints as a table.
+    """Measure an oracle and return a report that prints as a table.
 
     Metrics that need the diagonal of the Hessian share one: that of the weights, and of all other groups where it is
     exact. Each value is the one that the metric gives by itself.
@@ -34,89 +38,110 @@ def measure(
     oracle
         From :func:`invariant_sharpness.oracle`, or any object with its methods.
     metrics
-        A name (see :data:`invariant_sharpness.METRICS`), or a list of names and callables ``oracle -> Estimate``. Default: all that
-        are not marked as costly.
+        A metric or a list of metrics: names (see :data:`invariant_sharpness.METRICS`), metrics such as
+        ``ish.normalized_sharpness.with_options(biases="column")``, and callables ``oracle -> Estimate or number``, which get
+        ``seed``, ``probes`` and ``diagonal`` if they have such keywords. Default: all that are not marked as costly.
     seed
-        The same seed gives the same numbers, on every framework.
+        Seed of all draws. The same seed gives the same numbers, on every framework.
     probes
-        Hessian-vector products for each quantity that has to be sampled.
+        Number of Hessian-vector products for each quantity that has to be sampled.
+
+    Returns
+    -------
+    Report
+        The estimates by name. Cost: that of the metrics, with one Hessian diagonal for all.
 
     Raises
     ------
     ValueError
-        If a name is not known (lists the names there are), or two metrics have the same name.
+        If a name is not known (lists the names there are), two estimates have the same name, or the seed or the number of
+        probes is none.
     TypeError
-        If a callable does not return an :class:`Estimate`.
+        If one of the metrics is no metric, or a callable returns neither an :class:`Estimate` nor a number.
     NonFiniteError
         If the loss is not finite.
+
+    Examples
+    --------
+    The trace of the Hessian diag(1, 2) is 3, and its largest eigenvalue 2:
+
+    >>> import numpy as np
+    >>> import invariant_sharpness as ish
+    >>> from invariant_sharpness_numpy import quadratic
+    >>> oracle = quadratic(np.diag([1.0, 2.0]), np.array([[3.0, 4.0]]))
+    >>> report = ish.measure(oracle, ["hessian_trace", ish.hessian_spectral_norm])
+    >>> {name: round(estimate.value, 9) for name, estimate in report.items()}
+    {'hessian_trace': 3.0, 'hessian_spectral_norm': 2.0}
     """
-    chosen = [_resolve(metric) for metric in _asked_for(metrics)]
+    chosen = as_metrics(metrics)
+    measurement = Measurement(oracle, seed=seed, probes=probes)
     started = time.perf_counter()
-    loss = oracle.loss(oracle.parameters)
-    if not abs(loss) < float("inf"):
-        msg = f"the mean loss is {loss}: there is no curvature to measure at a point where it is not finite"
-        raise NonFiniteError(msg)
-    shared = _shared_diagonal(oracle, chosen, probes, seed)
-    estimates = [_evaluate(metric, oracle, shared, probes, seed) for metric in chosen]
+    measurement.require_finite_loss()
+    estimates = [measurement.value(metric) for metric in chosen]
+    by_name = _by_name(estimates)
+    declared = {name: metric for name, metric in zip(by_name, chosen, strict=True) if metric.is_declared}
     return Report(
-        estimates=_by_name(estimates),
-        invariances={m.name: m.invariances for m in chosen if isinstance(m, Metric)},
-        loss=loss,
+        estimates=by_name,
+        invariances={name: metric.invariances for name, metric in declared.items()},
+        loss=measurement.loss,
         parameters=sum(group.size for group in oracle.groups),
         groups=len(oracle.groups),
         oracle=type(oracle).__name__,
         seed=seed,
         seconds=time.perf_counter() - started,
+        versions={name: metric.version for name, metric in declared.items()},
     )
 
 
-def _asked_for(metrics: str | Iterable[str | OwnMetric] | None) -> Iterable[str | OwnMetric]:
-    if metrics is None:
-        return [name for name, metric in METRICS.items() if metric.default]
-    return [metrics] if isinstance(metrics, str) else metrics
+class Measurement:
+    """An oracle, a seed and a number of probes, and what metrics share on them.
 
+    Parameters
+    ----------
+    oracle, seed, probes
+        As in :func:`measure`.
 
-def _resolve(metric: str | OwnMetric) -> Metric | OwnMetric:
-    if not isinstance(metric, str):
-        return metric
-    if metric not in METRICS:
-        msg = f"there is no metric {metric!r}; the metrics are {', '.join(METRICS)}"
-        raise ValueError(msg)
-    return METRICS[metric]
+    Raises
+    ------
+    ValueError
+        If the seed or the number of probes is none.
+    """
 
+    def __init__(self, oracle: CurvatureOracle, *, seed: int = 0, probes: int = 64) -> None:
+        require_seed(seed)
+        require_probes(probes, 1)
+        self.oracle, self.seed, self.probes = oracle, seed, probes
 
-def _shared_diagonal(
-    oracle: CurvatureOracle, metrics: list[Metric | OwnMetric], probes: int, seed: int
-) -> HessianDiagonal | None:
-    if not any(isinstance(metric, Metric) and "diagonal" in metric.options for metric in metrics):
-        return None
-    weights = frozenset(group.name for group in oracle.groups if group.is_weight)
-    known = exact_diagonal(oracle, seed=seed)
-    return hessian_diagonal(oracle, names=weights, probes=probes, seed=seed, known=known)
+    @cached_property
+    def loss(self) -> float:
+        """The mean loss."""
+        return self.oracle.loss(self.oracle.parameters)
 
+    @cached_property
+    def diagonal(self) -> HessianDiagonal:
+        """The diagonal of the Hessian for the weights, and for all other groups where it is exact."""
+        weights = frozenset(group.name for group in self.oracle.groups if group.is_weight)
+        known = exact_diagonal(self.oracle, seed=self.seed)
+        return hessian_diagonal(self.oracle, names=weights, probes=self.probes, seed=self.seed, known=known)
 
-def _evaluate(
-    metric: Metric | OwnMetric,
-    oracle: CurvatureOracle,
-    diagonal: HessianDiagonal | None,
-    probes: int,
-    seed: int,
-) -> Estimate:
-    if not isinstance(metric, Metric):
-        return _checked(metric, metric(oracle))
-    available = {"diagonal": diagonal, "probes": probes, "seed": seed}
-    return metric.function(oracle, **{name: value for name, value in available.items() if name in metric.options})
+    def require_finite_loss(self) -> None:
+        """Raise :class:`NonFiniteError` if there is no loss at this point."""
+        if not isfinite(self.loss):
+            msg = f"the mean loss is {self.loss}: there is no curvature to measure at a point where it is not finite"
+            raise NonFiniteError(msg)
 
+    def value(self, metric: Metric[...]) -> Estimate:
+        """Measure with one metric, which gets of seed, probes and diagonal what it has keywords for."""
+        asked = [name for name in ("seed", "probes", "diagonal") if name in metric.options]
+        return metric(self.oracle, **{name: getattr(self, name) for name in asked})
 
-def _checked(metric: OwnMetric, returned: object) -> Estimate:
-    if isinstance(returned, Estimate):
-        return returned
-    name = getattr(metric, "__name__", type(metric).__name__)
-    msg = (
-        f"metric {name!r} returned a {type(returned).__name__}, but a metric returns an Estimate, such as "
-        f'Estimate(name={name!r}, value=..., method="exact")'
-    )
-    raise TypeError(msg)
+    def result(self, metric: Metric[...]) -> Result:
+        """Measure with one metric, or return the error that says why there is no value."""
+        try:
+            self.require_finite_loss()
+            return self.value(metric)
+        except InvariantSharpnessError as error:
+            return error
 
 
 def _by_name(estimates: list[Estimate]) -> dict[str, Estimate]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
@@ -46,6 +46,8 @@ class Report(Mapping[str, Estimate]):
         Seed of all probes.
     seconds
         How long it took.
+    versions
+        Version of the definition of each metric that declares one.
     """
 
     estimates: Mapping[str, Estimate]
@@ -56,6 +58,7 @@ class Report(Mapping[str, Estimate]):
     oracle: str
     seed: int
     seconds: float
+    versions: Mapping[str, int] = field(default_factory=dict)
 
     def __getitem__(self, name: str) -> Estimate:
         return self.estimates[name]
@@ -108,7 +111,8 @@ class Report(Mapping[str, Estimate]):
             "seed": self.seed,
             "seconds": self.seconds,
             "metrics": {
-                name: estimate.to_dict() | {"invariances": sorted(self.invariances.get(name, ()))}
+                name: estimate.to_dict()
+                | {"invariances": sorted(self.invariances.get(name, ())), "version": self.versions.get(name)}
                 for name, estimate in self.estimates.items()
             },
         }

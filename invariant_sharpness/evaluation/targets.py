@@ -14,7 +14,7 @@ from typing import Any
 
 from invariant_sharpness.adapters.registry import oracle
 from invariant_sharpness.errors import InvariantSharpnessError
-from invariant_sharpness.evaluation.candidates import NumberMetric
+from invariant_sharpness.evaluation.door import AnyMetric
 from invariant_sharpness.metrics import METRICS
 from invariant_sharpness.protocol import CurvatureOracle
 
@@ -54,7 +54,7 @@ def load_oracle(target: str) -> CurvatureOracle:
     raise TargetError(msg)
 
 
-def load_metric(target: str) -> str | NumberMetric:
+def load_metric(target: str) -> AnyMetric:
     """Import the metric that ``target`` stands for, as :func:`load_oracle` does; or take the name of one of the library's.
 
     Parameters

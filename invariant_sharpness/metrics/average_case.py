@@ -6,12 +6,29 @@ from dataclasses import replace
 
 from invariant_sharpness.estimators.hutchinson import mean_estimate
 from invariant_sharpness.estimators.perturbations import Noise, Perturbations, require_positive, rise_samples
-from invariant_sharpness.metrics.declaration import Metric
+from invariant_sharpness.metrics.declaration import metric
 from invariant_sharpness.prng import require_probes
 from invariant_sharpness.protocol import CurvatureOracle
 from invariant_sharpness.results.estimate import Estimate
 
 
+@metric(
+    symbol=r"S_{\mathrm{mean}}",
+    equation=r"E_{u \sim N(0, \sigma^2 I)}[L(\theta + u)] - L(\theta)",
+    summary="Mean rise of the loss under noise that is equal for all parameters.",
+    needs="losses near the parameters",
+    cost="two losses per probe, in all about 43 gradients",
+    invariances={"output_shift"},
+    pitfalls=(
+        "It is dominated by the parameters with the largest curvature, in their own units. It can be negative "
+        "away from a minimum. In single precision the rise for a small ``scale`` drowns in the rounding of "
+        "the loss; a note says so. The draws are pairs of opposite signs. At equal cost the variance of "
+        "independent draws is larger by a factor of 111, 1.6 and 0.6 for noise of 0.001, 0.01 and 0.1 in a "
+        "trained network on digits, and of 5900, 1070 and 27 in a random one, where the gradient is large."
+    ),
+    reference="Neyshabur, Bhojanapalli, McAllester and Srebro (2017)",
+    up_to_error={"permutation"},
+)
 def expected_sharpness(oracle: CurvatureOracle, *, scale: float = 0.01, probes: int = 64, seed: int = 0) -> Estimate:
     r"""Mean rise of the loss under Gaussian noise, :math:`E_{u \sim N(0, \sigma^2 I)}[L(\theta + u)] - L(\theta)`.
 
@@ -42,6 +59,22 @@ def expected_sharpness(oracle: CurvatureOracle, *, scale: float = 0.01, probes: 
     return _mean_rise("expected_sharpness", Perturbations.equal(oracle, scale), "normal", probes, seed)
 
 
+@metric(
+    symbol=r"S_{\mathrm{mean}}^{\rho}",
+    equation=r"E_{\delta \sim N(0, \rho^2 \operatorname{diag}(\theta^2))}[L(\theta + \delta)] - L(\theta)",
+    summary="Mean rise of the loss under noise that is a fraction of each parameter.",
+    needs="losses near the parameters",
+    cost="two losses per probe, in all about 43 gradients",
+    invariances={"diagonal", "output_scale"},
+    pitfalls=(
+        "The authors observe that adaptive sharpness does not correlate well with generalization, but rather "
+        "with training parameters such as the learning rate; in several of their settings it correlates "
+        "negatively with the error out of distribution. Biases count in units of their own size, so a shift "
+        "of the outputs moves it."
+    ),
+    reference="Andriushchenko, Croce, Müller, Hein and Flammarion (2023)",
+    up_to_error={"permutation"},
+)
 def average_adaptive_sharpness(
     oracle: CurvatureOracle, *, scale: float = 0.1, noise: Noise = "normal", probes: int = 64, seed: int = 0
 ) -> Estimate:
@@ -80,44 +113,3 @@ def _mean_rise(name: str, around: Perturbations, noise: Noise, probes: int, seed
     require_probes(probes, 2)
     estimate = mean_estimate(name, rise_samples(around, noise, probes, seed), f"{probes} pairs of {noise} probes")
     return replace(estimate, notes=around.notes(estimate.value))
-
-
-EXPECTED = Metric(
-    name="expected_sharpness",
-    function=expected_sharpness,
-    symbol=r"S_{\mathrm{mean}}",
-    equation=r"E_{u \sim N(0, \sigma^2 I)}[L(\theta + u)] - L(\theta)",
-    summary="Mean rise of the loss under noise that is equal for all parameters.",
-    needs="losses near the parameters",
-    cost="two losses per probe, in all about 43 gradients",
-    invariances=frozenset({"output_shift"}),
-    pitfalls=(
-        "It is dominated by the parameters with the largest curvature, in their own units. It can be negative "
-        "away from a minimum. In single precision the rise for a small ``scale`` drowns in the rounding of "
-        "the loss; a note says so. The draws are pairs of opposite signs. At equal cost the variance of "
-        "independent draws is larger by a factor of 111, 1.6 and 0.6 for noise of 0.001, 0.01 and 0.1 in a "
-        "trained network on digits, and of 5900, 1070 and 27 in a random one, where the gradient is large."
-    ),
-    reference="Neyshabur, Bhojanapalli, McAllester and Srebro (2017)",
-    up_to_error=frozenset({"permutation"}),
-    default=False,
-)
-AVERAGE_ADAPTIVE = Metric(
-    name="average_adaptive_sharpness",
-    function=average_adaptive_sharpness,
-    symbol=r"S_{\mathrm{mean}}^{\rho}",
-    equation=r"E_{\delta \sim N(0, \rho^2 \operatorname{diag}(\theta^2))}[L(\theta + \delta)] - L(\theta)",
-    summary="Mean rise of the loss under noise that is a fraction of each parameter.",
-    needs="losses near the parameters",
-    cost="two losses per probe, in all about 43 gradients",
-    invariances=frozenset({"diagonal", "output_scale"}),
-    pitfalls=(
-        "The authors observe that adaptive sharpness does not correlate well with generalization, but rather "
-        "with training parameters such as the learning rate; in several of their settings it correlates "
-        "negatively with the error out of distribution. Biases count in units of their own size, so a shift "
-        "of the outputs moves it."
-    ),
-    reference="Andriushchenko, Croce, Müller, Hein and Flammarion (2023)",
-    up_to_error=frozenset({"permutation"}),
-    default=False,
-)

@@ -14,12 +14,26 @@ from invariant_sharpness.coordinates import GaussNewton, Scaled
 from invariant_sharpness.coordinates.scales import balanced
 from invariant_sharpness.estimators.minibatches import jackknife, minibatches_of
 from invariant_sharpness.estimators.sketches import Compressions, compressions
-from invariant_sharpness.metrics.declaration import Metric
+from invariant_sharpness.metrics.declaration import metric
 from invariant_sharpness.metrics.hessian_norms import hessian_spectral_norm
 from invariant_sharpness.protocol import CurvatureOracle
 from invariant_sharpness.results.estimate import Bracket, Estimate
 
 
+@metric(
+    symbol=r"C",
+    equation=r"\frac{E_b[\lVert H_b \rVert_2]}{\lVert E_b[H_b] \rVert_2}",
+    summary="Sharpness of single minibatches over that of the mean loss.",
+    needs="Hessian-vector products of parts of the data",
+    cost="twice that of the spectral norm",
+    invariances={"permutation", "output_shift"},
+    pitfalls=(
+        "It was proposed as invariant by construction, and is not (erratum E12). Numerator and denominator "
+        "are moved by a rescaling, but not by the same factor, unless the measure is linear in the Hessian, "
+        "and then the ratio is 1."
+    ),
+    reference="Huszar (2018)",
+)
 def contrastive_ratio(
     oracle: CurvatureOracle,
     *,
@@ -69,28 +83,24 @@ def contrastive_ratio(
     )
 
 
-CONTRASTIVE = Metric(
-    name="contrastive_ratio",
-    function=contrastive_ratio,
-    symbol=r"C",
-    equation=r"\frac{E_b[\lVert H_b \rVert_2]}{\lVert E_b[H_b] \rVert_2}",
-    summary="Sharpness of single minibatches over that of the mean loss.",
-    needs="Hessian-vector products of parts of the data",
-    cost="twice that of the spectral norm",
-    invariances=frozenset({"permutation", "output_shift"}),
-    pitfalls=(
-        "It was proposed as invariant by construction, and is not (erratum E12). Numerator and denominator "
-        "are moved by a rescaling, but not by the same factor, unless the measure is linear in the Hessian, "
-        "and then the ratio is 1."
-    ),
-    reference="Huszar (2018)",
-    default=False,
-)
-
-
 _ORTHOGONAL = 1e-6
 
 
+@metric(
+    symbol=r"C_{\mathrm{congruent}}",
+    equation=r"E_b \bigl[ \lVert \bar G^{+1/2} G_b\, \bar G^{+1/2} \rVert_F^2 \bigr], \qquad \bar G = E_b[G_b]",
+    summary="Curvature of single minibatches, in coordinates in which that of the mean loss is the identity.",
+    needs="Gauss-Newton products of parts of the data",
+    cost="up to 256 Gauss-Newton products",
+    invariances={"linear", "unit_split", "output_scale", "output_shift"},
+    pitfalls=(
+        "Every direction counts the same, however small the curvature along it, so the value hangs on the decision what "
+        "is rounding; where the eigenvalues fall towards zero without a gap, single and double precision decide "
+        "differently. In a network with more parameters than the data have outputs it is the number of minibatches times "
+        "the rank, whatever was learned, and in a large one the rank is out of reach."
+    ),
+    reference="this library; not in the literature. It answers to the contrastive ratios of Huszar (2018)",
+)
 def congruent_contrastive_ratio(
     oracle: CurvatureOracle, *, minibatches: int = 8, directions: int = 256, seed: int = 0
 ) -> Estimate:
@@ -168,23 +178,3 @@ def _notes(found: Compressions, value: float, minibatches: int, *, complete: boo
             "the network can move each output by itself, so the value says nothing about what it has learned; measure it on more examples"
         )
     return tuple(notes)
-
-
-CONGRUENT = Metric(
-    name="congruent_contrastive_ratio",
-    function=congruent_contrastive_ratio,
-    symbol=r"C_{\mathrm{congruent}}",
-    equation=r"E_b \bigl[ \lVert \bar G^{+1/2} G_b\, \bar G^{+1/2} \rVert_F^2 \bigr], \qquad \bar G = E_b[G_b]",
-    summary="Curvature of single minibatches, in coordinates in which that of the mean loss is the identity.",
-    needs="Gauss-Newton products of parts of the data",
-    cost="up to 256 Gauss-Newton products",
-    invariances=frozenset({"linear", "unit_split", "output_scale", "output_shift"}),
-    pitfalls=(
-        "Every direction counts the same, however small the curvature along it, so the value hangs on the decision what "
-        "is rounding; where the eigenvalues fall towards zero without a gap, single and double precision decide "
-        "differently. In a network with more parameters than the data have outputs it is the number of minibatches times "
-        "the rank, whatever was learned, and in a large one the rank is out of reach."
-    ),
-    reference="this library; not in the literature. It answers to the contrastive ratios of Huszar (2018)",
-    default=False,
-)

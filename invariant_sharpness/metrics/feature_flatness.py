@@ -7,7 +7,7 @@ import numpy.typing as npt
 
 from invariant_sharpness import prng as random
 from invariant_sharpness.estimators.products import numbers_of_products
-from invariant_sharpness.metrics.declaration import Metric
+from invariant_sharpness.metrics.declaration import metric
 from invariant_sharpness.parameters.matrices import in_layout, rows_first
 from invariant_sharpness.parameters.vector import ParameterVector
 from invariant_sharpness.prng import require_probes
@@ -17,6 +17,20 @@ from invariant_sharpness.results.estimate import Estimate, GroupEstimate
 Matrix = npt.NDArray[np.float64]
 
 
+@metric(
+    symbol=r"\kappa",
+    equation=r"\sum_{s, s'} \langle w_s, w_{s'} \rangle \operatorname{tr} H_{s s'}",
+    summary="Curvature of the last layer along its own rows.",
+    needs="Hessian-vector products",
+    cost="64 products, 80 to 200 gradients",
+    invariances={"layer", "row", "output_scale", "output_shift"},
+    pitfalls=(
+        "A rescaling of the units below the layer moves it. Brought into a normal form first, as the authors "
+        "do, or on ``ish.Scaled(oracle, balanced(oracle))``, it stays."
+    ),
+    reference="Petzka, Kamp, Adilova, Sminchisescu and Boley (2021)",
+    up_to_error={"permutation"},
+)
 def relative_flatness(
     oracle: CurvatureOracle, *, layer: str | None = None, probes: int = 64, seed: int = 0
 ) -> Estimate:
@@ -85,22 +99,3 @@ def _direction(oracle: CurvatureOracle, group: ParameterGroup, matrix: Matrix) -
     arrays = {other.name: np.zeros(other.shape) for other in oracle.groups}
     arrays[group.name] = in_layout(group, matrix)
     return oracle.from_numpy(arrays)
-
-
-RELATIVE_FLATNESS = Metric(
-    name="relative_flatness",
-    function=relative_flatness,
-    symbol=r"\kappa",
-    equation=r"\sum_{s, s'} \langle w_s, w_{s'} \rangle \operatorname{tr} H_{s s'}",
-    summary="Curvature of the last layer along its own rows.",
-    needs="Hessian-vector products",
-    cost="64 products, 80 to 200 gradients",
-    invariances=frozenset({"layer", "row", "output_scale", "output_shift"}),
-    pitfalls=(
-        "A rescaling of the units below the layer moves it. Brought into a normal form first, as the authors "
-        "do, or on ``ish.Scaled(oracle, balanced(oracle))``, it stays."
-    ),
-    reference="Petzka, Kamp, Adilova, Sminchisescu and Boley (2021)",
-    up_to_error=frozenset({"permutation"}),
-    default=False,
-)

@@ -5,11 +5,26 @@ from __future__ import annotations
 from math import fsum
 from typing import Literal
 
-from invariant_sharpness.metrics.declaration import Metric
+from invariant_sharpness.metrics.declaration import metric
 from invariant_sharpness.protocol import CurvatureOracle, ExampleGradientOracle, require
 from invariant_sharpness.results.estimate import Estimate, GroupEstimate
 
 
+@metric(
+    symbol=r"\|\theta\|_{\mathrm{fr}}^2",
+    equation=r"\sum_i \theta_i^2\, E_n\bigl[(\partial_i \ell_n)^2\bigr]",
+    summary="Squared gradients of the examples, scaled by the parameters.",
+    needs="per-example gradients",
+    cost="one gradient with per-example squares: 1.3 to 1.9 gradients",
+    invariances={"diagonal", "permutation", "output_scale"},
+    pitfalls=(
+        "It is made of gradients, not of curvature, so it vanishes where every example is fitted. The "
+        "diagonal form doubles when a unit that was split into two equal halves is merged again; the full "
+        "form does not (erratum E6). Biases count, so a shift of the outputs moves it."
+    ),
+    reference="Tsuzuku, Sato and Sugiyama (2019), (25); Liang, Poggio, Rakhlin and Stokes (2019)",
+    default=True,
+)
 def fisher_rao_norm(oracle: CurvatureOracle, *, form: Literal["diagonal", "full"] = "diagonal") -> Estimate:
     r"""Fisher-Rao norm of the parameters, with the empirical Fisher matrix :math:`F = E_n[\nabla\ell_n \nabla\ell_n^T]`.
 
@@ -32,9 +47,6 @@ def fisher_rao_norm(oracle: CurvatureOracle, *, form: Literal["diagonal", "full"
     if form == "full":
         value = examples.directional_second_moment(parameters, parameters)
         return Estimate("fisher_rao_norm", value, "exact (full form)")
-    if form != "diagonal":
-        msg = f'form={form!r} is not known: take "diagonal" or "full"'
-        raise ValueError(msg)
     moments = parameters * parameters * examples.gradient_second_moment(parameters)
     shares = {g.name: float(oracle.xp.sum(moments[g.name])) for g in oracle.groups}
     return Estimate(
@@ -43,21 +55,3 @@ def fisher_rao_norm(oracle: CurvatureOracle, *, form: Literal["diagonal", "full"
         method="exact",
         per_group={name: GroupEstimate(value, "exact") for name, value in shares.items()},
     )
-
-
-FISHER_RAO = Metric(
-    name="fisher_rao_norm",
-    function=fisher_rao_norm,
-    symbol=r"\|\theta\|_{\mathrm{fr}}^2",
-    equation=r"\sum_i \theta_i^2\, E_n\bigl[(\partial_i \ell_n)^2\bigr]",
-    summary="Squared gradients of the examples, scaled by the parameters.",
-    needs="per-example gradients",
-    cost="one gradient with per-example squares: 1.3 to 1.9 gradients",
-    invariances=frozenset({"diagonal", "permutation", "output_scale"}),
-    pitfalls=(
-        "It is made of gradients, not of curvature, so it vanishes where every example is fitted. The "
-        "diagonal form doubles when a unit that was split into two equal halves is merged again; the full "
-        "form does not (erratum E6). Biases count, so a shift of the outputs moves it."
-    ),
-    reference="Tsuzuku, Sato and Sugiyama (2019), (25); Liang, Poggio, Rakhlin and Stokes (2019)",
-)

@@ -10,7 +10,7 @@ import numpy as np
 
 from invariant_sharpness.coordinates import GaussNewton
 from invariant_sharpness.estimators.diagonal_blocks import gauss_newton_blocks
-from invariant_sharpness.metrics.declaration import Metric
+from invariant_sharpness.metrics.declaration import metric
 from invariant_sharpness.metrics.normalized import normalized_sharpness
 from invariant_sharpness.parameters.heads import Heads, check_names
 from invariant_sharpness.protocol import CurvatureOracle, GaussNewtonOracle, require
@@ -21,6 +21,26 @@ from invariant_sharpness.solvers.heads import HeadSolution, solve_heads
 _NO_HEADS = "no heads were named: every weight counts as in (17), with the Gauss-Newton diagonal; name those of attention with heads="
 
 
+@metric(
+    symbol=r"S_{\mathrm{head}}",
+    equation=(
+        r"\sum_l \min_{A > 0,\, B \succ 0} \sum_{ia} \Bigl( A_i \operatorname{tr}(G_{ia} B_a) "
+        r"+ \frac{w_{ia}^T B_a^{-1} w_{ia}}{2 \lambda A_i} \Bigr)"
+    ),
+    summary="Curvature of attention weights in the best basis of each head, of all others in the best scale per unit.",
+    needs="Gauss-Newton products and diagonal",
+    cost="two products per output, or one per entry of the weights with heads; and the solver",
+    invariances={"row", "row_column", "head", "permutation", "unit_split", "output_scale", "output_shift"},
+    pitfalls=(
+        "It knows only of the heads that it is told of; a kernel with several projections in it has the heads of "
+        "all of them. Some heads have fewer symmetries than it survives: rotary embeddings allow for rotations "
+        "within pairs of dimensions alone, and a normalization of queries and keys for none. Where few examples "
+        "leave the curvature of a head singular, the directions without curvature cost nothing, so that more data "
+        "can raise the value. For networks with many outputs, such as language models, the blocks take one product "
+        "for each entry, which is out of reach for all but the smallest."
+    ),
+    reference="this library; not in the literature. It extends (17) of Tsuzuku, Sato and Sugiyama (2019)",
+)
 def head_normalized_sharpness(
     oracle: CurvatureOracle,
     *,
@@ -155,28 +175,3 @@ def _notes(minima: Mapping[str, _Minimum]) -> tuple[str, ...]:
     return (
         f"in {loose} of {len(minima)} weights with heads the infimum is not attained: directions of a head without curvature or weights, which cost nothing",
     )
-
-
-HEAD_NORMALIZED = Metric(
-    name="head_normalized_sharpness",
-    function=head_normalized_sharpness,
-    symbol=r"S_{\mathrm{head}}",
-    equation=(
-        r"\sum_l \min_{A > 0,\, B \succ 0} \sum_{ia} \Bigl( A_i \operatorname{tr}(G_{ia} B_a) "
-        r"+ \frac{w_{ia}^T B_a^{-1} w_{ia}}{2 \lambda A_i} \Bigr)"
-    ),
-    summary="Curvature of attention weights in the best basis of each head, of all others in the best scale per unit.",
-    needs="Gauss-Newton products and diagonal",
-    cost="two products per output, or one per entry of the weights with heads; and the solver",
-    invariances=frozenset({"row", "row_column", "head", "permutation", "unit_split", "output_scale", "output_shift"}),
-    pitfalls=(
-        "It knows only of the heads that it is told of; a kernel with several projections in it has the heads of "
-        "all of them. Some heads have fewer symmetries than it survives: rotary embeddings allow for rotations "
-        "within pairs of dimensions alone, and a normalization of queries and keys for none. Where few examples "
-        "leave the curvature of a head singular, the directions without curvature cost nothing, so that more data "
-        "can raise the value. For networks with many outputs, such as language models, the blocks take one product "
-        "for each entry, which is out of reach for all but the smallest."
-    ),
-    reference="this library; not in the literature. It extends (17) of Tsuzuku, Sato and Sugiyama (2019)",
-    default=False,
-)

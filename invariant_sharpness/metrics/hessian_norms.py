@@ -19,12 +19,28 @@ from invariant_sharpness.estimators.hutchinson import trace_samples
 from invariant_sharpness.estimators.lanczos import eigenpairs, largest_magnitude_eigenvalue
 from invariant_sharpness.estimators.lanczos_quadrature import spectral_density
 from invariant_sharpness.estimators.squared_norms import column_squared_norms, squared_norm_samples
-from invariant_sharpness.metrics.declaration import COST_OF_DIAGONAL, Metric
+from invariant_sharpness.metrics.declaration import metric
+from invariant_sharpness.metrics.shared_diagonal import COST_OF_DIAGONAL
 from invariant_sharpness.prng import require_probes
 from invariant_sharpness.protocol import CurvatureOracle
 from invariant_sharpness.results.estimate import Estimate, GroupEstimate, methods_in_words
 
 
+@metric(
+    symbol=r"\operatorname{tr} H",
+    equation=r"\sum_i \frac{\partial^2 L}{\partial\theta_i^2}",
+    summary="Trace of the Hessian of the mean loss.",
+    needs="Hessian diagonal",
+    cost=COST_OF_DIAGONAL,
+    invariances={"permutation", "output_shift"},
+    pitfalls=(
+        "It can be made as large as one likes by rescaling a layer, and it falls towards zero under "
+        "cross-entropy when training goes on and the outputs grow. It can be negative away from a minimum, so "
+        "it is no norm."
+    ),
+    reference="Tsuzuku, Sato and Sugiyama (2019), (5)",
+    default=True,
+)
 def hessian_trace(
     oracle: CurvatureOracle, *, probes: int = 64, seed: int = 0, diagonal: HessianDiagonal | None = None
 ) -> Estimate:
@@ -64,6 +80,22 @@ def hessian_trace(
     )
 
 
+@metric(
+    symbol=r"\|H\|_2",
+    equation=r"\max_i |\lambda_i(H)|",
+    summary="Largest curvature in any direction.",
+    needs="Hessian-vector products",
+    cost="one product per Lanczos step: 1.3 to 3.1 gradients each, at most 200 steps",
+    invariances={"permutation", "output_shift"},
+    pitfalls=(
+        "It can be made as large as one likes by rescaling a layer, and it falls towards zero under "
+        "cross-entropy when the outputs grow. The residual proves that some eigenvalue is near the value, not "
+        "that it is the largest; a start vector that is nearly orthogonal to the largest one delays the "
+        "discovery. In single precision the residual cannot fall below about :math:`10^{-6}` of the value."
+    ),
+    reference="Yao, Gholami, Lei, Keutzer and Mahoney (2018)",
+    default=True,
+)
 def hessian_spectral_norm(
     oracle: CurvatureOracle, *, tolerance: float = 1e-6, steps: int = 200, seed: int = 0
 ) -> Estimate:
@@ -93,6 +125,22 @@ def hessian_spectral_norm(
     )
 
 
+@metric(
+    symbol=r"\|H\|_F",
+    equation=r"\Bigl(\sum_i \lambda_i(H)^2\Bigr)^{1/2}",
+    summary="Root of the sum of the squared eigenvalues of the Hessian.",
+    needs="Hessian-vector products",
+    cost="64 products, 80 to 200 gradients",
+    invariances={"output_shift"},
+    pitfalls=(
+        "It can be made as large as one likes by rescaling a layer, and it falls towards zero under "
+        "cross-entropy when the outputs grow. Half of the products go into a Krylov space, which takes the "
+        "few large eigenvalues of a network out of what is sampled; where the memory limit leaves no room for "
+        "it, all of them are draws, and the value scatters by some percent."
+    ),
+    reference="Dinh, Pascanu, Bengio and Bengio (2017)",
+    up_to_error={"permutation"},
+)
 def hessian_frobenius_norm(oracle: CurvatureOracle, *, probes: int = 64, seed: int = 0) -> Estimate:
     r"""Frobenius norm of the Hessian, :math:`\|H\|_F = (\sum_i \lambda_i^2)^{1/2}`.
 
@@ -154,62 +202,6 @@ def _joined(scatter: Scatter | None, draws: np.ndarray | None) -> tuple[float | 
 
 def _standard_error(draws: np.ndarray) -> float:
     return float(np.std(draws, ddof=1) / np.sqrt(len(draws)))
-
-
-HESSIAN_NORMS = (
-    Metric(
-        name="hessian_trace",
-        function=hessian_trace,
-        symbol=r"\operatorname{tr} H",
-        equation=r"\sum_i \frac{\partial^2 L}{\partial\theta_i^2}",
-        summary="Trace of the Hessian of the mean loss.",
-        needs="Hessian diagonal",
-        cost=COST_OF_DIAGONAL,
-        invariances=frozenset({"permutation", "output_shift"}),
-        pitfalls=(
-            "It can be made as large as one likes by rescaling a layer, and it falls towards zero under "
-            "cross-entropy when training goes on and the outputs grow. It can be negative away from a minimum, so "
-            "it is no norm."
-        ),
-        reference="Tsuzuku, Sato and Sugiyama (2019), (5)",
-    ),
-    Metric(
-        name="hessian_spectral_norm",
-        function=hessian_spectral_norm,
-        symbol=r"\|H\|_2",
-        equation=r"\max_i |\lambda_i(H)|",
-        summary="Largest curvature in any direction.",
-        needs="Hessian-vector products",
-        cost="one product per Lanczos step: 1.3 to 3.1 gradients each, at most 200 steps",
-        invariances=frozenset({"permutation", "output_shift"}),
-        pitfalls=(
-            "It can be made as large as one likes by rescaling a layer, and it falls towards zero under "
-            "cross-entropy when the outputs grow. The residual proves that some eigenvalue is near the value, not "
-            "that it is the largest; a start vector that is nearly orthogonal to the largest one delays the "
-            "discovery. In single precision the residual cannot fall below about :math:`10^{-6}` of the value."
-        ),
-        reference="Yao, Gholami, Lei, Keutzer and Mahoney (2018)",
-    ),
-    Metric(
-        name="hessian_frobenius_norm",
-        function=hessian_frobenius_norm,
-        symbol=r"\|H\|_F",
-        equation=r"\Bigl(\sum_i \lambda_i(H)^2\Bigr)^{1/2}",
-        summary="Root of the sum of the squared eigenvalues of the Hessian.",
-        needs="Hessian-vector products",
-        cost="64 products, 80 to 200 gradients",
-        invariances=frozenset({"output_shift"}),
-        pitfalls=(
-            "It can be made as large as one likes by rescaling a layer, and it falls towards zero under "
-            "cross-entropy when the outputs grow. Half of the products go into a Krylov space, which takes the "
-            "few large eigenvalues of a network out of what is sampled; where the memory limit leaves no room for "
-            "it, all of them are draws, and the value scatters by some percent."
-        ),
-        reference="Dinh, Pascanu, Bengio and Bengio (2017)",
-        up_to_error=frozenset({"permutation"}),
-        default=False,
-    ),
-)
 
 
 def hessian_spectrum(

@@ -10,13 +10,29 @@ import numpy.typing as npt
 from invariant_sharpness.estimators.ascents import Rise, boxed_rise, flattened, unflattened
 from invariant_sharpness.estimators.perturbations import Perturbations, require_positive
 from invariant_sharpness.estimators.random_subspace import random_subspace
-from invariant_sharpness.metrics.declaration import Metric
+from invariant_sharpness.metrics.declaration import metric
 from invariant_sharpness.protocol import CurvatureOracle
 from invariant_sharpness.results.estimate import Bracket, Estimate
 
 HostArray = npt.NDArray[np.float64]
 
+_CITATION = "Keskar, Mudigere, Nocedal, Smelyanskiy and Tang (2017), metric 2.1"
 
+
+@metric(
+    symbol=r"\phi_{\epsilon}",
+    equation=r"100 \max_{|y_i| \le \epsilon (|\theta_i| + 1)} \frac{L(\theta + y) - L(\theta)}{1 + L(\theta)}",
+    summary="Largest rise of the loss in a box around the parameters, in percent.",
+    needs="losses and gradients near the parameters",
+    cost="about 20 gradients",
+    invariances={"permutation"},
+    pitfalls='The "+1" and the units of the iterations make it depend on the scale of the parameters (erratum '
+    "E17). L-BFGS-B is made for minima of convex functions; near a minimum of the loss, whose largest "
+    "rise it looks for, it learns no curvature and climbs along the gradient. From a point where the "
+    "gradient is exactly zero it does not move, and the value is zero however sharp the minimum is: take "
+    "``worst_case_sharpness``, which starts elsewhere too.",
+    reference=f"{_CITATION}, all parameters",
+)
 def keskar_sharpness(oracle: CurvatureOracle, *, epsilon: float = 1e-3, iterations: int = 10) -> Estimate:
     r"""Largest rise of the loss in a box, in percent of 1 + loss: :math:`100 \max_{|y_i| \le \epsilon (|\theta_i| + 1)} \dfrac{L(\theta + y) - L(\theta)}{1 + L(\theta)}`.
 
@@ -60,6 +76,20 @@ def keskar_sharpness(oracle: CurvatureOracle, *, epsilon: float = 1e-3, iteratio
     return _percentage("keskar_sharpness", rise, around, iterations)
 
 
+@metric(
+    symbol=r"\phi_{\epsilon, A}",
+    equation=r"100 \max_{|z_j| \le \epsilon (|(A^+ \theta)_j| + 1)} \frac{L(\theta + A z) - L(\theta)}{1 + L(\theta)}",
+    summary="Largest rise of the loss in a box in a random subspace, in percent.",
+    needs="losses and gradients near the parameters",
+    cost="about 20 gradients, and 100 vectors in memory",
+    invariances=(),
+    pitfalls=(
+        "The reach of the box grows with the scale of the random columns, which the paper does not state. "
+        "Another seed is another subspace and another value. The branches of L-BFGS-B depend on rounding: "
+        "adding up the batches in another order has moved a value by a thousandth."
+    ),
+    reference=f"{_CITATION}, random subspace",
+)
 def keskar_subspace_sharpness(
     oracle: CurvatureOracle,
     *,
@@ -125,42 +155,3 @@ def _percentage(name: str, rise: Rise, around: Perturbations, iterations: int) -
         notes=around.notes(rise.value),
         bracket=Bracket(value, inf),
     )
-
-
-_CITATION = "Keskar, Mudigere, Nocedal, Smelyanskiy and Tang (2017), metric 2.1"
-KESKAR = Metric(
-    name="keskar_sharpness",
-    function=keskar_sharpness,
-    symbol=r"\phi_{\epsilon}",
-    equation=r"100 \max_{|y_i| \le \epsilon (|\theta_i| + 1)} \frac{L(\theta + y) - L(\theta)}{1 + L(\theta)}",
-    summary="Largest rise of the loss in a box around the parameters, in percent.",
-    needs="losses and gradients near the parameters",
-    cost="about 20 gradients",
-    invariances=frozenset({"permutation"}),
-    pitfalls=(
-        'The "+1" and the units of the iterations make it depend on the scale of the parameters (erratum '
-        "E17). L-BFGS-B is made for minima of convex functions; near a minimum of the loss, whose largest "
-        "rise it looks for, it learns no curvature and climbs along the gradient. From a point where the "
-        "gradient is exactly zero it does not move, and the value is zero however sharp the minimum is: take "
-        "``worst_case_sharpness``, which starts elsewhere too."
-    ),
-    reference=f"{_CITATION}, all parameters",
-    default=False,
-)
-KESKAR_SUBSPACE = Metric(
-    name="keskar_subspace_sharpness",
-    function=keskar_subspace_sharpness,
-    symbol=r"\phi_{\epsilon, A}",
-    equation=r"100 \max_{|z_j| \le \epsilon (|(A^+ \theta)_j| + 1)} \frac{L(\theta + A z) - L(\theta)}{1 + L(\theta)}",
-    summary="Largest rise of the loss in a box in a random subspace, in percent.",
-    needs="losses and gradients near the parameters",
-    cost="about 20 gradients, and 100 vectors in memory",
-    invariances=frozenset(),
-    pitfalls=(
-        "The reach of the box grows with the scale of the random columns, which the paper does not state. "
-        "Another seed is another subspace and another value. The branches of L-BFGS-B depend on rounding: "
-        "adding up the batches in another order has moved a value by a thousandth."
-    ),
-    reference=f"{_CITATION}, random subspace",
-    default=False,
-)

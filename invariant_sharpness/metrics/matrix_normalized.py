@@ -8,12 +8,26 @@ from typing import Literal
 import numpy as np
 
 from invariant_sharpness.estimators.diagonals import HessianDiagonal
-from invariant_sharpness.estimators.exact_diagonal import hessian_diagonal
-from invariant_sharpness.metrics.declaration import COST_OF_DIAGONAL, Metric
+from invariant_sharpness.metrics.declaration import metric
+from invariant_sharpness.metrics.shared_diagonal import COST_OF_DIAGONAL, diagonal_of
 from invariant_sharpness.protocol import CurvatureOracle
 from invariant_sharpness.results.estimate import Estimate, GroupEstimate
 
 
+@metric(
+    symbol=r"S_{\mathrm{matrix}}",
+    equation=r"\sum_l \sqrt{\|W_l\|_F^2 \sum_{w \in W_l} \frac{\partial^2 L}{\partial w^2}}",
+    summary="Trace of each layer, scaled by the norm of its matrix.",
+    needs="Hessian diagonal of the weights",
+    cost=COST_OF_DIAGONAL,
+    invariances={"layer", "permutation", "output_scale", "output_shift"},
+    pitfalls=(
+        "It has one scale per matrix, so rescaling single units moves it without bound. Positive and negative "
+        "curvature cancel within a matrix before the sum is clipped."
+    ),
+    reference="Tsuzuku, Sato and Sugiyama (2019), (13)",
+    default=True,
+)
 def matrix_normalized_sharpness(
     oracle: CurvatureOracle,
     *,
@@ -37,8 +51,7 @@ def matrix_normalized_sharpness(
         paper's footnote 1.
     """
     counted = frozenset(g.name for g in oracle.groups if g.is_weight or biases == "own_group")
-    if diagonal is None:
-        diagonal = hessian_diagonal(oracle, names=counted, probes=probes, seed=seed)
+    diagonal = diagonal_of(oracle, counted, diagonal, probes=probes, seed=seed)
     weights = oracle.to_numpy(oracle.parameters)
     norms = {name: float(np.sum(weights[name] ** 2)) for name in counted}
     traces = {name: max(float(diagonal[name].values.sum()), 0.0) for name in counted}
@@ -64,20 +77,3 @@ def matrix_normalized_sharpness(
             if g.name in counted
         },
     )
-
-
-MATRIX_NORMALIZED = Metric(
-    name="matrix_normalized_sharpness",
-    function=matrix_normalized_sharpness,
-    symbol=r"S_{\mathrm{matrix}}",
-    equation=r"\sum_l \sqrt{\|W_l\|_F^2 \sum_{w \in W_l} \frac{\partial^2 L}{\partial w^2}}",
-    summary="Trace of each layer, scaled by the norm of its matrix.",
-    needs="Hessian diagonal of the weights",
-    cost=COST_OF_DIAGONAL,
-    invariances=frozenset({"layer", "permutation", "output_scale", "output_shift"}),
-    pitfalls=(
-        "It has one scale per matrix, so rescaling single units moves it without bound. Positive and negative "
-        "curvature cancel within a matrix before the sum is clipped."
-    ),
-    reference="Tsuzuku, Sato and Sugiyama (2019), (13)",
-)

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from math import fsum, sqrt
+from typing import Literal
 
 import numpy as np
 
 from invariant_sharpness.estimators.diagonals import HessianDiagonal, Tangent, cross_fitted
-from invariant_sharpness.estimators.exact_diagonal import hessian_diagonal
-from invariant_sharpness.metrics.declaration import COST_OF_DIAGONAL, BiasPolicy, Metric
+from invariant_sharpness.metrics.declaration import metric
 from invariant_sharpness.metrics.parameter_normalized import parameterwise
+from invariant_sharpness.metrics.shared_diagonal import COST_OF_DIAGONAL, diagonal_of
 from invariant_sharpness.parameters.matrices import HostArray, LayerMatrix, others, weights_alone, weights_with_biases
 from invariant_sharpness.protocol import CurvatureOracle, HostArrays, ParameterGroup
 from invariant_sharpness.results.estimate import Bracket, Estimate, GroupEstimate
 from invariant_sharpness.runtime.progress import track
 from invariant_sharpness.solvers.rows_columns import solve
+
+BiasPolicy = Literal["exclude", "column", "parameterwise"]
 
 _PROBED = (
     "the noise of the probes was clipped at 0, so the value is too large, in large networks many times: compare it with "
@@ -23,6 +26,24 @@ _PROBED = (
 )
 
 
+@metric(
+    symbol=r"S",
+    equation=(
+        r"\sum_l \min_{\sigma, \sigma' > 0} \sum_{ij} \Bigl( \frac{\partial^2 L}{\partial W_{ij}^2} "
+        r"(\sigma_i \sigma'_j)^2 + \frac{W_{ij}^2}{2\lambda (\sigma_i \sigma'_j)^2} \Bigr)"
+    ),
+    summary="Curvature in the best scale per output unit and per input unit of each layer.",
+    needs="Hessian diagonal of the weights",
+    cost=f"{COST_OF_DIAGONAL}; and the solver, on the host",
+    invariances={"row", "row_column", "permutation", "unit_split", "output_scale", "output_shift"},
+    pitfalls="A *sampled* diagonal makes the value too large, because noise below zero is clipped. Read the column "
+    '"how it was obtained"; raise ``probes`` until the value stays, or use a network whose diagonal is '
+    "exact. It does not survive linear maps that mix units, such as a change of basis inside an attention "
+    "head. The published version of the paper (ICML 2020) defines another quantity; (17) is that of the "
+    "arXiv version.",
+    reference="Tsuzuku, Sato and Sugiyama (2019), (17)",
+    default=True,
+)
 def normalized_sharpness(
     oracle: CurvatureOracle,
     *,
@@ -74,8 +95,7 @@ def normalized_sharpness(
     """
     families, singles = _layers(_counted(oracle.groups, names), biases)
     counted = frozenset([name for f in families for name in f.names] + [g.name for g in singles])
-    if diagonal is None:
-        diagonal = hessian_diagonal(oracle, names=counted, probes=probes, seed=seed)
+    diagonal = diagonal_of(oracle, counted, diagonal, probes=probes, seed=seed)
     weights = oracle.to_numpy(oracle.parameters)
 
     def minima(curvature: HostArrays) -> list[_Layer]:
@@ -133,13 +153,7 @@ def _layers(groups: tuple[ParameterGroup, ...], biases: BiasPolicy) -> tuple[lis
     """What is solved as a matrix, and what is counted parameter by parameter."""
     if biases == "exclude":
         return weights_alone(groups), []
-    if biases == "column":
-        families = weights_with_biases(groups)
-    elif biases == "parameterwise":
-        families = weights_alone(groups)
-    else:
-        msg = f'biases={biases!r} is not a policy: take "exclude", "column" or "parameterwise"'
-        raise ValueError(msg)
+    families = weights_with_biases(groups) if biases == "column" else weights_alone(groups)
     return families, others(groups, families)
 
 
@@ -200,26 +214,3 @@ def _group_estimate(layer: _Layer, diagonal: HessianDiagonal) -> GroupEstimate:
     return GroupEstimate(
         layer.value, " and ".join(methods), diagonal.standard_error(layer.derivatives), "; ".join(filter(None, notes))
     )
-
-
-NORMALIZED = Metric(
-    name="normalized_sharpness",
-    function=normalized_sharpness,
-    symbol=r"S",
-    equation=(
-        r"\sum_l \min_{\sigma, \sigma' > 0} \sum_{ij} \Bigl( \frac{\partial^2 L}{\partial W_{ij}^2} "
-        r"(\sigma_i \sigma'_j)^2 + \frac{W_{ij}^2}{2\lambda (\sigma_i \sigma'_j)^2} \Bigr)"
-    ),
-    summary="Curvature in the best scale per output unit and per input unit of each layer.",
-    needs="Hessian diagonal of the weights",
-    cost=f"{COST_OF_DIAGONAL}; and the solver, on the host",
-    invariances=frozenset({"row", "row_column", "permutation", "unit_split", "output_scale", "output_shift"}),
-    pitfalls=(
-        "A *sampled* diagonal makes the value too large, because noise below zero is clipped. Read the column "
-        '"how it was obtained"; raise ``probes`` until the value stays, or use a network whose diagonal is '
-        "exact. It does not survive linear maps that mix units, such as a change of basis inside an attention "
-        "head. The published version of the paper (ICML 2020) defines another quantity; (17) is that of the "
-        "arXiv version."
-    ),
-    reference="Tsuzuku, Sato and Sugiyama (2019), (17)",
-)

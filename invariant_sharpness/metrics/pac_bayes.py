@@ -9,9 +9,9 @@ import numpy as np
 import numpy.typing as npt
 
 from invariant_sharpness.estimators.diagonals import HessianDiagonal
-from invariant_sharpness.estimators.exact_diagonal import hessian_diagonal
 from invariant_sharpness.estimators.perturbed_losses import perturbed_losses, zero_one_loss
-from invariant_sharpness.metrics.declaration import COST_OF_DIAGONAL, Metric
+from invariant_sharpness.metrics.declaration import metric
+from invariant_sharpness.metrics.shared_diagonal import COST_OF_DIAGONAL, diagonal_of
 from invariant_sharpness.pac_bayes.bound import PacBayesBound
 from invariant_sharpness.pac_bayes.divergence import divergence_at_equal_variances, gaussian_divergence
 from invariant_sharpness.pac_bayes.scales import SCALES, Scales, number_of_floats
@@ -28,6 +28,26 @@ _UNBOUNDED = (
 _VACUOUS = "vacuous: a loss between 0 and 1 is at most 1 without any bound"
 
 
+@metric(
+    symbol=r"B_{\lambda,\delta}",
+    equation=(
+        r"L_S(Q) + \frac1\lambda \Bigl( \mathrm{KL}[Q \| P] + 32 \ln 2 \cdot n + \ln\frac1\delta "
+        r"+ \frac{\lambda^2}{8m} \Bigr)"
+    ),
+    summary="Right-hand side of a PAC-Bayes bound, for noise on the weights in the best scales.",
+    needs="losses, the Hessian diagonal of the weights, and the number of examples",
+    cost=f"32 losses, about 11 gradients; and {COST_OF_DIAGONAL}",
+    invariances={"row_column", "output_scale"},
+    pitfalls=(
+        "It is vacuous for most networks, and mostly counts scales. Without ``labels=`` it is no bound, as "
+        "cross-entropy may exceed 1. It is one for the noisy network, not for the network itself, and for the "
+        "data that the network was trained on, not for others. Where the best scales do not exist, as for "
+        "unused inputs, those of the balanced weights stand in, which see the biases: then a shift of the "
+        "outputs moves it a little. See :doc:`pac_bayes`."
+    ),
+    reference="Tsuzuku, Sato and Sugiyama (2019), (1)-(8)",
+    up_to_error={"permutation"},
+)
 def pac_bayes_bound(
     oracle: CurvatureOracle,
     *,
@@ -133,8 +153,7 @@ def pac_bayes_terms(
         examples = _examples(oracle).examples if labels is None else len(np.asarray(labels))
     lam = float(examples) if lam is None else lam
     names = frozenset(group.name for group in oracle.groups if group.is_weight)
-    if diagonal is None:
-        diagonal = hessian_diagonal(oracle, names=names, probes=probes, seed=seed)
+    diagonal = diagonal_of(oracle, names, diagonal, probes=probes, seed=seed)
     variances = chosen.posterior(oracle, {name: diagonal[name].values / 2 for name in names}, lam)
     losses = perturbed_losses(oracle, _deviations(oracle, variances), range(draws), seed, loss)
     weights = oracle.to_numpy(oracle.parameters)
@@ -178,28 +197,3 @@ def _divergences(
         for g in oracle.groups
         if g.is_weight
     }
-
-
-PAC_BAYES = Metric(
-    name="pac_bayes_bound",
-    function=pac_bayes_bound,
-    symbol=r"B_{\lambda,\delta}",
-    equation=(
-        r"L_S(Q) + \frac1\lambda \Bigl( \mathrm{KL}[Q \| P] + 32 \ln 2 \cdot n + \ln\frac1\delta "
-        r"+ \frac{\lambda^2}{8m} \Bigr)"
-    ),
-    summary="Right-hand side of a PAC-Bayes bound, for noise on the weights in the best scales.",
-    needs="losses, the Hessian diagonal of the weights, and the number of examples",
-    cost=f"32 losses, about 11 gradients; and {COST_OF_DIAGONAL}",
-    invariances=frozenset({"row_column", "output_scale"}),
-    pitfalls=(
-        "It is vacuous for most networks, and mostly counts scales. Without ``labels=`` it is no bound, as "
-        "cross-entropy may exceed 1. It is one for the noisy network, not for the network itself, and for the "
-        "data that the network was trained on, not for others. Where the best scales do not exist, as for "
-        "unused inputs, those of the balanced weights stand in, which see the biases: then a shift of the "
-        "outputs moves it a little. See :doc:`pac_bayes`."
-    ),
-    reference="Tsuzuku, Sato and Sugiyama (2019), (1)-(8)",
-    up_to_error=frozenset({"permutation"}),
-    default=False,
-)

@@ -9,12 +9,31 @@ import numpy as np
 from invariant_sharpness.estimators.diagonals import HessianDiagonal
 from invariant_sharpness.estimators.exact_diagonal import hessian_diagonal
 from invariant_sharpness.estimators.lipschitz import half_widths, hessian_lipschitz_of_diagonal
-from invariant_sharpness.metrics.declaration import COST_OF_DIAGONAL, Metric
+from invariant_sharpness.metrics.declaration import metric
+from invariant_sharpness.metrics.shared_diagonal import COST_OF_DIAGONAL, independent_groups
 from invariant_sharpness.parameters.matrices import HostArray
 from invariant_sharpness.protocol import CurvatureOracle
 from invariant_sharpness.results.estimate import Estimate, GroupEstimate
 
 
+@metric(
+    symbol=r"\Psi_{\gamma,\epsilon}",
+    equation=(
+        r"\sum_i \ln \Bigl[ (|\theta_i| + N_i) \max\Bigl( \sqrt{h_i + \rho \sqrt P N_i}, \frac{1}{N_i} \Bigr) \Bigr], "
+        r"\qquad N_i = \gamma |\theta_i| + \epsilon"
+    ),
+    summary="How much less noise the parameters bear than a prior of their size allows, in nats.",
+    needs="Hessian diagonal of all parameters, there and nearby",
+    cost=f"five Hessian diagonals, each {COST_OF_DIAGONAL}",
+    invariances=(),
+    pitfalls=(
+        "At the default widths almost all parameters of a network of usual size are saturated, and count the "
+        "same whatever their curvature; a note says how many. Its widths have a fixed size, so it moves under "
+        "every rescaling. A ReLU network has no Lipschitz constant of the Hessian; what stands in is the largest change at a "
+        "few random corners, which are other ones for hidden units in another order."
+    ),
+    reference="Wang, Keskar, Xiong and Socher (2018)",
+)
 def pacgen(
     oracle: CurvatureOracle,
     *,
@@ -55,7 +74,7 @@ def pacgen(
         If ``rho``, ``gamma`` or ``epsilon`` is negative, or the latter are both zero.
     """
     widths = oracle.to_numpy(half_widths(oracle, gamma, epsilon))
-    known = None if diagonal is None else _not_probed(diagonal)
+    known = None if diagonal is None else independent_groups(diagonal)
     curvature = hessian_diagonal(oracle, probes=probes, seed=seed, known=known)
     if rho is None:
         rho = hessian_lipschitz_of_diagonal(
@@ -108,12 +127,6 @@ def _divergence(sizes: HostArray, widths: HostArray, levels: HostArray, gamma: f
     return float(np.sum(np.log(ratios)))
 
 
-def _not_probed(diagonal: HessianDiagonal) -> HessianDiagonal:
-    """What is the same whichever other groups are asked for."""
-    kept = {n: group for n, group in diagonal.groups.items() if group.method in ("exact", "sampled outputs")}
-    return HessianDiagonal(kept, diagonal.probes, diagonal.defects)
-
-
 def _notes(saturated: int, count: int, curvature: HessianDiagonal) -> tuple[str, ...]:
     notes = []
     if saturated:
@@ -121,26 +134,3 @@ def _notes(saturated: int, count: int, curvature: HessianDiagonal) -> tuple[str,
     if any(group.method == "probes" for group in curvature.groups.values()):
         notes.append("the noise of the probes is in the curvature and in rho, which makes the value too large")
     return tuple(notes)
-
-
-PACGEN = Metric(
-    name="pacgen",
-    function=pacgen,
-    symbol=r"\Psi_{\gamma,\epsilon}",
-    equation=(
-        r"\sum_i \ln \Bigl[ (|\theta_i| + N_i) \max\Bigl( \sqrt{h_i + \rho \sqrt P N_i}, \frac{1}{N_i} \Bigr) \Bigr], "
-        r"\qquad N_i = \gamma |\theta_i| + \epsilon"
-    ),
-    summary="How much less noise the parameters bear than a prior of their size allows, in nats.",
-    needs="Hessian diagonal of all parameters, there and nearby",
-    cost=f"five Hessian diagonals, each {COST_OF_DIAGONAL}",
-    invariances=frozenset(),
-    pitfalls=(
-        "At the default widths almost all parameters of a network of usual size are saturated, and count the "
-        "same whatever their curvature; a note says how many. Its widths have a fixed size, so it moves under "
-        "every rescaling. A ReLU network has no Lipschitz constant of the Hessian; what stands in is the largest change at a "
-        "few random corners, which are other ones for hidden units in another order."
-    ),
-    reference="Wang, Keskar, Xiong and Socher (2018)",
-    default=False,
-)

@@ -9,14 +9,29 @@ import numpy as np
 import numpy.typing as npt
 
 from invariant_sharpness.estimators.diagonals import HessianDiagonal
-from invariant_sharpness.estimators.exact_diagonal import hessian_diagonal
-from invariant_sharpness.metrics.declaration import COST_OF_DIAGONAL, Metric
+from invariant_sharpness.metrics.declaration import metric
+from invariant_sharpness.metrics.shared_diagonal import COST_OF_DIAGONAL, diagonal_of
 from invariant_sharpness.protocol import CurvatureOracle
 from invariant_sharpness.results.estimate import Estimate, GroupEstimate
 
 HostArray = npt.NDArray[np.float64]
 
 
+@metric(
+    symbol=r"S_{\mathrm{parameter}}",
+    equation=r"\sqrt{2/\lambda}\, \sum_i |\theta_i| \sqrt{\frac{\partial^2 L}{\partial\theta_i^2}}",
+    summary="Curvature of each parameter, scaled by the parameter itself.",
+    needs="Hessian diagonal of the weights",
+    cost=COST_OF_DIAGONAL,
+    invariances={"diagonal", "permutation", "unit_split", "output_scale", "output_shift"},
+    pitfalls=(
+        "In the PAC-Bayes bound behind it every parameter has a scale of its own, and the constant that is "
+        "left out grows with their number. A weight of exactly zero counts nothing, however sharp the loss is "
+        "in it."
+    ),
+    reference="Kingma, Salimans and Welling (2015); Tsuzuku, Sato and Sugiyama (2019), section 7.2",
+    default=True,
+)
 def parameter_normalized_sharpness(
     oracle: CurvatureOracle,
     *,
@@ -43,8 +58,7 @@ def parameter_normalized_sharpness(
         :math:`\lambda` of the PAC-Bayes bound.
     """
     counted = frozenset(g.name for g in oracle.groups if g.is_weight or biases == "parameterwise")
-    if diagonal is None:
-        diagonal = hessian_diagonal(oracle, names=counted, probes=probes, seed=seed)
+    diagonal = diagonal_of(oracle, counted, diagonal, probes=probes, seed=seed)
     weights = oracle.to_numpy(oracle.parameters)
     factor = sqrt(2 / lam)
     shares = {n: parameterwise(weights[n], diagonal[n].values, factor) for n in counted}
@@ -73,21 +87,3 @@ def parameterwise(weights: HostArray, curvature: HostArray, factor: float) -> tu
     terms = factor * np.abs(weights) * roots
     derivative = np.divide(factor * np.abs(weights), 2 * roots, out=np.zeros_like(terms), where=roots > 0)
     return float(terms.sum()), derivative
-
-
-PARAMETER_NORMALIZED = Metric(
-    name="parameter_normalized_sharpness",
-    function=parameter_normalized_sharpness,
-    symbol=r"S_{\mathrm{parameter}}",
-    equation=r"\sqrt{2/\lambda}\, \sum_i |\theta_i| \sqrt{\frac{\partial^2 L}{\partial\theta_i^2}}",
-    summary="Curvature of each parameter, scaled by the parameter itself.",
-    needs="Hessian diagonal of the weights",
-    cost=COST_OF_DIAGONAL,
-    invariances=frozenset({"diagonal", "permutation", "unit_split", "output_scale", "output_shift"}),
-    pitfalls=(
-        "In the PAC-Bayes bound behind it every parameter has a scale of its own, and the constant that is "
-        "left out grows with their number. A weight of exactly zero counts nothing, however sharp the loss is "
-        "in it."
-    ),
-    reference="Kingma, Salimans and Welling (2015); Tsuzuku, Sato and Sugiyama (2019), section 7.2",
-)

@@ -7,15 +7,36 @@ from math import sqrt
 import numpy as np
 
 from invariant_sharpness.estimators.diagonals import HessianDiagonal
-from invariant_sharpness.estimators.exact_diagonal import hessian_diagonal
 from invariant_sharpness.estimators.perturbed_losses import perturbed_losses
 from invariant_sharpness.estimators.posterior_fit import SampledObjective, best_scales, fitted_scales
-from invariant_sharpness.metrics.declaration import Metric
+from invariant_sharpness.metrics.declaration import metric
+from invariant_sharpness.metrics.shared_diagonal import diagonal_of
 from invariant_sharpness.parameters.matrices import weights_alone
 from invariant_sharpness.protocol import CurvatureOracle
 from invariant_sharpness.results.estimate import Estimate
 
 
+@metric(
+    symbol=r"S_{\mathrm{posterior}}",
+    equation=(
+        r"\min_{\sigma, \sigma' > 0} E_\epsilon\bigl[L(\theta + \sigma\sigma' \circ \epsilon)\bigr] - L(\theta) "
+        r"+ \sum_l \sum_{ij} \frac{W_{ij}^2}{2\lambda (\sigma_i \sigma'_j)^2}"
+    ),
+    summary="Rise of the loss under the noise that is best in a PAC-Bayes bound, with the price of that noise.",
+    needs="gradients, and the Hessian diagonal of the weights to start from",
+    cost="32 losses and gradients per step of the fit, some 50 steps: about 2000 gradients; and the diagonal",
+    invariances={"row", "row_column", "output_shift"},
+    pitfalls=(
+        r"The problem is not convex, and its solution depends on :math:`\lambda` in more than a factor, so "
+        r"values of two networks may change their order with :math:`\lambda`. Where the loss is bounded, as the "
+        r"normalized cross-entropy nearly is, and :math:`\lambda` is small, the best noise grows without end, "
+        "and the value is the loss of a network without weights; a note says so. There, and in attention "
+        "heads, the fit wanders, and rounding decides where it ends: the value is then the same only up to "
+        "its standard error, on another framework or after a rescaling that is not seen. See :doc:`pac_bayes`."
+    ),
+    reference="Tsuzuku, Sato and Sugiyama (2019), (62)",
+    up_to_error={"permutation", "query_key", "value_output"},
+)
 def posterior_sharpness(
     oracle: CurvatureOracle,
     *,
@@ -70,8 +91,7 @@ def posterior_sharpness(
     _check(lam, draws)
     families = weights_alone(oracle.groups)
     names = frozenset(family.weight.name for family in families)
-    if diagonal is None:
-        diagonal = hessian_diagonal(oracle, names=names, probes=probes, seed=seed)
+    diagonal = diagonal_of(oracle, names, diagonal, probes=probes, seed=seed)
     weights = oracle.to_numpy(oracle.parameters)
     layers = [best_scales(f, weights[f.weight.name], diagonal[f.weight.name].values, lam) for f in families]
     objective = SampledObjective(oracle, layers, range(draws), seed)
@@ -116,29 +136,3 @@ def _notes(value: float, at_start: float, *, ran_off: bool) -> tuple[str, ...]:
             "larger lam"
         )
     return tuple(notes)
-
-
-POSTERIOR = Metric(
-    name="posterior_sharpness",
-    function=posterior_sharpness,
-    symbol=r"S_{\mathrm{posterior}}",
-    equation=(
-        r"\min_{\sigma, \sigma' > 0} E_\epsilon\bigl[L(\theta + \sigma\sigma' \circ \epsilon)\bigr] - L(\theta) "
-        r"+ \sum_l \sum_{ij} \frac{W_{ij}^2}{2\lambda (\sigma_i \sigma'_j)^2}"
-    ),
-    summary="Rise of the loss under the noise that is best in a PAC-Bayes bound, with the price of that noise.",
-    needs="gradients, and the Hessian diagonal of the weights to start from",
-    cost="32 losses and gradients per step of the fit, some 50 steps: about 2000 gradients; and the diagonal",
-    invariances=frozenset({"row", "row_column", "output_shift"}),
-    pitfalls=(
-        r"The problem is not convex, and its solution depends on :math:`\lambda` in more than a factor, so "
-        r"values of two networks may change their order with :math:`\lambda`. Where the loss is bounded, as the "
-        r"normalized cross-entropy nearly is, and :math:`\lambda` is small, the best noise grows without end, "
-        "and the value is the loss of a network without weights; a note says so. There, and in attention "
-        "heads, the fit wanders, and rounding decides where it ends: the value is then the same only up to "
-        "its standard error, on another framework or after a rescaling that is not seen. See :doc:`pac_bayes`."
-    ),
-    reference="Tsuzuku, Sato and Sugiyama (2019), (62)",
-    up_to_error=frozenset({"permutation", "query_key", "value_output"}),
-    default=False,
-)

@@ -21,7 +21,7 @@ from invariant_sharpness.coordinates import GaussNewton, Moved, Scaled
 from invariant_sharpness.coordinates.scales import balanced
 from invariant_sharpness.estimators.inverse_products import inverse_products
 from invariant_sharpness.estimators.minibatches import jackknife, minibatches_of
-from invariant_sharpness.metrics.declaration import Metric
+from invariant_sharpness.metrics.declaration import metric
 from invariant_sharpness.protocol import CurvatureOracle
 from invariant_sharpness.results.estimate import Estimate
 
@@ -67,6 +67,21 @@ def mean_regret(
 _ORTHOGONAL = 1e-6
 
 
+@metric(
+    symbol=r"R_{\mathrm{KL}} / \epsilon",
+    equation=r"\operatorname{mean}_{i \ne j} \lVert g_j \rVert_{F^+} \bigl( 1 - \cos_{F^+}(g_i, g_j) \bigr)",
+    summary="How much worse the best step for one minibatch is for another, in a ball of functions.",
+    needs="gradients of parts of the data, and Gauss-Newton products",
+    cost="one gradient, and up to 160 Gauss-Newton products: some hundred gradients",
+    invariances={"linear", "unit_split", "output_scale", "output_shift"},
+    pitfalls=(
+        "If the parameters can move all outputs of the reference set, the gradients of minibatches, which "
+        "share no example, are orthogonal whatever the network has learned; a note says so. Under other "
+        "losses than cross-entropy and squared error the Gauss-Newton matrix is not the Fisher matrix, and "
+        "gradients need not be in its range: the certificate then stays above the tolerance."
+    ),
+    reference="Huszar (2018), who leaves it as homework; the solution is this library's",
+)
 def kl_regret(
     oracle: CurvatureOracle,
     *,
@@ -134,26 +149,19 @@ def _degenerate(gram: Matrix) -> str:
     )
 
 
-KL_REGRET = Metric(
-    name="kl_regret",
-    function=kl_regret,
-    symbol=r"R_{\mathrm{KL}} / \epsilon",
-    equation=r"\operatorname{mean}_{i \ne j} \lVert g_j \rVert_{F^+} \bigl( 1 - \cos_{F^+}(g_i, g_j) \bigr)",
-    summary="How much worse the best step for one minibatch is for another, in a ball of functions.",
-    needs="gradients of parts of the data, and Gauss-Newton products",
-    cost="one gradient, and up to 160 Gauss-Newton products: some hundred gradients",
-    invariances=frozenset({"linear", "unit_split", "output_scale", "output_shift"}),
+@metric(
+    symbol=r"R / \epsilon",
+    equation=r"\operatorname{mean}_{i \ne j} \lVert g_j \rVert \bigl( 1 - \cos(g_i, g_j) \bigr)",
+    summary="How much worse the best step for one minibatch is for another, in a Euclidean ball.",
+    needs="gradients of parts of the data",
+    cost="one gradient",
+    invariances={"permutation", "output_shift"},
     pitfalls=(
-        "If the parameters can move all outputs of the reference set, the gradients of minibatches, which "
-        "share no example, are orthogonal whatever the network has learned; a note says so. Under other "
-        "losses than cross-entropy and squared error the Gauss-Newton matrix is not the Fisher matrix, and "
-        "gradients need not be in its range: the certificate then stays above the tolerance."
+        "At a minimum where every example is fitted all gradients vanish, and so does the regret. It depends "
+        "on the size of the minibatches: the smaller, the larger."
     ),
-    reference="Huszar (2018), who leaves it as homework; the solution is this library's",
-    default=False,
+    reference="Huszar (2018)",
 )
-
-
 def local_regret(oracle: CurvatureOracle, *, minibatches: int = 8, seed: int = 0) -> Estimate:
     r"""Regret between minibatches in a small Euclidean ball around the parameters, over its radius.
 
@@ -181,21 +189,3 @@ def local_regret(oracle: CurvatureOracle, *, minibatches: int = 8, seed: int = 0
     return mean_regret(
         "local_regret", gram, f"{minibatches} minibatches, Euclidean", residual=None, tolerance=0.0, note=""
     )
-
-
-LOCAL_REGRET = Metric(
-    name="local_regret",
-    function=local_regret,
-    symbol=r"R / \epsilon",
-    equation=r"\operatorname{mean}_{i \ne j} \lVert g_j \rVert \bigl( 1 - \cos(g_i, g_j) \bigr)",
-    summary="How much worse the best step for one minibatch is for another, in a Euclidean ball.",
-    needs="gradients of parts of the data",
-    cost="one gradient",
-    invariances=frozenset({"permutation", "output_shift"}),
-    pitfalls=(
-        "At a minimum where every example is fitted all gradients vanish, and so does the regret. It depends "
-        "on the size of the minibatches: the smaller, the larger."
-    ),
-    reference="Huszar (2018)",
-    default=False,
-)

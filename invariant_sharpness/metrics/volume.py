@@ -9,11 +9,29 @@ import numpy as np
 from invariant_sharpness.coordinates import Scaled
 from invariant_sharpness.coordinates.scales import balanced
 from invariant_sharpness.estimators.lanczos_quadrature import spectral_density
-from invariant_sharpness.metrics.declaration import Metric
+from invariant_sharpness.metrics.declaration import metric
 from invariant_sharpness.protocol import CurvatureOracle
 from invariant_sharpness.results.estimate import Estimate
 
 
+@metric(
+    symbol=r"\ln V",
+    equation=r"-\tfrac12 \ln\det\bigl(I + \tau^{-1} S H_+ S\bigr)",
+    summary="Share of a Gaussian that the flat region around the parameters fills, as a logarithm.",
+    needs="Hessian-vector products",
+    cost="320 products, 400 to 1000 gradients",
+    invariances={"row_column", "output_scale"},
+    pitfalls=(
+        "``tau`` says what counts as flat, and nothing says what it should be. Negative curvature counts as "
+        r"flat. The other local surrogate, the volume of the ellipsoid :math:`\tfrac12 \delta^T H \delta < "
+        r"\epsilon`, is infinite as soon as one eigenvalue is zero, which every rescaling symmetry provides: "
+        ":func:`~invariant_sharpness.metrics.volume.ellipsoid_log_volume`. The coordinates take a "
+        "bias for one more column of its weight, so rows that are normalized without their biases move it, "
+        "and so does a shift of the outputs."
+    ),
+    reference="Dinh, Pascanu, Bengio and Bengio (2017), whose volume is infinite; the surrogate is this library's",
+    up_to_error={"permutation"},
+)
 def flatness_volume(
     oracle: CurvatureOracle, *, tau: float = 1.0, probes: int = 8, steps: int = 40, seed: int = 0
 ) -> Estimate:
@@ -71,26 +89,3 @@ def ellipsoid_log_volume(eigenvalues: np.ndarray, epsilon: float) -> float:
         return inf
     unit_ball = P / 2 * log(pi) - lgamma(P / 2 + 1)
     return unit_ball + P / 2 * log(2 * epsilon) - float(np.log(eigenvalues).sum()) / 2
-
-
-FLATNESS_VOLUME = Metric(
-    name="flatness_volume",
-    function=flatness_volume,
-    symbol=r"\ln V",
-    equation=r"-\tfrac12 \ln\det\bigl(I + \tau^{-1} S H_+ S\bigr)",
-    summary="Share of a Gaussian that the flat region around the parameters fills, as a logarithm.",
-    needs="Hessian-vector products",
-    cost="320 products, 400 to 1000 gradients",
-    invariances=frozenset({"row_column", "output_scale"}),
-    pitfalls=(
-        "``tau`` says what counts as flat, and nothing says what it should be. Negative curvature counts as "
-        r"flat. The other local surrogate, the volume of the ellipsoid :math:`\tfrac12 \delta^T H \delta < "
-        r"\epsilon`, is infinite as soon as one eigenvalue is zero, which every rescaling symmetry provides: "
-        ":func:`~invariant_sharpness.metrics.volume.ellipsoid_log_volume`. The coordinates take a "
-        "bias for one more column of its weight, so rows that are normalized without their biases move it, "
-        "and so does a shift of the outputs."
-    ),
-    reference="Dinh, Pascanu, Bengio and Bengio (2017), whose volume is infinite; the surrogate is this library's",
-    up_to_error=frozenset({"permutation"}),
-    default=False,
-)

@@ -14,14 +14,29 @@ import numpy as np
 import numpy.typing as npt
 import scipy.linalg
 
-from invariant_sharpness.metrics.declaration import Metric
+from invariant_sharpness.metrics.declaration import metric
 from invariant_sharpness.parameters.matrices import rows_first
 from invariant_sharpness.protocol import CurvatureOracle
 from invariant_sharpness.results.estimate import Estimate, GroupEstimate
 
 Matrix = npt.NDArray[np.float64]
 
+_PITFALLS = (
+    "It does not look at the data. Scale one hidden unit up and another one down, and it goes where one likes while the function "
+    "stays: section 5.1 of Tsuzuku et al. (2019)."
+)
 
+
+@metric(
+    symbol=r"\prod_l \|W_l\|_2",
+    equation=r"\prod_l \max_{\|x\| = 1} \|W_l x\|",
+    summary="Bound of the network's Lipschitz constant.",
+    needs="the weights alone",
+    cost="no gradient",
+    invariances={"layer", "permutation", "output_shift"},
+    pitfalls=_PITFALLS,
+    reference="Bartlett, Foster and Telgarsky (2017)",
+)
 def weight_spectral_norm(oracle: CurvatureOracle) -> Estimate:
     r"""Product of the spectral norms of all weights, :math:`\prod_l \lVert W_l \rVert_2`.
 
@@ -34,6 +49,16 @@ def weight_spectral_norm(oracle: CurvatureOracle) -> Estimate:
     return _from_layers(oracle, "weight_spectral_norm", spectral_norm, prod)
 
 
+@metric(
+    symbol=r"\|W\|_F",
+    equation=r"\Bigl(\sum_l \|W_l\|_F^2\Bigr)^{1/2}",
+    summary="Size of all weights together.",
+    needs="the weights alone",
+    cost="no gradient",
+    invariances={"permutation", "output_shift"},
+    pitfalls=_PITFALLS,
+    reference="Neyshabur, Tomioka and Srebro (2015)",
+)
 def weight_frobenius_norm(oracle: CurvatureOracle) -> Estimate:
     r"""Norm of all weights together, :math:`(\sum_l \lVert W_l \rVert_F^2)^{1/2}`.
 
@@ -42,6 +67,16 @@ def weight_frobenius_norm(oracle: CurvatureOracle) -> Estimate:
     return _from_layers(oracle, "weight_frobenius_norm", _frobenius_norm, lambda norms: sqrt(fsum(n**2 for n in norms)))
 
 
+@metric(
+    symbol=r"r_s",
+    equation=r"\sum_l \frac{\|W_l\|_F^2}{\|W_l\|_2^2}",
+    summary="In how many directions the weights act.",
+    needs="the weights alone",
+    cost="no gradient",
+    invariances={"layer", "permutation", "output_scale", "output_shift"},
+    pitfalls=_PITFALLS,
+    reference="Neyshabur, Bhojanapalli and Srebro (2018)",
+)
 def stable_rank(oracle: CurvatureOracle) -> Estimate:
     r"""Sum of the stable ranks of all weights, :math:`\sum_l \lVert W_l \rVert_F^2 / \lVert W_l \rVert_2^2`.
 
@@ -78,50 +113,3 @@ def _from_layers(
     layers = {g.name: float(of_layer(rows_first(g, weights[g.name]))) for g in oracle.groups if g.is_weight}
     shares = {layer: GroupEstimate(value, "exact") for layer, value in layers.items()}
     return Estimate(name, float(joined(list(layers.values()))), "exact", per_group=shares)
-
-
-_PITFALLS = (
-    "It does not look at the data. Scale one hidden unit up and another one down, and it goes where one likes while the function "
-    "stays: section 5.1 of Tsuzuku et al. (2019)."
-)
-WEIGHT_NORMS = (
-    Metric(
-        name="weight_spectral_norm",
-        function=weight_spectral_norm,
-        symbol=r"\prod_l \|W_l\|_2",
-        equation=r"\prod_l \max_{\|x\| = 1} \|W_l x\|",
-        summary="Bound of the network's Lipschitz constant.",
-        needs="the weights alone",
-        cost="no gradient",
-        invariances=frozenset({"layer", "permutation", "output_shift"}),
-        pitfalls=_PITFALLS,
-        reference="Bartlett, Foster and Telgarsky (2017)",
-        default=False,
-    ),
-    Metric(
-        name="weight_frobenius_norm",
-        function=weight_frobenius_norm,
-        symbol=r"\|W\|_F",
-        equation=r"\Bigl(\sum_l \|W_l\|_F^2\Bigr)^{1/2}",
-        summary="Size of all weights together.",
-        needs="the weights alone",
-        cost="no gradient",
-        invariances=frozenset({"permutation", "output_shift"}),
-        pitfalls=_PITFALLS,
-        reference="Neyshabur, Tomioka and Srebro (2015)",
-        default=False,
-    ),
-    Metric(
-        name="stable_rank",
-        function=stable_rank,
-        symbol=r"r_s",
-        equation=r"\sum_l \frac{\|W_l\|_F^2}{\|W_l\|_2^2}",
-        summary="In how many directions the weights act.",
-        needs="the weights alone",
-        cost="no gradient",
-        invariances=frozenset({"layer", "permutation", "output_scale", "output_shift"}),
-        pitfalls=_PITFALLS,
-        reference="Neyshabur, Bhojanapalli and Srebro (2018)",
-        default=False,
-    ),
-)

@@ -6,11 +6,29 @@ from math import inf
 
 from invariant_sharpness.estimators.ascents import Norm, Rise, largest_rise
 from invariant_sharpness.estimators.perturbations import Perturbations, require_positive
-from invariant_sharpness.metrics.declaration import Metric
+from invariant_sharpness.metrics.declaration import metric
 from invariant_sharpness.protocol import CurvatureOracle
 from invariant_sharpness.results.estimate import Bracket, Estimate
 
 
+@metric(
+    symbol=r"S_{\max}",
+    equation=r"\max_{\|\delta\|_2 \le r} \frac{L(\theta + \delta) - L(\theta)}{1 + L(\theta)}",
+    summary="Largest rise of the loss in a ball around the parameters.",
+    needs="losses and gradients near the parameters",
+    cost="a few dozen gradients, at most 800",
+    invariances={"output_shift"},
+    pitfalls=(
+        "The maximum is searched for, not proven. The value is the best of a few local maxima and can be too "
+        "small; raise ``starts`` and see whether it grows. ``certificate`` says only that the ascent has "
+        "ended. An ascent that ends at a kink of a ReLU network, where no gradient vanishes, is reported as "
+        "not converged; the value is a lower bound all the same. The radius has the units of the parameters, "
+        "so values of two networks, or of one network before and after a rescaling, are not comparable at the "
+        "same radius. Hidden units in another order start from other random points, and may end at another "
+        "maximum."
+    ),
+    reference="Dinh, Pascanu, Bengio and Bengio (2017); the denominator is that of Keskar et al. (2017)",
+)
 def worst_case_sharpness(
     oracle: CurvatureOracle,
     *,
@@ -62,6 +80,21 @@ def worst_case_sharpness(
     return lower_bound("worst_case_sharpness", value, f"ascents from {starts} starts", rise, around)
 
 
+@metric(
+    symbol=r"S_{\max}^{\rho}",
+    equation=r"\max_{\|\delta / |\theta|\|_p \le \rho} L(\theta + \delta) - L(\theta)",
+    summary="Largest rise of the loss when each parameter changes by a fraction of itself.",
+    needs="losses and gradients near the parameters",
+    cost="a few dozen gradients, at most 800",
+    invariances={"diagonal", "output_scale"},
+    pitfalls=(
+        "The search is that of ``worst_case_sharpness``, with the same limits: a lower bound, from random "
+        "starts. A weight of exactly zero does not move. Implementations that divide the perturbation by the "
+        "weights get 0/0 there, and a comparison with NaN is false: the projection onto the ball is then "
+        "silently left out. Biases count in units of their own size, so a shift of the outputs moves it."
+    ),
+    reference="Kwon, Kim, Park and Choi (2021); Andriushchenko, Croce, Müller, Hein and Flammarion (2023)",
+)
 def worst_case_adaptive_sharpness(
     oracle: CurvatureOracle,
     *,
@@ -122,44 +155,3 @@ def lower_bound(name: str, value: float, method: str, rise: Rise, around: Pertur
         notes=around.notes(rise.value),
         bracket=Bracket(value, inf),
     )
-
-
-WORST_CASE = Metric(
-    name="worst_case_sharpness",
-    function=worst_case_sharpness,
-    symbol=r"S_{\max}",
-    equation=r"\max_{\|\delta\|_2 \le r} \frac{L(\theta + \delta) - L(\theta)}{1 + L(\theta)}",
-    summary="Largest rise of the loss in a ball around the parameters.",
-    needs="losses and gradients near the parameters",
-    cost="a few dozen gradients, at most 800",
-    invariances=frozenset({"output_shift"}),
-    pitfalls=(
-        "The maximum is searched for, not proven. The value is the best of a few local maxima and can be too "
-        "small; raise ``starts`` and see whether it grows. ``certificate`` says only that the ascent has "
-        "ended. An ascent that ends at a kink of a ReLU network, where no gradient vanishes, is reported as "
-        "not converged; the value is a lower bound all the same. The radius has the units of the parameters, "
-        "so values of two networks, or of one network before and after a rescaling, are not comparable at the "
-        "same radius. Hidden units in another order start from other random points, and may end at another "
-        "maximum."
-    ),
-    reference="Dinh, Pascanu, Bengio and Bengio (2017); the denominator is that of Keskar et al. (2017)",
-    default=False,
-)
-WORST_CASE_ADAPTIVE = Metric(
-    name="worst_case_adaptive_sharpness",
-    function=worst_case_adaptive_sharpness,
-    symbol=r"S_{\max}^{\rho}",
-    equation=r"\max_{\|\delta / |\theta|\|_p \le \rho} L(\theta + \delta) - L(\theta)",
-    summary="Largest rise of the loss when each parameter changes by a fraction of itself.",
-    needs="losses and gradients near the parameters",
-    cost="a few dozen gradients, at most 800",
-    invariances=frozenset({"diagonal", "output_scale"}),
-    pitfalls=(
-        "The search is that of ``worst_case_sharpness``, with the same limits: a lower bound, from random "
-        "starts. A weight of exactly zero does not move. Implementations that divide the perturbation by the "
-        "weights get 0/0 there, and a comparison with NaN is false: the projection onto the ball is then "
-        "silently left out. Biases count in units of their own size, so a shift of the outputs moves it."
-    ),
-    reference="Kwon, Kim, Park and Choi (2021); Andriushchenko, Croce, Müller, Hein and Flammarion (2023)",
-    default=False,
-)

@@ -9,7 +9,7 @@ Verdict = Literal["holds", "CLAIM FAILS", "moves", "stays", "no symmetry", "not 
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class Record:
     """One metric before and after one move.
 
     Parameters
@@ -87,6 +87,10 @@ class Finding:
 class Records(Protocol):
     """What :class:`invariant_sharpness.Certificate` offers to pictures."""
 
-    def worst(self) -> list[Finding]:
+    def worst(self) -> list[Record]:
         """For each metric and kind of symmetry the record with the largest change."""
         ...
+
+
+Finding = Record
+"""The old name of :class:`Record`."""

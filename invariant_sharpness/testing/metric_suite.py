@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from functools import partial
+from inspect import unwrap
 from typing import get_args
 
 from invariant_sharpness.adapters.model_metrics import ModelMetric
-from invariant_sharpness.evaluation.candidates import NumberMetric, candidate
+from invariant_sharpness.evaluation.door import AnyMetric, as_metric
 from invariant_sharpness.protocol import CurvatureOracle
 from invariant_sharpness.symmetries import Invariance
 from invariant_sharpness.symmetries.claims import covers
@@ -39,7 +40,7 @@ Oracles = CurvatureOracle | Specimen | Sequence[CurvatureOracle | Specimen]
 
 
 def check_metric(
-    metric: str | NumberMetric,
+    metric: AnyMetric,
     *,
     oracles: Oracles | None = None,
     claims: Collection[str] | None = None,
@@ -87,18 +88,18 @@ def check_metric(
 
 
 def metric_checks(
-    metric: str | NumberMetric, oracles: Oracles | None, claims: Collection[str] | None, seed: int
+    metric: AnyMetric, oracles: Oracles | None, claims: Collection[str] | None, seed: int
 ) -> dict[str, Run]:
     """All checks of a metric by name, in the order in which they run. No network is built before one of them is called.
 
     What a metric leaves behind is looked at when it is first measured: a change that is made once is not seen later.
     """
-    asked = candidate(metric, claims)
+    asked = as_metric(metric, claims)
     _check_claims(asked.invariances)
-    framework = metric.framework if isinstance(metric, ModelMetric) else ""
+    own = unwrap(asked)
+    framework = own.framework if isinstance(own, ModelMetric) else ""
     given = None if oracles is None else _as_specimens(oracles)
     trial = Trial(
-        metric,
         asked,
         lambda: default_specimens(framework or REFERENCE, asked.invariances) if given is None else given,
         framework,
@@ -122,7 +123,7 @@ def metric_checks(
 
 def _checks_of_symmetries(trial: Trial, given: Sequence[Specimen] | None) -> dict[str, Run]:
     """For each kind of symmetry: that the metric survives it if it is said to, that it moves if not; and one for each claim that no kind is for."""
-    invariances = trial.candidate.invariances
+    invariances = trial.metric.invariances
     if given is None:
         kinds = [*RESCALINGS, *(kind for kind in _OF_OUTPUTS if trial.claims(kind))]
     else:

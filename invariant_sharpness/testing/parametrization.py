@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from invariant_sharpness.errors import missing_dependency
-from invariant_sharpness.evaluation.candidates import NumberMetric, candidates
+from invariant_sharpness.evaluation.door import AnyMetric, as_metrics, require_different_names
 from invariant_sharpness.testing.expectations import as_expected
 from invariant_sharpness.testing.metric_suite import Oracles, metric_checks
 from invariant_sharpness.testing.results import CheckExpectedError, CheckSkippedError
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def parametrize_with_checks(
-    metrics: str | Iterable[str | NumberMetric],
+    metrics: AnyMetric | Iterable[AnyMetric],
     *,
     oracles: Oracles | None = None,
     claims: Mapping[str, Collection[str]] | None = None,
@@ -49,12 +49,13 @@ def parametrize_with_checks(
     except ImportError as cause:
         error = missing_dependency("pytest", "testing", "parametrize_with_checks")
         raise error from cause
-    asked = [metrics] if isinstance(metrics, str) else list(metrics)
+    asked = as_metrics(metrics, claims or {})
+    require_different_names(asked)
     tests = []
-    for metric, one in zip(asked, candidates(asked, claims or {}), strict=True):
-        checks = metric_checks(metric, oracles, one.invariances, seed)
+    for metric in asked:
+        checks = metric_checks(metric, oracles, None, seed)
         for name, check in as_expected(checks, expected_failures or {}).items():
-            tests.append(pytest.param(_test(check), id=f"{one.name}-{name}"))
+            tests.append(pytest.param(_test(check), id=f"{metric.name}-{name}"))
     return pytest.mark.parametrize("check", tests)
 
 

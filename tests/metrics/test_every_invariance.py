@@ -45,21 +45,21 @@ def test_the_loss_is_the_same(symmetry: str) -> None:
     assert relative_change(before, after) <= 1e-12, f"the loss moved from {before!r} to {after!r}"
 
 
-@cells(lambda metric: metric.survives)
+@cells(lambda metric: metric.unchanged_by)
 def test_metric_survives(name: str, symmetry: str) -> None:
     before, after = (estimate.value for estimate in estimates(name, symmetry))
     change = relative_change(before, after)
     assert change <= STAYS, f"{name} moved from {before!r} to {after!r} ({change:.1e})"
 
 
-@cells(lambda metric: metric.stays_up_to_its_error)
+@cells(lambda metric: metric.unchanged_up_to_error)
 def test_metric_stays_up_to_its_error(name: str, symmetry: str) -> None:
     before, after = estimates(name, symmetry)
     change, error = abs(after.value - before.value), hypot(before.standard_error, after.standard_error)
     assert STAYS * abs(before.value) < change <= 4 * error, f"{name} moved from {before} to {after}"
 
 
-@cells(lambda metric: metric.moves)
+@cells(lambda metric: metric.changed_by)
 def test_metric_moves(name: str, symmetry: str) -> None:
     before, after = (estimate.value for estimate in estimates(name, symmetry))
     change = relative_change(before, after)

@@ -132,7 +132,9 @@ class Demonstration:
 
 def survivors(metrics: Iterable[str]) -> list[str]:
     """Those of the metrics that claim to survive the rescaling of hidden units."""
-    return [name for name in metrics if "rows_and_columns" in {symmetry.name for symmetry in METRICS[name].survives}]
+    return [
+        name for name in metrics if "rows_and_columns" in {symmetry.name for symmetry in METRICS[name].unchanged_by}
+    ]
 
 
 def unconverged(network: NetworkResult) -> Mapping[str, Estimate]:

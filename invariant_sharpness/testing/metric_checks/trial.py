@@ -6,8 +6,9 @@ from collections.abc import Callable, Sequence
 from functools import cached_property
 
 from invariant_sharpness.errors import InvariantSharpnessError, MissingCapabilityError
-from invariant_sharpness.evaluation.candidates import Candidate, NumberMetric
 from invariant_sharpness.evaluation.certifying import certify
+from invariant_sharpness.evaluation.measuring import Measurement
+from invariant_sharpness.metrics import Metric
 from invariant_sharpness.protocol import CurvatureOracle
 from invariant_sharpness.results.estimate import Estimate
 from invariant_sharpness.results.records import Finding
@@ -22,9 +23,7 @@ class Trial:
     Parameters
     ----------
     metric
-        As the author gives it.
-    candidate
-        The same with its name and its claims.
+        The metric, with its name and its invariances.
     make_specimens
         Builds the networks, when they are first asked for.
     framework
@@ -35,20 +34,19 @@ class Trial:
 
     def __init__(
         self,
-        metric: str | NumberMetric,
-        candidate: Candidate,
+        metric: Metric[...],
         make_specimens: Callable[[], Sequence[Specimen]],
         framework: str,
         seed: int,
     ) -> None:
-        self.metric, self.candidate, self.framework, self.seed = metric, candidate, framework, seed
+        self.metric, self.framework, self.seed = metric, framework, seed
         self._make_specimens = make_specimens
         self._findings: dict[tuple[int, str], list[Finding]] = {}
 
     @property
     def name(self) -> str:
         """Of the metric."""
-        return self.candidate.name
+        return self.metric.name
 
     @cached_property
     def specimens(self) -> list[Specimen]:
@@ -57,7 +55,7 @@ class Trial:
 
     def claims(self, kind: str) -> bool:
         """Whether the metric is said to survive symmetries of this kind."""
-        return covers(self.candidate.invariances, kind)
+        return covers(self.metric.invariances, kind)
 
     def value(self, oracle: CurvatureOracle) -> Estimate:
         """Measure.
@@ -69,7 +67,7 @@ class Trial:
         CheckFailedError
             If there is no value for another reason.
         """
-        outcome = self.candidate.outcome(oracle, self.seed)
+        outcome = Measurement(oracle, seed=self.seed).result(self.metric)
         if isinstance(outcome, MissingCapabilityError):
             raise CheckSkippedError(str(outcome)) from outcome
         if isinstance(outcome, InvariantSharpnessError):
@@ -86,10 +84,10 @@ class Trial:
         return self._findings[key]
 
     def _certified(self, specimen: Specimen, kind: str) -> list[Finding]:
-        families, claims = specimen.families(kind), {self.name: self.candidate.invariances}
+        families = specimen.families(kind)
         if not families:
             return []
-        return list(certify(specimen.oracle, [self.metric], symmetries=families, claims=claims, seed=self.seed))
+        return list(certify(specimen.oracle, [self.metric], symmetries=families, seed=self.seed))
 
 
 def nothing_to_see(*kinds: str) -> CheckSkippedError:

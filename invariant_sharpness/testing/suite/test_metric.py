@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from invariant_sharpness.evaluation.candidates import candidate
+from invariant_sharpness.evaluation.door import as_metric
 from invariant_sharpness.evaluation.targets import TargetError, load_metric, load_oracle
 from invariant_sharpness.testing import parametrize_with_checks
 
@@ -41,7 +41,7 @@ def _claims(metrics: list[Any], words: str | None) -> dict[str, list[str]]:
     """The same for all metrics, if they are given."""
     if words is None:
         return {}
-    return {candidate(metric).name: [word.strip() for word in words.split(",") if word.strip()] for metric in metrics}
+    return {as_metric(metric).name: [word.strip() for word in words.split(",") if word.strip()] for metric in metrics}
 
 
 def _expected(text: str) -> tuple[str, str]:
