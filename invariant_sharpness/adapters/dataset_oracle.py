@@ -167,7 +167,7 @@ class DatasetOracle:
     def vector_jacobian_product(self, parameters: ParameterVector, cotangents: Rows, /) -> ParameterVector:
         rows, total = CotangentRows(cotangents), None
         with self._measuring(parameters) as point:
-            for batch in self._first.batches(len(rows)):
+            for batch in self._first_pieces(len(rows)):
                 total = in_total(self.engine, total, (point.pullback(rows, batch),))
         rows.check_used()
         return self._vector(total[0] if total else {})
@@ -233,9 +233,18 @@ class DatasetOracle:
     def _pieces(self) -> Iterator[Piece]:
         """Every batch, in as few pieces as the memory limit allows for."""
         for number, batch in enumerate(self._dataset):
-            examples, size = batch_size(batch), self.engine.examples_at_once(batch)
-            for start in range(0, examples, size):
-                yield Piece(batch if size >= examples else take(batch, start, start + size), number, start, row=0)
+            for start, part in self._cut(batch):
+                yield Piece(part, number, start, row=0)
+
+    def _cut(self, batch: Any) -> Iterator[tuple[int, Any]]:
+        """The pieces of a batch, each with the number of its first example."""
+        examples, size = batch_size(batch), self.engine.examples_at_once(batch)
+        for start in range(0, examples, size):
+            yield start, batch if size >= examples else take(batch, start, start + size)
+
+    def _first_pieces(self, examples: int) -> Iterator[Any]:
+        """The first examples of a pass, in pieces within the memory limit."""
+        return (part for batch in self._first.batches(examples) for _, part in self._cut(batch))
 
     def _head(self, examples: int) -> Iterator[Any]:
         """The first examples, cut, in the pieces of a pass."""
@@ -248,7 +257,7 @@ class DatasetOracle:
     def _rows(self, parameters: ParameterVector, examples: int, function: Callable[[Point[Any], Any], Any]) -> Rows:
         """What a function of the first examples gives, one row for each."""
         with self._measuring(parameters) as point:
-            parts = (self.engine.read(function(point, batch)) for batch in self._first.batches(examples))
+            parts = (self.engine.read(function(point, batch)) for batch in self._first_pieces(examples))
             return stacked(parts)[:examples]
 
     @contextmanager

@@ -35,6 +35,10 @@ class LossTerms(Protocol):
         """The loss's name, for messages and reports."""
         ...
 
+    def check(self, outputs: Array, targets: Array, /) -> None:
+        """Raise an error that says what is wrong with these outputs or targets."""
+        ...
+
     def values(self, outputs: Array, targets: Array, /) -> tuple[Array, Array]:
         """Return losses and their weights in the mean, one per row. Shapes ``(m,)``."""
         ...
@@ -77,11 +81,14 @@ class RowTerms:
         Array namespace of outputs and targets.
     constant
         Cuts outputs out of the graph, since the weights of rows are no functions of the parameters.
+    otherwise
+        What to do where the classes are on another axis, for messages.
     """
 
     positions: PositionLoss
     xp: Any
     constant: Callable[[Array], Array] = _itself
+    otherwise: str = "move the classes to the last axis"
 
     @property
     def name(self) -> str:
@@ -90,6 +97,9 @@ class RowTerms:
     @property
     def samples_outputs(self) -> bool:
         return self.positions.samples_outputs
+
+    def check(self, outputs: Array, targets: Array, /) -> None:
+        self.positions.check_rows(self.xp, outputs, targets, otherwise=self.otherwise)
 
     def values(self, outputs: Array, targets: Array, /) -> tuple[Array, Array]:
         weights = self.positions.row_weights(self.xp, self.constant(outputs), targets)
@@ -128,12 +138,15 @@ class FunctionTerms:
         Computes the gradient of each example's loss in its outputs, in their shape.
     row_hessian
         Computes the Hessian of each example's loss in its K flattened outputs, of shape ``(n, K, K)``.
+    array
+        The type of array that the function has to return.
     """
 
     loss: FunctionLoss
     xp: Any
     row_gradient: InOutputs
     row_hessian: InOutputs
+    array: type[Any]
 
     @property
     def name(self) -> str:
@@ -142,6 +155,9 @@ class FunctionTerms:
     @property
     def samples_outputs(self) -> bool:
         return False
+
+    def check(self, outputs: Array, targets: Array, /) -> None:
+        self.loss.check_losses(self.loss.function(outputs, targets), self.array, outputs.shape[0])
 
     def values(self, outputs: Array, targets: Array, /) -> tuple[Array, Array]:
         losses = self.loss.function(outputs, targets)
