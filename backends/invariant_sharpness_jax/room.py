@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import jax
 
-from invariant_sharpness.runtime.memory import pieces_within_limit
+from invariant_sharpness.runtime.memory import chunks_within_limit
 
 _MOST_ENTRIES = 2**23
 """More at once saves no time."""
@@ -34,4 +34,4 @@ class Room:
 
 def room_within_limit() -> Room:
     """As much as saves time, within the memory limit."""
-    return Room(min(_MOST_ENTRIES, pieces_within_limit(_LARGEST_ENTRY)))
+    return Room(min(_MOST_ENTRIES, chunks_within_limit(_LARGEST_ENTRY)))

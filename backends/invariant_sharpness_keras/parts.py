@@ -7,7 +7,7 @@ from itertools import islice, pairwise
 
 import numpy as np
 
-from invariant_sharpness.runtime.memory import pieces_within_limit
+from invariant_sharpness.runtime.memory import chunks_within_limit
 from invariant_sharpness_keras.engines import Array
 from invariant_sharpness_keras.losses import Term
 
@@ -31,7 +31,7 @@ def squares_in_parts(
 
 def terms_in_blocks(terms: Iterator[Term], outputs: Array) -> Iterator[Term]:
     """The terms, as many in one pair of arrays as the memory limit allows."""
-    size = pieces_within_limit(outputs.nbytes)
+    size = chunks_within_limit(outputs.nbytes)
     while block := list(islice(terms, size)):
         signs, cotangents = zip(*block, strict=True)
         yield np.stack(signs), np.stack(cotangents).astype(outputs.dtype)

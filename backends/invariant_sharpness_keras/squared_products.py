@@ -13,7 +13,7 @@ import numpy as np
 from keras import ops
 
 from invariant_sharpness.adapters.data import batch_size, take
-from invariant_sharpness.runtime.memory import pieces_within_limit
+from invariant_sharpness.runtime.memory import chunks_within_limit
 from invariant_sharpness_keras import inference
 from invariant_sharpness_keras.engines import Array, Arrays
 from invariant_sharpness_keras.layer_sites import Site, possible_sites, recording
@@ -112,7 +112,7 @@ class SquaredProducts:
     ) -> dict[int, Array]:
         """As many examples at once as the memory limit allows."""
         size = batch_size(inputs)
-        step = pieces_within_limit(self._entries * cotangents.itemsize)
+        step = chunks_within_limit(self._entries * cotangents.itemsize)
         total: dict[int, Array] = {}
         for start in range(0, size, step):
             rows = slice(start, start + step)

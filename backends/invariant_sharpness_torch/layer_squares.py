@@ -10,7 +10,7 @@ from torch import nn
 from torch.func import functional_call, grad, vmap
 from torch.nn import functional
 
-from invariant_sharpness.runtime.memory import pieces_within_limit
+from invariant_sharpness.runtime.memory import chunks_within_limit
 from invariant_sharpness_torch.precision import held
 
 _ENTRIES = 2**23
@@ -193,5 +193,5 @@ _EXAMPLE_WISE = (
 
 def _parts(examples: int, entries: int, dtype: torch.dtype) -> Iterator[slice]:
     """Slices of the examples, such that ``entries`` numbers for each of them stay within the bounds."""
-    step = min(max(1, _ENTRIES // max(1, entries)), pieces_within_limit(entries * dtype.itemsize))
+    step = min(max(1, _ENTRIES // max(1, entries)), chunks_within_limit(entries * dtype.itemsize))
     return (slice(start, min(start + step, examples)) for start in range(0, examples, step))

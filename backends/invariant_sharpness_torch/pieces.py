@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from invariant_sharpness.adapters.data import batch_size, take
-from invariant_sharpness.runtime.memory import pieces_within_limit
+from invariant_sharpness.runtime.memory import chunks_within_limit
 from invariant_sharpness_torch.forward import Forward
 
 _GRAPHS = 4
@@ -58,7 +58,7 @@ class Footprint:
 
     def examples(self) -> int:
         """How many examples are computed at once; at least one."""
-        return min(pieces_within_limit(_GRAPHS * self.total), max(1, _LARGEST_REUSED // max(1, self.largest)))
+        return min(chunks_within_limit(_GRAPHS * self.total), max(1, _LARGEST_REUSED // max(1, self.largest)))
 
 
 def footprint(model: nn.Module, forward: Forward, batch: Any) -> Footprint:

@@ -18,6 +18,7 @@ The largest rise in a box of a few coordinates or all, by SciPy's L-BFGS-B (Byrd
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Literal, NamedTuple
 
@@ -29,7 +30,8 @@ from invariant_sharpness import prng as random
 from invariant_sharpness.estimators.perturbations import Perturbations
 from invariant_sharpness.parameters.vector import ParameterVector
 from invariant_sharpness.protocol import CurvatureOracle
-from invariant_sharpness.runtime.checkpoints import State, keep, loop_name, resumed
+from invariant_sharpness.runtime.folder import Snapshot
+from invariant_sharpness.runtime.loop import Loop, iterate
 from invariant_sharpness.runtime.progress import track
 
 HostArray = npt.NDArray[np.float64]
@@ -94,62 +96,69 @@ def largest_rise(around: Perturbations, norm: Norm, *, starts: int, steps: int, 
     if starts < 1 or steps < 1:
         msg = f"starts={starts} and steps={steps}, but an ascent needs at least one of each"
         raise ValueError(msg)
-    oracle = around.oracle
-    loop = loop_name("largest rise", oracle, oracle.parameters, around.scale, norm, tolerance, seed)
-    climbs = track(range(starts), "climbing", starts, gradients=steps * _GRADIENTS_PER_STEP)
-    return max(
-        (_ascent(around, norm, number, steps, tolerance, seed, f"{loop} {number}") for number in climbs),
-        key=lambda rise: rise.value,
-    )
+    goal = _Goal(around, norm, steps, tolerance, seed)
+    ascents = track(range(starts), "starts of an ascent", starts, gradients=steps * _GRADIENTS_PER_STEP)
+    return max((_ascent(goal, number) for number in ascents), key=lambda rise: rise.value)
 
 
-class _Climb(NamedTuple):
-    """Where an ascent is after some steps. It has ended if it is at no point any more."""
+class _Goal(NamedTuple):
+    """What is climbed, in which ball, and when to stop."""
 
+    around: Perturbations
+    norm: Norm
     steps: int
+    tolerance: float
+    seed: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Climb:
+    """Where an ascent is after some steps, of which going to its start is the first. It has ended where it is at no point."""
+
+    done: int
     point: ParameterVector | None
     rise: Rise
 
-    @classmethod
-    def from_state(cls, state: State) -> _Climb:
-        steps, value, gap, converged = state.arrays["numbers"].tolist()
-        return cls(int(steps), next(iter(state.vectors.values()), None), Rise(value, gap, bool(converged)))
+    def save(self) -> Snapshot:
+        numbers = np.array([float(self.done), *self.rise])
+        return Snapshot({"numbers": numbers}, {} if self.point is None else {str(self.done): self.point})
 
-    def state(self) -> State:
-        numbers = np.array([float(self.steps), *self.rise])
-        return State({"numbers": numbers}, {} if self.point is None else {str(self.steps): self.point})
+    def restored(self, saved: Snapshot) -> _Climb:
+        done, value, gap, converged = saved.arrays["numbers"].tolist()
+        return _Climb(int(done), next(iter(saved.vectors.values()), None), Rise(value, gap, bool(converged)))
 
 
-def _ascent(around: Perturbations, norm: Norm, number: int, steps: int, tolerance: float, seed: int, loop: str) -> Rise:
-    """The end of an ascent; a checkpoint keeps where it is after each step."""
-    state = resumed(loop)
-    climb = None if state is None else _Climb.from_state(state)
-    if climb is None or climb.steps > steps:
-        climb = _start(around, norm, number, seed)
-    while climb.point is not None and climb.steps < steps:
-        climb = _step(around, norm, climb, climb.point, tolerance)
-        keep(loop, climb.state)
-    return climb.rise
+def _ascent(goal: _Goal, number: int) -> Rise:
+    """The end of the ascent from the start of this number."""
+    around = goal.around
+    settings = (around.scale, goal.norm, goal.tolerance, goal.seed, number)
+    loop = Loop("climbing", around.oracle, settings, total=1 + goal.steps, gradients=_GRADIENTS_PER_STEP, order=1)
+    nowhere = _Climb(0, None, Rise(0.0, 0.0, converged=False))
+    return iterate(
+        lambda climb: _step(goal, climb) if climb.done else _start(around, goal.norm, number, goal.seed), nowhere, loop
+    ).rise
 
 
 def _start(around: Perturbations, norm: Norm, number: int, seed: int) -> _Climb:
     """The centre, and then random points of the boundary."""
     point = _FURTHEST[norm](random.signs(around.oracle, seed, number - 1)) if number else around.scale.only(())
-    return _Climb(0, point, Rise(around.rise(point), 0.0, converged=False))
+    return _Climb(1, point, Rise(around.rise(point), 0.0, converged=False))
 
 
-def _step(around: Perturbations, norm: Norm, climb: _Climb, point: ParameterVector, tolerance: float) -> _Climb:
+def _step(goal: _Goal, climb: _Climb) -> _Climb | None:
     """The next point; none if this is a stationary one, or no step gains enough."""
-    value = climb.rise.value
+    around, point, value, done = goal.around, climb.point, climb.rise.value, climb.done + 1
+    if point is None:
+        return None
     gradient = around.slope(point)
-    direction = _FURTHEST[norm](gradient) - point
+    direction = _FURTHEST[goal.norm](gradient) - point
     gap = gradient.dot(direction)
-    if gap <= tolerance * abs(value) + around.rounding:
-        return _Climb(climb.steps + 1, None, Rise(value, gap, converged=True))
+    if gap <= goal.tolerance * abs(value) + around.rounding:
+        return _Climb(done, None, Rise(value, gap, converged=True))
     found = _higher_point(around, point, direction, value, gap)
     if found is None:
-        return _Climb(climb.steps + 1, None, Rise(value, gap, converged=False))
-    return _Climb(climb.steps + 1, found[0], Rise(found[1], gap, converged=False))
+        return _Climb(done, None, Rise(value, gap, converged=False))
+    return _Climb(done, found[0], Rise(found[1], gap, converged=False))
 
 
 def _higher_point(

@@ -81,3 +81,10 @@ def combination(vectors: Sequence[ParameterVector], coefficients: HostArray, zer
 def zero_vector(oracle: CurvatureOracle) -> ParameterVector:
     """The vector of zeros."""
     return oracle.parameters.map(oracle.xp.zeros_like)
+
+
+def unit_vector(oracle: CurvatureOracle, name: str, index: int) -> ParameterVector:
+    """Return the vector that is one at this entry of the named group, counted in C order, and zero elsewhere."""
+    arrays = {group.name: np.zeros(group.shape) for group in oracle.groups}
+    arrays[name].reshape(-1)[index] = 1.0
+    return oracle.from_numpy(arrays)

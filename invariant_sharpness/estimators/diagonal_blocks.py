@@ -20,9 +20,9 @@ import numpy.typing as npt
 
 from invariant_sharpness import prng as random
 from invariant_sharpness.coordinates import GaussNewton, Scaled, balanced
+from invariant_sharpness.estimators.bases import unit_vector
 from invariant_sharpness.estimators.exact_diagonal import MOST_OUTPUTS
-from invariant_sharpness.estimators.products import hessian_vector_products, multiplied
-from invariant_sharpness.parameters.vector import ParameterVector
+from invariant_sharpness.estimators.products import multiplied, tracked_products
 from invariant_sharpness.protocol import (
     CurvatureOracle,
     GaussNewtonDiagonalOracle,
@@ -31,7 +31,7 @@ from invariant_sharpness.protocol import (
     require,
     supports,
 )
-from invariant_sharpness.runtime.memory import room_for_vectors
+from invariant_sharpness.runtime.memory import reserve
 from invariant_sharpness.runtime.progress import track
 
 HostArray = npt.NDArray[np.float64]
@@ -62,27 +62,17 @@ def offsets(oracle: CurvatureOracle, places: Places) -> dict[str, int]:
     return found
 
 
-Entry = tuple[str, tuple[int, ...]]
-
-
 def blocks_of_columns(oracle: CurvatureOracle, places: Places) -> Blocks:
     """All blocks, exactly. Cost: a Gauss-Newton product for each entry."""
     result = {name: np.zeros((*place.shape, place.shape[-1])) for name, place in places.items()}
     entries = [(name, index) for name, place in places.items() for index in np.ndindex(*place.shape)]
-    units = _unit_vectors(oracle, places, entries)
+    units = (unit_vector(oracle, name, int(places[name][index])) for name, index in entries)
     curved = GaussNewton(oracle)
-    pairs = hessian_vector_products(curved, units, number_of_entries(places), "columns of the Gauss-Newton matrix")
+    pairs = tracked_products(curved, units, number_of_entries(places), "columns of the Gauss-Newton matrix")
     for (name, index), (_, product) in zip(entries, pairs, strict=True):
         column = oracle.to_numpy(product)[name].ravel()
         result[name][index] = column[places[name][index[:-1]]]
     return {name: (blocks + np.swapaxes(blocks, -1, -2)) / 2 for name, blocks in result.items()}
-
-
-def _unit_vectors(oracle: CurvatureOracle, places: Places, entries: list[Entry]) -> Iterator[ParameterVector]:
-    for name, index in entries:
-        arrays = {group.name: np.zeros(group.shape) for group in oracle.groups}
-        arrays[name].ravel()[places[name][index]] = 1.0
-        yield oracle.from_numpy(arrays)
 
 
 _HELD_EXAMPLES = 256
@@ -96,7 +86,7 @@ def blocks_of_examples(oracle: SubsetOracle, places: Places, outputs: int, seed:
     """
     scaled = Scaled(oracle, balanced(oracle))
     scale = flat_entries(oracle, oracle.to_numpy(scaled.scale), places)
-    with room_for_vectors(oracle, 2 * outputs, "the Gauss-Newton matrix of an example"):
+    with reserve(oracle, 2 * outputs, "the Gauss-Newton matrix of an example"):
         signs = [random.signs(oracle, seed, index).only(places) for index in range(outputs)]
         omega = np.stack([flat_entries(oracle, oracle.to_numpy(sign), places) for sign in signs])
 

@@ -15,10 +15,10 @@ import numpy as np
 
 from invariant_sharpness import prng as random
 from invariant_sharpness.estimators.affine_test import curvature_defects, exact_groups
+from invariant_sharpness.estimators.bases import unit_vector
 from invariant_sharpness.estimators.diagonals import GroupDiagonal, HessianDiagonal
-from invariant_sharpness.estimators.products import hessian_vector_products
+from invariant_sharpness.estimators.products import tracked_products
 from invariant_sharpness.estimators.sampled_diagonal import probed_groups, sampled_groups
-from invariant_sharpness.parameters.vector import ParameterVector
 from invariant_sharpness.protocol import (
     CurvatureOracle,
     GaussNewtonDiagonalOracle,
@@ -32,20 +32,13 @@ def column_groups(oracle: CurvatureOracle, names: frozenset[str]) -> dict[str, G
     """No more columns than probes: each diagonal entry from its own column, exactly."""
     shapes = {g.name: g.shape for g in oracle.groups}
     result = {name: np.zeros(shapes[name]) for name in names}
-    entries = [(name, index) for name in sorted(names) for index in np.ndindex(*shapes[name])]
-    units = (_unit_vector(oracle, shapes, entry) for entry in entries)
-    pairs = hessian_vector_products(oracle, units, len(entries), "columns of the Hessian")
+    entries = [(name, index) for name in sorted(names) for index in range(result[name].size)]
+    units = (unit_vector(oracle, *entry) for entry in entries)
+    pairs = tracked_products(oracle, units, len(entries), "columns of the Hessian")
     for (name, index), (_, column) in zip(entries, pairs, strict=True):
-        result[name][index] = float(column[name][index])
+        place = np.unravel_index(index, shapes[name])
+        result[name][place] = float(column[name][place])
     return {name: GroupDiagonal(result[name], "exact (columns)") for name in names}
-
-
-def _unit_vector(
-    oracle: CurvatureOracle, shapes: Mapping[str, tuple[int, ...]], entry: tuple[str, tuple[int, ...]]
-) -> ParameterVector:
-    arrays = {name: np.zeros(shape) for name, shape in shapes.items()}
-    arrays[entry[0]][entry[1]] = 1.0
-    return oracle.from_numpy(arrays)
 
 
 MOST_OUTPUTS = 256

@@ -7,7 +7,7 @@ Hutchinson's estimators of the traces of diagonal blocks.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from math import ceil, fsum
 
@@ -17,11 +17,11 @@ from scipy.special import gammaincinv
 
 from invariant_sharpness import prng as random
 from invariant_sharpness.estimators.bases import OrthonormalBasis
-from invariant_sharpness.estimators.products import kept_products, numbers_of_products
+from invariant_sharpness.estimators.products import cached_products, numbers_of_products
 from invariant_sharpness.parameters.vector import ParameterVector
 from invariant_sharpness.protocol import CurvatureOracle
 from invariant_sharpness.results.estimate import Estimate
-from invariant_sharpness.runtime.memory import room_for_vectors
+from invariant_sharpness.runtime.memory import reserve
 
 Samples = npt.NDArray[np.float64]
 
@@ -65,30 +65,36 @@ def hutch_plus_plus_trace(oracle: CurvatureOracle, *, products: int = 64, seed: 
     """
     require_products("hutch_plus_plus_trace", products, 6)
     sketched = products // 3
-    with room_for_vectors(oracle, sketched, f"hutch_plus_plus_trace(products={products})"):
+    with reserve(oracle, sketched, f"hutch_plus_plus_trace(products={products})"):
         basis = OrthonormalBasis(oracle)
-        signs = (random.signs(oracle, seed, index) for index in range(sketched))
-        for _, product in kept_products(oracle, signs, sketched, "sketching the Hessian", seed):
+
+        def sign(index: int) -> ParameterVector:
+            return random.signs(oracle, seed, index)
+
+        def remainder(number: int) -> ParameterVector:
+            return basis.split(sign(sketched + number))[1]
+
+        for _, product in cached_products(oracle, sign, sketched, "sketching the Hessian", seed):
             basis.extend(product)
-        inside = fsum(quadratic_forms(oracle, basis.vectors, len(basis), "inside of a sketch", sketched, seed))
+        inside = fsum(_quadratic_forms(oracle, basis.vectors.__getitem__, len(basis), "inside", sketched, seed))
         count = products - sketched - len(basis)
-        remainders = _remainders(oracle, basis, range(sketched, sketched + count), seed)
-        outside = quadratic_forms(oracle, remainders, count, "outside of a sketch", sketched, seed)
+        outside = _quadratic_forms(oracle, remainder, count, "outside", sketched, seed)
     return mean_estimate("hutch_plus_plus_trace", inside + outside, f"Hutch++, {products} products")
 
 
 def signed_forms(oracle: CurvatureOracle, indices: range, seed: int) -> Samples:
     r"""Draws of :math:`u^T H u`, with the random signs of these indices."""
-    signs = (random.signs(oracle, seed, index) for index in indices)
-    return quadratic_forms(oracle, signs, len(indices), "signs", indices.start, seed)
+    return _quadratic_forms(
+        oracle, lambda number: random.signs(oracle, seed, indices[number]), len(indices), "signs", indices.start, seed
+    )
 
 
-def quadratic_forms(
-    oracle: CurvatureOracle, vectors: Iterable[ParameterVector], count: int, *settings: object
+def _quadratic_forms(
+    oracle: CurvatureOracle, vector: Callable[[int], ParameterVector], count: int, *settings: object
 ) -> Samples:
-    r"""The numbers :math:`v^T H v`; the settings are all that the vectors depend on."""
+    r"""Return the numbers :math:`v^T H v`; the settings are all that the vectors depend on."""
     return numbers_of_products(
-        oracle, vectors, count, "probing the trace", lambda vector, product: [vector.dot(product)], *settings
+        oracle, vector, count, "probing the trace", lambda v, product: [v.dot(product)], *settings
     ).ravel()
 
 
@@ -103,12 +109,6 @@ def require_products(name: str, products: int, least: int) -> None:
     if products < least:
         msg = f"products={products}, but {name} and its standard error need at least {least} Hessian-vector products"
         raise ValueError(msg)
-
-
-def _remainders(
-    oracle: CurvatureOracle, basis: OrthonormalBasis, indices: range, seed: int
-) -> Iterator[ParameterVector]:
-    return (basis.split(random.signs(oracle, seed, index))[1] for index in indices)
 
 
 _CONFIDENCE = 0.95
@@ -200,6 +200,8 @@ def trace_samples(oracle: CurvatureOracle, names: frozenset[str], probes: int, s
     def shares(direction: ParameterVector, product: ParameterVector) -> list[float]:
         return [float(oracle.xp.sum(direction[name] * product[name])) for name in ordered]
 
-    directions = (random.signs(oracle, seed, index).only(names) for index in range(probes))
-    rows = numbers_of_products(oracle, directions, probes, "probing traces of groups", shares, seed, *ordered)
+    def direction(index: int) -> ParameterVector:
+        return random.signs(oracle, seed, index).only(names)
+
+    rows = numbers_of_products(oracle, direction, probes, "probing traces of groups", shares, seed, *ordered)
     return dict(zip(ordered, rows.T, strict=True))

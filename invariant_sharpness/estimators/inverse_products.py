@@ -9,10 +9,10 @@ import numpy as np
 
 from invariant_sharpness.estimators.bases import HostArray
 from invariant_sharpness.estimators.krylov import KrylovSpace
-from invariant_sharpness.estimators.products import hessian_vector_products
+from invariant_sharpness.estimators.products import tracked_products
 from invariant_sharpness.parameters.vector import ParameterVector
 from invariant_sharpness.protocol import CurvatureOracle, machine_epsilon
-from invariant_sharpness.runtime.memory import room_for_vectors
+from invariant_sharpness.runtime.memory import reserve
 from invariant_sharpness.runtime.progress import track
 
 
@@ -41,7 +41,7 @@ def inverse_products(
     tolerance
         Residual at which to stop.
     """
-    with room_for_vectors(oracle, len(vectors) * (steps + 1), "the inverse of the Fisher matrix"):
+    with reserve(oracle, len(vectors) * (steps + 1), "the inverse of the Fisher matrix"):
         space = KrylovSpace(oracle, vectors)
         first = np.stack([_coordinates(space, vector) for vector in vectors], axis=1)
         found = InverseProducts(np.zeros((len(vectors), len(vectors))), 1.0)
@@ -49,7 +49,7 @@ def inverse_products(
             if not space.block or found.residual <= tolerance:
                 break
             block = space.block
-            pairs = hessian_vector_products(oracle, block, len(block), "products with the Fisher matrix")
+            pairs = tracked_products(oracle, block, len(block), "products with the Fisher matrix")
             space.expand([product for _, product in pairs])
             found = _galerkin(space, first, machine_epsilon(oracle))
     return found

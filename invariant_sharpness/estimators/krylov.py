@@ -18,9 +18,10 @@ import numpy.typing as npt
 
 from invariant_sharpness import prng as random
 from invariant_sharpness.estimators.bases import HostArray, OrthonormalBasis, combination, zero_vector
+from invariant_sharpness.estimators.products import hessian_vector_products
 from invariant_sharpness.parameters.vector import ParameterVector
 from invariant_sharpness.protocol import CurvatureOracle
-from invariant_sharpness.runtime.checkpoints import State, resumed
+from invariant_sharpness.runtime.folder import Snapshot
 
 Indices = npt.NDArray[np.intp]
 
@@ -45,30 +46,29 @@ class KrylovSpace:
     """
 
     def __init__(self, oracle: CurvatureOracle, start: Sequence[ParameterVector] = ()) -> None:
-        self._oracle = oracle
-        self._drawn = self._restarts = self.products = 0
+        self.oracle = oracle
+        self._drawn = self._restarts = self.products = self.done = 0
         self._basis = OrthonormalBasis(oracle)
         self._projected: HostArray = np.zeros((0, 0))
         self._coupling: HostArray = np.zeros((0, 0))
         for vector in start:
             self._basis.extend(vector)
 
-    @classmethod
-    def from_state(cls, oracle: CurvatureOracle, state: State) -> KrylovSpace:
-        """The space that had this state."""
-        space = cls(oracle)
-        space._projected, space._coupling = state.arrays["projected"], state.arrays["coupling"]
-        space.products, space._drawn, space._restarts = state.arrays["counts"].tolist()
-        space._basis.vectors = list(state.vectors.values())
-        return space
-
-    def state(self) -> State:
-        """All that the space is; its vectors stay the same until it restarts."""
-        counts = np.array([self.products, self._drawn, self._restarts])
-        return State(
+    def save(self) -> Snapshot:
+        """Write down all that the space is; its vectors stay the same until it restarts."""
+        counts = np.array([self.done, self.products, self._drawn, self._restarts])
+        return Snapshot(
             {"projected": self._projected, "coupling": self._coupling, "counts": counts},
             {f"{self._restarts} {index}": vector for index, vector in enumerate(self._basis.vectors)},
         )
+
+    def restored(self, saved: Snapshot) -> KrylovSpace:
+        """Return the space that was written down."""
+        space = KrylovSpace(self.oracle)
+        space._projected, space._coupling = saved.arrays["projected"], saved.arrays["coupling"]
+        space.done, space.products, space._drawn, space._restarts = saved.arrays["counts"].tolist()
+        space._basis.vectors = list(saved.vectors.values())
+        return space
 
     def __len__(self) -> int:
         """Dimension of what has been multiplied."""
@@ -96,12 +96,13 @@ class KrylovSpace:
     @property
     def basis(self) -> OrthonormalBasis:
         """The vectors of Q."""
-        multiplied = OrthonormalBasis(self._oracle)
+        multiplied = OrthonormalBasis(self.oracle)
         multiplied.vectors = self._basis.vectors[: len(self)]
         return multiplied
 
     def expand(self, products: Sequence[ParameterVector]) -> None:
         """Take in the products of the block; what they add is the next one."""
+        self.done += 1
         self.products += len(products)
         old, new = len(self), len(self) + len(products)
         size = float(np.linalg.norm(self._projected))
@@ -120,10 +121,10 @@ class KrylovSpace:
 
         Uniform ones: signs can be orthogonal to an eigenvector exactly.
         """
-        size = sum(group.size for group in self._oracle.groups)
+        size = sum(group.size for group in self.oracle.groups)
         complete = min(len(self) + width, size)
         while len(self._basis) < complete:
-            self._basis.extend(random.uniform(self._oracle, seed, self._drawn))
+            self._basis.extend(random.uniform(self.oracle, seed, self._drawn))
             self._drawn += 1
 
     def ritz_pairs(self) -> RitzPairs:
@@ -133,7 +134,7 @@ class KrylovSpace:
 
     def vector(self, coordinates: HostArray) -> ParameterVector:
         """The vector of the space with these coordinates."""
-        return combination(self._basis.vectors[: len(self)], coordinates, zero_vector(self._oracle))
+        return combination(self._basis.vectors[: len(self)], coordinates, zero_vector(self.oracle))
 
     def restart(self, kept: Indices) -> None:
         """Keep the Ritz pairs with these indices, and the next block."""
@@ -144,8 +145,11 @@ class KrylovSpace:
         self._restarts += 1
 
 
-def resumed_space(oracle: CurvatureOracle, loop: str, products: int) -> KrylovSpace:
-    """The space in which a loop was left, or an empty one if there is none, or one of more products."""
-    state = resumed(loop)
-    space = KrylovSpace(oracle) if state is None else KrylovSpace.from_state(oracle, state)
-    return space if space.products <= products else KrylovSpace(oracle)
+def grown(space: KrylovSpace, width: int, seed: int) -> KrylovSpace | None:
+    """Multiply a block of this width and take in the products; return None if the space is invariant and complete."""
+    space.refill(width, seed)
+    block = space.block
+    if not block:
+        return None
+    space.expand([product for _, product in hessian_vector_products(space.oracle, block)])
+    return space

@@ -5,19 +5,18 @@ Extreme eigenvalues of the Hessian, by Lanczos' method in blocks with full reort
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
-from invariant_sharpness.estimators.krylov import Indices, KrylovSpace, resumed_space
-from invariant_sharpness.estimators.products import hessian_vector_products
+from invariant_sharpness.estimators.krylov import Indices, KrylovSpace, grown
+from invariant_sharpness.estimators.products import GRADIENTS_PER_PRODUCT
 from invariant_sharpness.parameters.vector import ParameterVector
 from invariant_sharpness.protocol import CurvatureOracle
-from invariant_sharpness.runtime.checkpoints import keep, loop_name
+from invariant_sharpness.runtime.loop import Loop, iterate
 from invariant_sharpness.runtime.memory import vectors_within_limit
-from invariant_sharpness.runtime.progress import track
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,12 +122,14 @@ def eigenpairs(
             f"{width}: ask for 1 to {findable} in all, or give more products"
         )
         raise ValueError(msg)
-    space = KrylovSpace(oracle)
-    for space in _growing_spaces(oracle, smallest, largest, width, products, seed, f"eigenpairs to {tolerance}"):
+
+    def converged(space: KrylovSpace) -> bool:
         values, _, residuals = space.ritz_pairs()
         ends = _ends(len(space), smallest, largest)
-        if len(space) >= asked and residuals[ends].max() <= tolerance * np.abs(values).max():
-            break
+        return len(space) >= asked and bool(residuals[ends].max() <= tolerance * np.abs(values).max())
+
+    goal = f"eigenpairs to {tolerance}"
+    space = _space_until(converged, oracle, smallest, largest, products // width, seed, goal)
     pairs = _pairs_at_ends(space, smallest, largest, tolerance)
     return Eigenpairs(pairs[smallest:][::-1], pairs[:smallest], space.products)
 
@@ -140,42 +141,43 @@ def largest_magnitude_eigenvalue(
 
     Cost: at most ``steps`` Hessian-vector products; memory as for :func:`eigenpairs`.
     """
-    best = ExtremeEigenvalue(0.0, np.inf, 0, converged=False)
-    for space in _growing_spaces(oracle, 1, 1, 1, steps, seed, f"largest magnitude to {tolerance}"):
+
+    def largest_of(space: KrylovSpace) -> ExtremeEigenvalue:
+        if not len(space):
+            return ExtremeEigenvalue(0.0, np.inf, 0, converged=False)
         values, _, residuals = space.ritz_pairs()
         index = int(np.argmax(np.abs(values)))
         value, residual = float(values[index]), float(residuals[index])
-        best = ExtremeEigenvalue(value, residual, space.products, residual <= tolerance * abs(value))
-        if best.converged:
-            break
-    return best
+        return ExtremeEigenvalue(value, residual, space.products, residual <= tolerance * abs(value))
+
+    goal = f"largest magnitude to {tolerance}"
+    return largest_of(_space_until(lambda space: largest_of(space).converged, oracle, 1, 1, steps, seed, goal))
 
 
-def _growing_spaces(
-    oracle: CurvatureOracle, smallest: int, largest: int, width: int, products: int, seed: int, goal: str
-) -> Iterator[KrylovSpace]:
-    """The space after every block, restarted where it does not fit into memory; always the same one, which grows.
-
-    It goes on from a checkpoint with the same goal, unless that has taken more products.
-    """
-    asked = smallest + largest
+def _space_until(
+    converged: Callable[[KrylovSpace], bool],
+    oracle: CurvatureOracle,
+    smallest: int,
+    largest: int,
+    steps: int,
+    seed: int,
+    goal: str,
+) -> KrylovSpace:
+    """Grow a space block by block until its ends have converged, and restart it where it does not fit into memory."""
+    asked, width = smallest + largest, max(smallest, largest)
     capacity = max(vectors_within_limit(oracle) // 2, 2 * (asked + width))
-    loop = loop_name("Lanczos", oracle, oracle.parameters, smallest, largest, capacity, seed, goal)
-    space = resumed_space(oracle, loop, products)
-    if len(space):
-        yield space
-    steps = products // width
-    for _ in track(range(-(-space.products // width), steps), "Lanczos", steps):
+    low = capacity // 2 * smallest // asked
+
+    def step(space: KrylovSpace) -> KrylovSpace | None:
+        if converged(space):
+            return None
         if len(space) + width > capacity:
-            low = capacity // 2 * smallest // asked
             space.restart(_ends(len(space), low, capacity // 2 - low))
-        space.refill(width, seed)
-        block = space.block
-        if not block:
-            return
-        space.expand([product for _, product in hessian_vector_products(oracle, block, len(block), "a block")])
-        keep(loop, space.state)
-        yield space
+        return grown(space, width, seed)
+
+    settings = (smallest, largest, capacity, seed, goal)
+    loop = Loop("Lanczos", oracle, settings, total=steps, gradients=GRADIENTS_PER_PRODUCT * width)
+    return iterate(step, KrylovSpace(oracle), loop)
 
 
 def _pairs_at_ends(space: KrylovSpace, smallest: int, largest: int, tolerance: float) -> tuple[Eigenpair, ...]:

@@ -2,6 +2,8 @@ r"""The spectrum by stochastic Lanczos quadrature, from random signs u: :math:`E
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from invariant_sharpness import prng as random
@@ -10,12 +12,12 @@ from invariant_sharpness.estimators.densities import SpectralDensity
 from invariant_sharpness.estimators.gauss_rules import Projection
 from invariant_sharpness.estimators.krylov import KrylovSpace
 from invariant_sharpness.estimators.lanczos import Eigenpairs
-from invariant_sharpness.estimators.products import hessian_vector_products
+from invariant_sharpness.estimators.products import GRADIENTS_PER_PRODUCT, hessian_vector_products
 from invariant_sharpness.protocol import CurvatureOracle
 from invariant_sharpness.results.estimate import Estimate
-from invariant_sharpness.runtime.checkpoints import State, keep, loop_name, resumed
-from invariant_sharpness.runtime.memory import room_for_vectors, vectors_within_limit
-from invariant_sharpness.runtime.progress import track
+from invariant_sharpness.runtime.folder import Snapshot
+from invariant_sharpness.runtime.loop import Loop, iterate
+from invariant_sharpness.runtime.memory import reserve, vectors_within_limit
 
 _BESIDES = 4
 """For each probe the direction that comes next, and what its product holds."""
@@ -103,42 +105,53 @@ def _projections(
     oracle: CurvatureOracle, locked: OrthonormalBasis, indices: range, steps: int, seed: int
 ) -> list[Projection]:
     """Lanczos' method from the probes with these indices, which advance together, outside of what is locked."""
-    held = len(locked) + len(indices) * (steps + 1)
-    loop = loop_name("Lanczos quadrature", oracle, oracle.parameters, indices, steps, seed, *locked.vectors)
-    with room_for_vectors(oracle, held, f"spectral_density(steps={steps})"):
-        spaces = _resumed_spaces(oracle, loop, len(indices)) or [
-            KrylovSpace(oracle, [locked.split(random.signs(oracle, seed, index))[1]]) for index in indices
-        ]
-        for _ in track(range(max(map(len, spaces)), steps), "Lanczos quadrature", steps):
-            growing = [space for space in spaces if space.block]
-            directions = [space.block[0] for space in growing]
-            pairs = hessian_vector_products(oracle, directions, len(directions), "a step of all probes")
-            for space, (_, product) in zip(growing, pairs, strict=True):
-                space.expand([locked.split(product)[1]])
-            keep(loop, lambda: _joined(spaces))
-    keep(loop, lambda: State(_joined(spaces).arrays))
+    reserved = len(locked) + len(indices) * (steps + 1)
+    settings = (indices, steps, seed, *locked.vectors)
+    gradients = GRADIENTS_PER_PRODUCT * len(indices)
+    with reserve(oracle, reserved, f"spectral_density(steps={steps})"):
+        loop = Loop("Lanczos quadrature", oracle, settings, total=steps, gradients=gradients)
+        starts = ([locked.split(random.signs(oracle, seed, index))[1]] for index in indices)
+        start = _Probes([KrylovSpace(oracle, vectors) for vectors in starts], steps)
+        spaces = iterate(lambda probes: _advanced(probes, locked), start, loop).spaces
     return [Projection(space.projected, space.coupling) for space in spaces]
 
 
-def _joined(spaces: list[KrylovSpace]) -> State:
-    """The states of all probes as one, so that all have taken the same steps."""
-    states = [space.state() for space in spaces]
-    return State(
-        {f"{probe} {name}": array for probe, state in enumerate(states) for name, array in state.arrays.items()},
-        {f"{probe} {name}": vector for probe, state in enumerate(states) for name, vector in state.vectors.items()},
-    )
+@dataclass(frozen=True, slots=True)
+class _Probes:
+    """The spaces of some probes, all of which have taken the same steps."""
+
+    spaces: list[KrylovSpace]
+    steps: int
+
+    @property
+    def done(self) -> int:
+        return max(space.done for space in self.spaces)
+
+    def save(self) -> Snapshot:
+        """Write down all spaces; without their vectors if they are complete."""
+        saved = [space.save() for space in self.spaces]
+        complete = self.done == self.steps or not any(space.block for space in self.spaces)
+        vectors = {f"{n} {name}": v for n, one in enumerate(saved) for name, v in one.vectors.items()}
+        arrays = {f"{n} {name}": array for n, one in enumerate(saved) for name, array in one.arrays.items()}
+        return Snapshot(arrays, {} if complete else vectors)
+
+    def restored(self, saved: Snapshot) -> _Probes:
+        return _Probes([space.restored(_part(saved, f"{n} ")) for n, space in enumerate(self.spaces)], self.steps)
 
 
-def _resumed_spaces(oracle: CurvatureOracle, loop: str, probes: int) -> list[KrylovSpace]:
-    """The spaces of all probes as they were left, without their vectors if they were complete; none if there are none."""
-    joined = resumed(loop)
-    if joined is None:
-        return []
-    return [KrylovSpace.from_state(oracle, _part(joined, f"{probe} ")) for probe in range(probes)]
-
-
-def _part(joined: State, prefix: str) -> State:
-    return State(
+def _part(joined: Snapshot, prefix: str) -> Snapshot:
+    return Snapshot(
         {name.removeprefix(prefix): array for name, array in joined.arrays.items() if name.startswith(prefix)},
         {name.removeprefix(prefix): vector for name, vector in joined.vectors.items() if name.startswith(prefix)},
     )
+
+
+def _advanced(probes: _Probes, locked: OrthonormalBasis) -> _Probes | None:
+    """One step of all probes that find new directions; None if there are none."""
+    growing = [space for space in probes.spaces if space.block]
+    if not growing:
+        return None
+    pairs = hessian_vector_products(growing[0].oracle, [space.block[0] for space in growing])
+    for space, (_, product) in zip(growing, pairs, strict=True):
+        space.expand([locked.split(product)[1]])
+    return probes

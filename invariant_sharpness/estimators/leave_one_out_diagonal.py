@@ -24,11 +24,11 @@ from invariant_sharpness import prng as random
 from invariant_sharpness.estimators.bases import HostArray, combination, zero_vector
 from invariant_sharpness.estimators.diagonals import GroupDiagonal, HessianDiagonal
 from invariant_sharpness.estimators.hutchinson import require_products
-from invariant_sharpness.estimators.products import kept_products
+from invariant_sharpness.estimators.products import cached_products
 from invariant_sharpness.estimators.sketches import Sketch, sketch
 from invariant_sharpness.parameters.vector import ParameterVector
 from invariant_sharpness.protocol import CurvatureOracle
-from invariant_sharpness.runtime.memory import room_for_vectors
+from invariant_sharpness.runtime.memory import reserve
 
 
 def xdiag(oracle: CurvatureOracle, *, products: int = 64, seed: int = 0) -> HessianDiagonal:
@@ -48,7 +48,7 @@ def xdiag(oracle: CurvatureOracle, *, products: int = 64, seed: int = 0) -> Hess
     """
     require_products("xdiag", products, 6)
     draws = products // 2
-    with room_for_vectors(oracle, 2 * products, f"xdiag(products={products})"):
+    with reserve(oracle, 2 * products, f"xdiag(products={products})"):
         left_out = _left_out(oracle, draws, seed)
         mean = reduce(add, map(left_out.one, range(draws))) / float(draws)
         parts = [oracle.to_numpy(mean + deviation) for deviation in _deviations(left_out, mean)]
@@ -110,7 +110,7 @@ def _directions(
 ) -> tuple[ParameterVector, list[ParameterVector], list[ParameterVector]]:
     """The diagonal inside of the sketch, and its directions that can be left out, with their products."""
     basis, zero = found.basis.vectors, zero_vector(oracle)
-    pairs = kept_products(oracle, basis, len(basis), "probing the diagonal of a sketch", draws, seed)
+    pairs = cached_products(oracle, basis.__getitem__, len(basis), "probing the diagonal of a sketch", draws, seed)
     products = [product for _, product in pairs]
     whole = reduce(add, (vector * product for vector, product in zip(basis, products, strict=True)), zero)
     return (

@@ -23,7 +23,7 @@ from invariant_sharpness.estimators.products import numbers_of_products
 from invariant_sharpness.estimators.sketches import sketch
 from invariant_sharpness.protocol import CurvatureOracle
 from invariant_sharpness.results.estimate import Estimate
-from invariant_sharpness.runtime.memory import room_for_vectors
+from invariant_sharpness.runtime.memory import reserve
 
 _ROUNDING = 1e-12
 
@@ -50,7 +50,7 @@ def xtrace(oracle: CurvatureOracle, *, products: int = 64, seed: int = 0) -> Est
     """
     require_products("xtrace", products, 6)
     draws = products // 2
-    with room_for_vectors(oracle, draws, f"xtrace(products={products})"):
+    with reserve(oracle, draws, f"xtrace(products={products})"):
         found = left_out_traces(oracle, draws, seed)
     return Estimate(
         "xtrace",
@@ -124,7 +124,7 @@ def _small_matrices(oracle: CurvatureOracle, draws: int, seed: int) -> _SmallMat
     basis = found.basis
     projected = numbers_of_products(
         oracle,
-        basis.vectors,
+        basis.vectors.__getitem__,
         len(basis),
         "probing the trace of a sketch",
         lambda _, product: list(basis.coordinates(product)),

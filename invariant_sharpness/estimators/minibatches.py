@@ -10,7 +10,6 @@ import numpy.typing as npt
 
 from invariant_sharpness import prng as random
 from invariant_sharpness.protocol import CurvatureOracle, SubsetOracle, require
-from invariant_sharpness.runtime.checkpoints import admit
 
 LEAST = 3
 """With fewer minibatches, leaving one out leaves no pair."""
@@ -44,8 +43,6 @@ def minibatches_of(oracle: CurvatureOracle, count: int, seed: int, metric: str) 
     size = len(order) // count
     parts = [able.subset(order[start : start + size]) for start in range(0, size * count, size)]
     together = oracle if size * count == len(order) else able.subset(order[: size * count])
-    for number, part in enumerate((*parts, together)):
-        admit(part, oracle, f"minibatch {number} of {count}, seed {seed}")
     return Minibatches(parts, together)
 
 

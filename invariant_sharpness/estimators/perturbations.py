@@ -5,7 +5,7 @@ The mean rise of the loss under noise, Gaussian or uniform.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import isfinite
 from types import MappingProxyType
@@ -16,10 +16,9 @@ import numpy.typing as npt
 
 from invariant_sharpness import prng as random
 from invariant_sharpness.errors import LossError, NonFiniteError
-from invariant_sharpness.estimators.products import kept_numbers
 from invariant_sharpness.parameters.vector import ParameterVector
 from invariant_sharpness.protocol import CurvatureOracle, machine_epsilon
-from invariant_sharpness.runtime.checkpoints import loop_name
+from invariant_sharpness.runtime.loop import Loop, tabulate
 
 _ROUNDINGS = 4
 """A rise of so few roundings of the loss is not told from none."""
@@ -147,12 +146,14 @@ def rise_samples(around: Perturbations, noise: Noise, probes: int, seed: int) ->
         msg = f'noise={noise!r} is not known: take "normal" or "uniform"'
         raise ValueError(msg)
 
-    def rise_of_pair(index: int) -> float:
-        v = _DRAWS[noise](around.oracle, seed, index)
-        return (around.rise(v) + around.rise(-v)) / 2
+    def rises_of_pairs(indices: Sequence[int]) -> Iterator[float]:
+        for index in indices:
+            v = _DRAWS[noise](around.oracle, seed, index)
+            yield (around.rise(v) + around.rise(-v)) / 2
 
-    loop = loop_name("mean rise", around.oracle, around.oracle.parameters, around.scale, noise, seed)
-    return kept_numbers(range(probes), rise_of_pair, "perturbing", loop, gradients=_GRADIENTS_PER_PAIR)
+    settings = (around.scale, noise, seed)
+    loop = Loop("perturbing", around.oracle, settings, total=probes, gradients=_GRADIENTS_PER_PAIR, order=1)
+    return tabulate(loop, range(probes), rises_of_pairs)
 
 
 _DRAWS: Mapping[Noise, Callable[[CurvatureOracle, int, int], ParameterVector]] = MappingProxyType(

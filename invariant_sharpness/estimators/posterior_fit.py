@@ -17,8 +17,9 @@ from invariant_sharpness import prng as random
 from invariant_sharpness.parameters.matrices import HostArray, LayerMatrix
 from invariant_sharpness.parameters.vector import ParameterVector
 from invariant_sharpness.protocol import CurvatureOracle
-from invariant_sharpness.runtime.checkpoints import State, keep, loop_name, resumed
+from invariant_sharpness.runtime.folder import Snapshot
 from invariant_sharpness.runtime.identity import digest
+from invariant_sharpness.runtime.loop import Loop, recall
 from invariant_sharpness.solvers.rows_columns import solve
 
 _POLISH = 1e-26  # the error of a scale is the root of the gap of the value
@@ -114,18 +115,18 @@ class SampledObjective:
         self._seed = seed
         self._loss_without_noise = oracle.loss(oracle.parameters)
         self.start = np.zeros(sum(layer.size for layer in layers))
-        chosen = self.deviations(self.start), self.penalty(self.start), draws, seed
-        self._loop = loop_name("fitting the noise", oracle, oracle.parameters, *chosen)
+        settings = self.deviations(self.start), self.penalty(self.start), draws, seed
+        self._loop = Loop("fitting the noise", oracle, settings, order=1)
 
     def __call__(self, point: HostArray) -> tuple[float, HostArray]:
-        """The value and the slope; a checkpoint keeps them, as the minimizer comes to the same points again."""
-        step = f"{self._loop} {digest({'point': point})}"
-        state = resumed(step)
-        if state is not None:
-            return float(state.arrays["value"]), state.arrays["slope"]
-        value, slope = self._evaluated(point)
-        keep(step, lambda: State({"value": np.array(value), "slope": slope}))
-        return value, slope
+        """The value and the slope; the minimizer of a run that goes on comes to the same points again, and finds them."""
+
+        def compute() -> Snapshot:
+            value, slope = self._evaluated(point)
+            return Snapshot({"value": np.array(value), "slope": slope})
+
+        found = recall(self._loop, digest({"point": point}), compute).arrays
+        return float(found["value"]), found["slope"]
 
     def _evaluated(self, point: HostArray) -> tuple[float, HostArray]:
         loss, slopes = self._mean_loss(self.deviations(point))

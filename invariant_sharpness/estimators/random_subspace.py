@@ -11,7 +11,7 @@ import numpy.typing as npt
 from invariant_sharpness import prng as random
 from invariant_sharpness.parameters.vector import ParameterVector
 from invariant_sharpness.protocol import CurvatureOracle, machine_epsilon
-from invariant_sharpness.runtime.memory import room_for_vectors
+from invariant_sharpness.runtime.memory import reserve
 
 HostArray = npt.NDArray[np.float64]
 
@@ -67,5 +67,5 @@ def random_subspace(
     if columns < 1:
         msg = f"columns={columns}, but a subspace is spanned by at least one"
         raise ValueError(msg)
-    with room_for_vectors(oracle, columns, f"{purpose}(columns={columns})"):
+    with reserve(oracle, columns, f"{purpose}(columns={columns})"):
         yield RandomSubspace(oracle, columns, scale, seed)

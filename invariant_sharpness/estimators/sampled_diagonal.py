@@ -23,11 +23,11 @@ import numpy as np
 from invariant_sharpness import prng as random
 from invariant_sharpness.coordinates.scales import balanced, optimal
 from invariant_sharpness.estimators.diagonals import GroupDiagonal, HostArray
-from invariant_sharpness.estimators.products import ends_block, hessian_vector_products
+from invariant_sharpness.estimators.products import GRADIENTS_PER_PRODUCT, block_size, multiplied
 from invariant_sharpness.parameters.vector import ParameterVector
 from invariant_sharpness.protocol import CurvatureOracle, HostArrays, SampledGaussNewtonOracle
-from invariant_sharpness.runtime.checkpoints import State, keep, loop_name, resumed
-from invariant_sharpness.runtime.progress import track
+from invariant_sharpness.runtime.folder import Snapshot
+from invariant_sharpness.runtime.loop import Loop, iterate
 
 _COUNTS = (10, 8)
 """Even, so that one half of the parts can be held against the other."""
@@ -58,16 +58,20 @@ def probe_means(
     oracle: CurvatureOracle, names: frozenset[str], scale: ParameterVector, parts: list[range], seed: int
 ) -> dict[str, HostArray]:
     """Means of the probes with the indices of each part, stacked; all named groups are probed at once."""
-    loop = loop_name("probing the diagonal", oracle, oracle.parameters / scale, seed, *parts, *sorted(names))
-    sums = _PartSums.resumed(oracle, loop, names)
-    indices = list(chain.from_iterable(parts))[sums.draws :]
-    directions = ((scale * random.signs(oracle, seed, index)).only(names) for index in indices)
-    pairs = hessian_vector_products(oracle, directions, len(indices), "probing the diagonal")
-    for direction, product in pairs:
-        sums.add(direction * product / (scale * scale), length=len(parts[0]))
-        if ends_block(oracle, sums.draws, sum(map(len, parts))):
-            keep(loop, sums.state)
-    return {name: np.stack([part[name] for part in sums.finished]) / len(parts[0]) for name in names}
+    numbers = list(chain.from_iterable(parts))
+    length, size = len(parts[0]), block_size(oracle)
+
+    def step(sums: _PartSums) -> _PartSums:
+        block = numbers[sums.done : sums.done + size]
+        directions = [(scale * random.signs(oracle, seed, number)).only(names) for number in block]
+        for direction, product in zip(directions, multiplied(oracle, directions), strict=True):
+            sums.add(direction * product / (scale * scale), length)
+        return sums
+
+    settings = (scale, seed, *parts, *sorted(names))
+    loop = Loop("probing the diagonal", oracle, settings, total=len(numbers), gradients=GRADIENTS_PER_PRODUCT)
+    found = iterate(step, _PartSums(oracle, names), loop).finished
+    return {name: np.stack([part[name] for part in found]) / length for name in names}
 
 
 @dataclass
@@ -76,43 +80,40 @@ class _PartSums:
 
     oracle: CurvatureOracle
     names: frozenset[str]
-    draws: int = 0
+    done: int = 0
     finished: list[HostArrays] = field(default_factory=list)
     current: ParameterVector | None = None
 
-    @classmethod
-    def resumed(cls, oracle: CurvatureOracle, loop: str, names: frozenset[str]) -> _PartSums:
-        kept = resumed(loop)
-        if kept is None:
-            return cls(oracle, names)
-        state = kept.arrays
-        finished: list[HostArrays] = [
-            {name: state[f"{part} {name}"] for name in names} for part in range(int(state["finished"]))
-        ]
-        current = None
-        if "current " + min(names) in state:
-            zeros = {group.name: np.zeros(group.shape) for group in oracle.groups}
-            current = oracle.from_numpy(zeros | {name: state[f"current {name}"] for name in names})
-        return cls(oracle, names, int(state["draws"]), finished, current)
-
     def add(self, draw: ParameterVector, length: int) -> None:
+        """Add a draw to the part of this length that is not finished yet."""
         self.current = draw if self.current is None else self.current + draw
-        self.draws += 1
-        if self.draws % length == 0:
+        self.done += 1
+        if self.done % length == 0:
             self.finished.append(self._host(self.current))
             self.current = None
 
-    def state(self) -> State:
+    def save(self) -> Snapshot:
         parts = {f"{n} {name}": array for n, part in enumerate(self.finished) for name, array in part.items()}
         current = {} if self.current is None else {f"current {k}": a for k, a in self._host(self.current).items()}
-        counts = {"draws": np.array(self.draws), "finished": np.array(len(self.finished))}
-        return State({**counts, **parts, **current})
+        counts = {"done": np.array(self.done), "finished": np.array(len(self.finished))}
+        return Snapshot({**counts, **parts, **current})
+
+    def restored(self, saved: Snapshot) -> _PartSums:
+        arrays, names = saved.arrays, self.names
+        finished: list[HostArrays] = [
+            {name: arrays[f"{part} {name}"] for name in names} for part in range(int(arrays["finished"]))
+        ]
+        current = None
+        if "current " + min(names) in arrays:
+            zeros = {group.name: np.zeros(group.shape) for group in self.oracle.groups}
+            current = self.oracle.from_numpy(zeros | {name: arrays[f"current {name}"] for name in names})
+        return _PartSums(self.oracle, names, int(arrays["done"]), finished, current)
 
     def _host(self, vector: ParameterVector) -> HostArrays:
         return {name: array for name, array in self.oracle.to_numpy(vector).items() if name in self.names}
 
 
-_GRADIENTS = 1.5
+_GRADIENTS_PER_DRAW = 1.5
 """What a draw costs in gradients, for the progress that is reported."""
 
 
@@ -121,14 +122,36 @@ def sampled_groups(
 ) -> dict[str, GroupDiagonal]:
     """The diagonal of certified groups. Cost: ``draws`` backward passes with per-example squaring; ten copies of the groups."""
     parts = equal_parts(range(draws))
-    loop = loop_name("sampling outputs", oracle, oracle.parameters, seed, draws, *sorted(names))
-    state = (resumed(loop) or State()).arrays
-    means = [{name: state[f"{n} {name}"] for name in names} for n in range(len(state) // len(names))]
-    for part in track(parts[len(means) :], "sampling outputs", len(parts), gradients=_GRADIENTS * len(parts[0])):
-        drawn = oracle.to_numpy(oracle.sampled_gauss_newton_diagonal(oracle.parameters, names, part, seed))
-        means.append({name: drawn[name] for name in names})
-        keep(
-            loop, lambda: State({f"{n} {name}": array for n, mean in enumerate(means) for name, array in mean.items()})
-        )
+
+    def step(means: _PartMeans) -> _PartMeans:
+        drawn = oracle.sampled_gauss_newton_diagonal(oracle.parameters, names, parts[means.done], seed)
+        arrays = oracle.to_numpy(drawn)
+        return _PartMeans(names, [*means.parts, {name: arrays[name] for name in names}])
+
+    gradients = _GRADIENTS_PER_DRAW * len(parts[0])
+    settings = (seed, draws, *sorted(names))
+    loop = Loop("sampling outputs", oracle, settings, total=len(parts), gradients=gradients, order=1)
+    means = iterate(step, _PartMeans(names, []), loop).parts
     stacked = {name: np.stack([mean[name] for mean in means]) for name in names}
     return {name: GroupDiagonal(values.mean(axis=0), "sampled outputs", values) for name, values in stacked.items()}
+
+
+@dataclass(frozen=True, slots=True)
+class _PartMeans:
+    """Means over the first parts of the draws, on the host."""
+
+    names: frozenset[str]
+    parts: list[HostArrays]
+
+    @property
+    def done(self) -> int:
+        return len(self.parts)
+
+    def save(self) -> Snapshot:
+        return Snapshot({f"{n} {name}": array for n, part in enumerate(self.parts) for name, array in part.items()})
+
+    def restored(self, saved: Snapshot) -> _PartMeans:
+        count = len(saved.arrays) // len(self.names)
+        return _PartMeans(
+            self.names, [{name: saved.arrays[f"{n} {name}"] for name in self.names} for n in range(count)]
+        )

@@ -21,10 +21,10 @@ import numpy as np
 
 from invariant_sharpness import prng as random
 from invariant_sharpness.estimators.bases import HostArray, OrthonormalBasis
-from invariant_sharpness.estimators.products import hessian_vector_products, kept_products
+from invariant_sharpness.estimators.products import cached_products, tracked_products
 from invariant_sharpness.parameters.vector import ParameterVector
 from invariant_sharpness.protocol import CurvatureOracle, machine_epsilon
-from invariant_sharpness.runtime.memory import room_for_vectors
+from invariant_sharpness.runtime.memory import reserve
 from invariant_sharpness.runtime.progress import track
 
 _REDUNDANT = 1e-6
@@ -57,8 +57,11 @@ def sketch(oracle: CurvatureOracle, draws: int, seed: int) -> Sketch:
     """Sketch with the random signs of the indices below ``draws``. Cost: a product and a vector of memory each."""
     basis = OrthonormalBasis(oracle)
     columns, kept, forms = list[HostArray](), list[int](), list[float]()
-    signs = (random.signs(oracle, seed, index) for index in range(draws))
-    for index, (sign, product) in enumerate(kept_products(oracle, signs, draws, "sketching the Hessian", seed)):
+
+    def signs(index: int) -> ParameterVector:
+        return random.signs(oracle, seed, index)
+
+    for index, (sign, product) in enumerate(cached_products(oracle, signs, draws, "sketching the Hessian", seed)):
         rank = len(basis)
         columns.append(basis.extend(product))
         if len(basis) > rank:
@@ -128,7 +131,7 @@ def compressions(parts: Sequence[CurvatureOracle], *, directions: int, seed: int
     size = sum(group.size for group in parts[0].groups)
     most = min(directions, size)
     rounding = machine_epsilon(parts[0])
-    with room_for_vectors(parts[0], most, "the range of the mean curvature"):
+    with reserve(parts[0], most, "the range of the mean curvature"):
         signs = (random.signs(parts[0], seed, index) for index in range(most))
         taken: list[ParameterVector] = []
         seen = np.zeros((len(parts), 0, 0))
@@ -146,7 +149,7 @@ def _grown(seen: HostArray, parts: Sequence[CurvatureOracle], taken: Sequence[Pa
     grown = np.zeros((len(parts), count, count))
     grown[:, :known, :known] = seen
     for b, part in enumerate(track(parts, "curvature of the minibatches", len(parts))):
-        pairs = hessian_vector_products(part, taken[known:], count - known, "products of a minibatch")
+        pairs = tracked_products(part, taken[known:], count - known, "products of a minibatch")
         for j, (_, product) in enumerate(pairs, start=known):
             grown[b, :, j] = [direction.dot(product) for direction in taken]
         grown[b, known:, :known] = grown[b, :known, known:].T

@@ -14,11 +14,10 @@ import numpy as np
 import numpy.typing as npt
 
 from invariant_sharpness.errors import NonFiniteError
-from invariant_sharpness.estimators.products import kept_numbers
 from invariant_sharpness.parameters.vector import ParameterVector
 from invariant_sharpness.plotting import new_figure
 from invariant_sharpness.protocol import CurvatureOracle
-from invariant_sharpness.runtime.checkpoints import loop_name
+from invariant_sharpness.runtime.loop import Loop, tabulate
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -93,10 +92,9 @@ def loss_landscape(
     half = points // 2
     positions = np.arange(-half, half + 1).astype(np.float64) * (extent / half)
     grid = list(itertools.product(positions, repeat=len(directions)))
-    loop = loop_name("landscape", oracle, oracle.parameters, *directions, extent, points)
-    losses = kept_numbers(
-        grid, lambda place: _loss(oracle, directions, place), "landscape", loop, gradients=_GRADIENTS_PER_LOSS
-    )
+    settings = (*directions, extent, points)
+    loop = Loop("landscape", oracle, settings, total=len(grid), gradients=_GRADIENTS_PER_LOSS, order=1)
+    losses = tabulate(loop, grid, lambda places: (_loss(oracle, directions, place) for place in places))
     return Landscape(positions, losses.reshape((points,) * len(directions)))
 
 

@@ -61,9 +61,12 @@ def relative_flatness(
     require_probes(probes, 2)
     group = _weight(oracle, layer)
     W = rows_first(group, oracle.to_numpy(oracle.parameters)[group.name])
-    directions = (_direction(oracle, group, W @ _signs(seed, index, W.shape[1])) for index in range(probes))
+
+    def direction(index: int) -> ParameterVector:
+        return _direction(oracle, group, W @ _signs(seed, index, W.shape[1]))
+
     numbers = numbers_of_products(
-        oracle, directions, probes, "relative flatness", lambda v, product: (v.dot(product),), group.name, seed
+        oracle, direction, probes, "relative flatness", lambda v, product: (v.dot(product),), group.name, seed
     )
     draws = numbers[:, 0]
     value, error = float(draws.mean()), float(np.std(draws, ddof=1) / np.sqrt(probes))

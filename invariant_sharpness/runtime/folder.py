@@ -1,4 +1,7 @@
-"""The folder of a checkpoint: one file that says whose it is, one for each loop, and one for each vector."""
+"""The folder of a checkpoint: one file that says whose it is, one for each loop, and one for each vector.
+
+Files are replaced as a whole and in an order in which whoever pulls the plug leaves the old state or the new one.
+"""
 
 from __future__ import annotations
 
@@ -23,15 +26,16 @@ _NAMES = "names of vectors"
 
 
 @dataclass(frozen=True, slots=True)
-class State:
-    """From what a loop can go on.
+class Snapshot:
+    """What a loop needs to go on.
 
     Parameters
     ----------
     arrays
-        On the host; they are written anew at every step.
+        Arrays on the host, which are written anew at every step.
     vectors
-        They are written once: in one loop a name stands for the same vector for ever.
+        Vectors of the loop's oracle. Each is written once: in one loop a name stands for the same vector for ever. One
+        that a later snapshot no longer has is deleted.
     """
 
     arrays: Arrays = field(default_factory=dict)
@@ -39,16 +43,14 @@ class State:
 
 
 class CheckpointFolder:
-    """The states of all loops, written so that whoever pulls the plug finds the old one or the new one.
+    """The snapshots of all loops, by the names of the loops.
 
     Parameters
     ----------
     path
-        It is made if it does not exist.
-    oracle
-        Whose vectors are stored.
+        The folder; it is made if it does not exist.
     identity
-        Of the oracle.
+        The identity of the oracle for which it is or was made.
 
     Raises
     ------
@@ -56,10 +58,9 @@ class CheckpointFolder:
         If the folder belongs to another oracle, or is none of the library's.
     """
 
-    def __init__(self, path: Path, oracle: CurvatureOracle, identity: Identity) -> None:
-        self.identity = identity
+    def __init__(self, path: Path, identity: Identity) -> None:
+        self._identity = identity
         self._path = path
-        self._oracle = oracle
         self._names: dict[str, list[str]] = {}
         if path.exists() and not (path.is_dir() and not any(path.iterdir())):
             self._require_same()
@@ -67,38 +68,30 @@ class CheckpointFolder:
             path.mkdir(parents=True, exist_ok=True)
             self._store(path / _IDENTITY, identity.arrays())
 
-    def read(self, loop: str) -> State | None:
-        """The state of a loop, if there is one."""
+    def read(self, loop: str, oracle: CurvatureOracle) -> Snapshot | None:
+        """Return the snapshot of a loop on this oracle, if there is one."""
         file = self._file(loop)
         if not file.exists():
             return None
         arrays = self._load(file)
         self._names[loop] = arrays.pop(_NAMES).tolist()
-        vectors = {name: self._oracle.from_numpy(self._load(self._file(loop, name))) for name in self._names[loop]}
-        return State(arrays, vectors)
+        vectors = {name: oracle.from_numpy(self._load(self._file(loop, name))) for name in self._names[loop]}
+        return Snapshot(arrays, vectors)
 
-    def write(self, loop: str, state: State) -> None:
-        """Store a state: first its new vectors, then the file that names them. Then delete what it no longer has."""
+    def write(self, loop: str, oracle: CurvatureOracle, snapshot: Snapshot) -> None:
+        """Store the new vectors first, then the file that names them, and then delete those that are left over."""
         written = self._names.get(loop, [])
-        for name in state.vectors.keys() - set(written):
-            self._store(self._file(loop, name), self._compact(state.vectors[name]))
-        names = list(state.vectors)
-        self._store(self._file(loop), {**state.arrays, _NAMES: np.array(names, dtype=str)})
+        for name in snapshot.vectors.keys() - set(written):
+            self._store(self._file(loop, name), _compact(snapshot.vectors[name], oracle))
+        names = list(snapshot.vectors)
+        self._store(self._file(loop), {**snapshot.arrays, _NAMES: np.array(names, dtype=str)})
         self._names[loop] = names
-        for name in set(written) - state.vectors.keys():
+        for name in set(written) - snapshot.vectors.keys():
             self._file(loop, name).unlink(missing_ok=True)
 
     def _file(self, loop: str, vector: str = "") -> Path:
         key = hashlib.sha256(loop.encode()).hexdigest()[:32]
         return self._path / (f"{key} {vector}.npz" if vector else f"{key}.npz")
-
-    def _compact(self, vector: ParameterVector) -> Arrays:
-        """As many digits as the vector has: copies on the host are always in double precision."""
-        types = {name: np.float32 if self._single(vector, name) else np.float64 for name in vector.arrays}
-        return {name: array.astype(types[name]) for name, array in self._oracle.to_numpy(vector).items()}
-
-    def _single(self, vector: ParameterVector, name: str) -> bool:
-        return int(vector.xp.finfo(vector[name].dtype).bits) <= 32
 
     def _store(self, file: Path, arrays: Arrays) -> None:
         partial = file.with_name(file.name + ".partial")
@@ -121,7 +114,7 @@ class CheckpointFolder:
             written = Identity.from_arrays(self._load(self._path / _IDENTITY))
         except KeyError as error:
             raise CheckpointError(self._foreign(error)) from error
-        difference = self.identity.difference_from(written)
+        difference = self._identity.difference_from(written)
         if difference:
             msg = (
                 f"the checkpoint {str(self._path)!r} was written for another oracle: {difference}; give another path, or "
@@ -134,3 +127,13 @@ class CheckpointFolder:
             f"{str(self._path)!r} is not a checkpoint of this library, or a part of it is missing ({error}): give another "
             f"path, or delete it to start anew"
         )
+
+
+def _compact(vector: ParameterVector, oracle: CurvatureOracle) -> Arrays:
+    """As many digits as the vector has: copies on the host are always in double precision."""
+    types = {name: np.float32 if _is_single(vector, name) else np.float64 for name in vector.arrays}
+    return {name: array.astype(types[name]) for name, array in oracle.to_numpy(vector).items()}
+
+
+def _is_single(vector: ParameterVector, name: str) -> bool:
+    return int(vector.xp.finfo(vector[name].dtype).bits) <= 32

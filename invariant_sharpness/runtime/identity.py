@@ -1,4 +1,9 @@
-"""What tells one run from another: parameters, data, coordinates."""
+"""What tells one run from another: the parameters, the data and the matrix that is multiplied.
+
+An oracle may be anything with the methods of one: a wrapper of a user's, a part of the data, the difference of two others. It is known
+by what it does, so none is refused, and none takes up what another one computed. Coordinates of the library are known by their
+type and their scale, which costs nothing.
+"""
 
 from __future__ import annotations
 
@@ -10,10 +15,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from invariant_sharpness.coordinates.scaled import Scaled
-from invariant_sharpness.protocol import CoordinateOracle, CurvatureOracle
+from invariant_sharpness import prng
+from invariant_sharpness.coordinates import GaussNewton, Moved, Scaled
+from invariant_sharpness.protocol import CurvatureOracle
 
 Arrays = Mapping[str, npt.NDArray[Any]]
+
+_COORDINATES = (Scaled, Moved, GaussNewton)
+"""Wrappers that are told apart by their types, their scales and the point at which a loop is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,19 +45,19 @@ class Identity:
 
     @classmethod
     def of(cls, oracle: CurvatureOracle) -> Identity:
-        """Cost: one loss and one gradient."""
+        """Compute the identity of an oracle. Cost: one loss and one gradient."""
         point = oracle.parameters
         parameters = {name: digest({name: array}) for name, array in oracle.to_numpy(point).items()}
         return cls(parameters, float(oracle.loss(point)), digest(oracle.to_numpy(oracle.gradient(point))))
 
     @classmethod
     def from_arrays(cls, arrays: Arrays) -> Identity:
-        """From what :meth:`arrays` made."""
+        """Read what :meth:`arrays` made."""
         parameters = dict(zip(arrays["groups"].tolist(), arrays["parameters"].tolist(), strict=True))
         return cls(parameters, float(arrays["loss"]), str(arrays["gradient"]))
 
     def arrays(self) -> Arrays:
-        """To be stored."""
+        """Return arrays to be stored."""
         return {
             "groups": np.array(list(self.parameters), dtype=str),
             "parameters": np.array(list(self.parameters.values()), dtype=str),
@@ -57,7 +66,7 @@ class Identity:
         }
 
     def difference_from(self, written: Identity) -> str:
-        """What is not as it was, in words; empty if all is."""
+        """Say in words what is not as it was; the words are empty if all is."""
         if list(self.parameters) != list(written.parameters):
             return f"it has the parameters {', '.join(written.parameters)}, and this one {', '.join(self.parameters)}"
         changed = [name for name, found in self.parameters.items() if found != written.parameters[name]]
@@ -68,21 +77,25 @@ class Identity:
         return ""
 
 
-def innermost(oracle: CurvatureOracle) -> CurvatureOracle:
-    """The oracle beneath all coordinates."""
-    return innermost(oracle.base) if isinstance(oracle, CoordinateOracle) else oracle
+def product_digest(oracle: CurvatureOracle) -> str:
+    """Return a digest of the product with one random vector, which tells two Hessians apart. Cost: one product."""
+    vector = prng.uniform(oracle, 0, 0)
+    return digest(oracle.to_numpy(oracle.hessian_vector_product(oracle.parameters, vector)))
 
 
-def wrappers(oracle: CurvatureOracle) -> str:
-    """The types of an oracle and of those beneath it: at the same point they may stand for different matrices."""
-    name = type(oracle).__name__
-    if isinstance(oracle, Scaled):  # a parameter that is zero has the same coordinate in all scales
-        name = f"{name} {digest(oracle.to_numpy(oracle.scale))}"
-    return f"{name} {wrappers(oracle.base)}" if isinstance(oracle, CoordinateOracle) else name
+def coordinates_and_operator(oracle: CurvatureOracle) -> tuple[str, CurvatureOracle]:
+    """Name the library's coordinates around an oracle, and return what is beneath them."""
+    words = []
+    while type(oracle) in _COORDINATES:
+        words.append(type(oracle).__name__)
+        if isinstance(oracle, Scaled):  # a parameter that is zero has the same coordinate in all scales
+            words.append(digest(oracle.to_numpy(oracle.scale)))
+        oracle = oracle.base  # type: ignore[attr-defined]
+    return " ".join(words), oracle
 
 
 def digest(arrays: Arrays) -> str:
-    """A few characters that differ where the arrays do."""
+    """Return a few characters that differ where the arrays do."""
     found = hashlib.sha256()
     for name, array in arrays.items():
         found.update(f"{name} {array.shape}".encode())

@@ -38,26 +38,35 @@ def memory_limit(size: int) -> Generator[None]:
         _bound.reset(token)
 
 
-def pieces_within_limit(size: int) -> int:
-    """How many pieces of ``size`` bytes each fit into the bound; at least one."""
+def chunks_within_limit(size: int) -> int:
+    """Return how many chunks of ``size`` bytes each fit into the memory limit; at least one."""
     return max(1, _bound.get() // max(1, size))
 
 
 def vector_size(oracle: CurvatureOracle) -> int:
-    """Bytes of a vector of parameters."""
+    """Return the bytes of a vector of parameters."""
     parameters = oracle.parameters
     bits = (group.size * int(oracle.xp.finfo(parameters[group.name].dtype).bits) for group in oracle.groups)
     return sum(bits) // 8
 
 
 def vectors_within_limit(oracle: CurvatureOracle) -> int:
-    """How many vectors fit into the memory limit; at least one."""
-    return pieces_within_limit(vector_size(oracle))
+    """Return how many vectors fit into the memory limit; at least one."""
+    return chunks_within_limit(vector_size(oracle))
 
 
 @contextmanager
-def room_for_vectors(oracle: CurvatureOracle, count: int, purpose: str) -> Generator[None]:
-    """Keep ``count`` vectors' memory free inside the ``with`` block: blocks of products get the rest.
+def reserve(oracle: CurvatureOracle, count: int, purpose: str) -> Generator[None]:
+    """Reserve the memory of ``count`` vectors inside the ``with`` block: blocks of products get the rest of the limit.
+
+    Parameters
+    ----------
+    oracle
+        The oracle whose vectors they are.
+    count
+        Number of vectors.
+    purpose
+        What holds them, for the message.
 
     Raises
     ------

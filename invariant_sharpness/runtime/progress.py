@@ -1,12 +1,12 @@
 """Progress of long loops: silent unless somebody listens.
 
-The library reports each step through :func:`track`; who shows it (the command line, a notebook) sets
-a listener for the time of a call. Nothing that is computed depends on it.
+The library reports each step; who shows it (the command line, a notebook) sets a listener for the time of a call. Nothing that
+is computed depends on it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Protocol, TypeVar
@@ -33,13 +33,21 @@ def listening(listener: Listener) -> Generator[None]:
         _listener.reset(token)
 
 
-def track(items: Iterable[Item], label: str, total: int, gradients: float = 0.0) -> Iterator[Item]:
-    """Yield the items and report each one that is done; ``gradients`` is the cost of one, zero where it is none of data."""
+def reporter(label: str, total: int, gradients: float = 0.0) -> Callable[[int], None]:
+    """Return what tells the listener of this moment that so many of ``total`` steps are done.
+
+    ``gradients`` is the cost of a step, zero where it takes none of the data.
+    """
     listener = _listener.get()
     if listener is None:
-        yield from items
-        return
-    listener(label, 0, total, gradients)
+        return lambda done: None  # noqa: ARG005
+    return lambda done: listener(label, done, total, gradients)
+
+
+def track(items: Iterable[Item], label: str, total: int, gradients: float = 0.0) -> Iterator[Item]:
+    """Yield the items and report each one that is done; ``gradients`` is the cost of one, zero where it is none of data."""
+    report = reporter(label, total, gradients)
+    report(0)
     for done, item in enumerate(items, start=1):
         yield item
-        listener(label, done, total, gradients)
+        report(done)

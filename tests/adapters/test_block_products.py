@@ -36,7 +36,7 @@ def problem() -> tuple[ish.CurvatureOracle, CountedBatches]:
 
 def products(oracle: ish.CurvatureOracle) -> list[Any]:
     vectors = (prng.signs(oracle, 0, index) for index in range(VECTORS))
-    return [product for _, product in hessian_vector_products(oracle, vectors, VECTORS, "probing")]
+    return [product for _, product in hessian_vector_products(oracle, vectors)]
 
 
 def test_data_are_read_once_for_all_vectors() -> None:
