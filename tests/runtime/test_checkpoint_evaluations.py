@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 
 import invariant_sharpness as ish
-from invariant_sharpness.errors import CheckpointError
 from invariant_sharpness.landscapes import balanced_directions, loss_landscape
 from invariant_sharpness_numpy import NetworkOracle
 from zoo.interrupted_loops import base
@@ -145,11 +144,3 @@ def test_minibatches_of_other_seeds_do_not_share_a_state(tmp_path: Path) -> None
         first = ish.contrastive_ratio(oracle, minibatches=4, seed=0)
         second = ish.contrastive_ratio(oracle, minibatches=4, seed=1)
     assert second == ish.contrastive_ratio(oracle, minibatches=4, seed=1), f"{second}, and {first} with the first seed"
-
-
-def test_minibatches_of_another_oracle_are_refused(tmp_path: Path) -> None:
-    with (
-        ish.checkpoint(tmp_path / "state", base()),
-        pytest.raises(CheckpointError, match="another oracle: it has other data"),
-    ):
-        ish.contrastive_ratio(base(brightness=2.0), minibatches=4)

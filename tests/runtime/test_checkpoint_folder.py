@@ -83,14 +83,6 @@ def contents(path: Path) -> dict[str, bytes]:
     return {file.name: file.read_bytes() for file in path.iterdir() if file.suffix != ".partial"}
 
 
-def test_second_oracle_with_other_data_is_refused(tmp_path: Path) -> None:
-    oracle, other = base(), base(brightness=2.0)
-    with ish.checkpoint(tmp_path / "state", oracle):
-        ish.hutchinson_trace(oracle, products=9)
-        with pytest.raises(CheckpointError, match="for another oracle: it has other data or another loss"):
-            ish.hutchinson_trace(other, products=9)
-
-
 def test_folder_with_other_files_is_refused(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("precious")
     with pytest.raises(CheckpointError, match="is not a checkpoint of this library"), ish.checkpoint(tmp_path, base()):

@@ -49,6 +49,9 @@ def probe_by_probe(oracle: Any) -> dict[str, Any]:
 TOGETHER = {"eigenpairs": 2, "spectral_density": 3}
 """Products of a step, where it takes more than one."""
 
+IDENTITY = 1
+"""Products that tell the oracle of a checkpoint from others."""
+
 VECTOR = 8 * (6 * 4 + 3 * 6)
 """Bytes of a vector of the network."""
 
