@@ -6,9 +6,9 @@ from invariant_sharpness.testing.additivity import check_additivity
 from invariant_sharpness.testing.metric_suite import check_metric
 from invariant_sharpness.testing.oracle_checks import CHECKS, check_oracle
 from invariant_sharpness.testing.parametrization import parametrize_with_checks
+from invariant_sharpness.testing.purity import check_model_untouched
 from invariant_sharpness.testing.results import CheckFailedError, CheckResult, CheckSkippedError
 from invariant_sharpness.testing.specimens import Specimen
-from invariant_sharpness.testing.untouched import check_model_untouched
 
 __all__ = [
     "CHECKS",

@@ -13,7 +13,6 @@ from invariant_sharpness.protocol import CurvatureOracle
 from invariant_sharpness.symmetries import Invariance
 from invariant_sharpness.symmetries.claims import covers
 from invariant_sharpness.testing.default_networks import default_specimens
-from invariant_sharpness.testing.expectations import as_expected
 from invariant_sharpness.testing.metric_checks import (
     Trial,
     check_batch_order,
@@ -29,8 +28,7 @@ from invariant_sharpness.testing.metric_checks import (
     check_state_restored,
 )
 from invariant_sharpness.testing.metric_checks.frameworks import REFERENCE, compared
-from invariant_sharpness.testing.results import CheckResult
-from invariant_sharpness.testing.running import OnFail, Run, blamed_on, results_of
+from invariant_sharpness.testing.results import CheckResult, OnFail, Run, as_expected, caught, results_of
 from invariant_sharpness.testing.specimens import RESCALINGS, Specimen
 
 _OF_OUTPUTS = ("output_shift", "output_scale")
@@ -118,7 +116,7 @@ def metric_checks(
     }
     if given is None and not framework:
         checks |= {f"check_same_value[{name}]": partial(check_same_value, trial, name) for name in compared()}
-    return {name: blamed_on("measuring", check) for name, check in checks.items()}
+    return {name: caught(check, "measuring") for name, check in checks.items()}
 
 
 def _checks_of_symmetries(trial: Trial, given: Sequence[Specimen] | None) -> dict[str, Run]:

@@ -1,4 +1,4 @@
-"""All checks of an oracle, one after the other."""
+"""All checks of an oracle, by name and one after the other."""
 
 from __future__ import annotations
 
@@ -6,21 +6,25 @@ from collections.abc import Callable
 from functools import partial
 
 from invariant_sharpness.protocol import CurvatureOracle
-from invariant_sharpness.testing.block_products import check_block_products
-from invariant_sharpness.testing.example_gradients import check_second_moments
-from invariant_sharpness.testing.first_derivative import check_gradient
-from invariant_sharpness.testing.gauss_newton import check_gauss_newton_diagonal
-from invariant_sharpness.testing.gauss_newton_product import check_gauss_newton_product
-from invariant_sharpness.testing.jacobian import check_jacobian
+from invariant_sharpness.testing.additivity import check_block_products
+from invariant_sharpness.testing.derivatives import (
+    check_gradient,
+    check_linearity,
+    check_second_derivative,
+    check_symmetry,
+)
+from invariant_sharpness.testing.example_derivatives import check_jacobian, check_second_moments
+from invariant_sharpness.testing.gauss_newton import (
+    check_gauss_newton_diagonal,
+    check_gauss_newton_product,
+    check_sampled_outputs,
+)
 from invariant_sharpness.testing.purity import check_determinism, check_purity
-from invariant_sharpness.testing.results import CheckResult, Figures
-from invariant_sharpness.testing.running import OnFail, blamed_on, results_of
-from invariant_sharpness.testing.sampled_outputs import check_sampled_outputs
-from invariant_sharpness.testing.second_derivative import check_linearity, check_second_derivative, check_symmetry
+from invariant_sharpness.testing.results import CheckResult, Figures, OnFail, caught, results_of
 from invariant_sharpness.testing.structure import check_finite, check_groups, check_round_trip, check_vectors
 
 Check = Callable[[CurvatureOracle, int], Figures]
-"""A check: returns what it measured, or raises :class:`CheckFailedError` or :class:`CheckSkippedError`."""
+"""A check of an oracle with a seed: returns what it measured, or raises :class:`CheckFailedError` or :class:`CheckSkippedError`."""
 
 CHECKS: dict[str, Check] = {
     "check_groups": check_groups,
@@ -56,7 +60,7 @@ def check_oracle(oracle: CurvatureOracle, *, seed: int = 0, on_fail: OnFail = "r
     oracle
         Any object with the methods of :class:`invariant_sharpness.CurvatureOracle`.
     seed
-        Of the random directions. What passes with one seed passes with all others but for a bug.
+        Seed of the random directions, an integer from 0. What passes with one seed passes with all others but for a bug.
     on_fail
         ``"raise"``: stop at the first failure. ``"return"``: run everything.
 
@@ -71,6 +75,22 @@ def check_oracle(oracle: CurvatureOracle, *, seed: int = 0, on_fail: OnFail = "r
         With ``on_fail="raise"``, at the first check that fails; names the check.
     ValueError
         If ``on_fail`` is neither ``"raise"`` nor ``"return"``.
+
+    Examples
+    --------
+    A product with a matrix that is not symmetric is no second derivative. An oracle of three plain functions has none of the
+    six optional capabilities.
+
+    >>> from invariant_sharpness.testing import check_oracle
+    >>> from invariant_sharpness_numpy import FunctionOracle, quadratic
+    >>> statuses = [result.status for result in check_oracle(quadratic([[2.0]], [[1.0]]))]
+    >>> statuses.count("passed"), statuses.count("skipped")
+    (10, 6)
+    >>> loss, gradient = (lambda p: float(p["x"] @ p["x"]) / 2), (lambda p: p)
+    >>> wrong = FunctionOracle({"x": [3.0, 4.0]}, loss, gradient, lambda p, v: {"x": v["x"] + [0.0, v["x"][0]]})
+    >>> results = check_oracle(wrong, on_fail="return")
+    >>> [result.check for result in results if result.status == "failed"]
+    ['check_symmetry', 'check_second_derivative']
     """
-    checks = {name: blamed_on("the oracle", partial(check, oracle, seed)) for name, check in CHECKS.items()}
+    checks = {name: caught(partial(check, oracle, seed), "the oracle") for name, check in CHECKS.items()}
     return results_of(checks, on_fail)

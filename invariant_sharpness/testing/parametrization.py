@@ -7,10 +7,8 @@ from typing import TYPE_CHECKING
 
 from invariant_sharpness.errors import missing_dependency
 from invariant_sharpness.evaluation.door import AnyMetric, as_metrics, require_different_names
-from invariant_sharpness.testing.expectations import as_expected
 from invariant_sharpness.testing.metric_suite import Oracles, metric_checks
-from invariant_sharpness.testing.results import CheckExpectedError, CheckSkippedError
-from invariant_sharpness.testing.running import Run
+from invariant_sharpness.testing.results import CheckExpectedError, CheckSkippedError, Run, as_expected
 
 if TYPE_CHECKING:
     import pytest

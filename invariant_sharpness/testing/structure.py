@@ -1,4 +1,4 @@
-"""Groups and vectors: what is there, in which shape and in which precision."""
+"""Groups and vectors: names, shapes, axes and dtypes, the way to the host and back, and finite numbers."""
 
 from __future__ import annotations
 
@@ -15,15 +15,14 @@ from invariant_sharpness.protocol import (
     HostArrays,
     ParameterGroup,
     Role,
-    require,
-    supports,
+    capability,
 )
 from invariant_sharpness.testing.points import nearby_point
 from invariant_sharpness.testing.results import CheckFailedError, Figures
 
 
 def check_groups(oracle: CurvatureOracle, _seed: int) -> Figures:
-    """The groups describe the parameters: names, shapes, roles, axes, channel groups and owners. Cost: none."""
+    """Check that the groups describe the parameters: names, shapes, roles, axes, channel groups and owners. Cost: none."""
     names = [group.name for group in oracle.groups]
     found = list(oracle.parameters.arrays)
     problems = [f"the group {name!r} is there twice" for name in sorted({n for n in names if names.count(n) > 1})]
@@ -40,7 +39,7 @@ def check_groups(oracle: CurvatureOracle, _seed: int) -> Figures:
 
 
 def check_vectors(oracle: CurvatureOracle, seed: int) -> Figures:
-    """Parameters, gradient and product have one array per group, in its shape and in the parameter's dtype.
+    """Check that parameters, gradient and product have one array per group, in its shape and in the parameter's dtype.
 
     Cost: a gradient and a product.
     """
@@ -59,7 +58,7 @@ def check_vectors(oracle: CurvatureOracle, seed: int) -> Figures:
 
 
 def check_round_trip(oracle: CurvatureOracle, seed: int) -> Figures:
-    """``to_numpy`` gives float64 copies, and ``from_numpy`` brings them back bit by bit. Cost: none."""
+    """Check that ``to_numpy`` gives float64 copies, and ``from_numpy`` brings them back bit by bit. Cost: none."""
     vector = nearby_point(oracle, seed)
     host = oracle.to_numpy(vector)
     before = {name: np.array(values) for name, values in host.items()}
@@ -82,7 +81,7 @@ def check_round_trip(oracle: CurvatureOracle, seed: int) -> Figures:
 
 
 def check_finite(oracle: CurvatureOracle, _seed: int) -> Figures:
-    """Where the model is now, loss and gradient are finite, and the number of outputs is positive. Cost: a loss and a gradient."""
+    """Check that loss and gradient are finite where the model is, and the number of outputs positive. Cost: a loss and a gradient."""
     loss = oracle.loss(oracle.parameters)
     if not isinstance(loss, float) or not isfinite(loss):
         msg = f"loss(parameters) is {loss!r}, but it has to be a finite Python float: there is no curvature elsewhere"
@@ -91,8 +90,9 @@ def check_finite(oracle: CurvatureOracle, _seed: int) -> Figures:
         if not np.isfinite(values).all():
             msg = f"the gradient has NaN or infinite entries in {name!r}, although the loss is finite: the loss has no derivative there"
             raise CheckFailedError(msg)
-    if supports(oracle, GaussNewtonDiagonalOracle):
-        outputs = require(oracle, GaussNewtonDiagonalOracle, metric="check_finite").outputs_per_example
+    able = capability(oracle, GaussNewtonDiagonalOracle)
+    if able is not None:
+        outputs = able.outputs_per_example
         if not isinstance(outputs, int) or outputs < 1:
             msg = f"outputs_per_example is {outputs!r}, but it is the number of outputs of one example, at least 1"
             raise CheckFailedError(msg)
@@ -119,7 +119,7 @@ def _misfits(oracle: CurvatureOracle, vector: ParameterVector, parameters: Param
 
 
 def _problems(group: ParameterGroup, known: dict[str, ParameterGroup]) -> Iterator[str]:
-    """What is wrong with a group, as predicates."""
+    """Say what is wrong with a group, as predicates."""
     if group.role not in get_args(Role):
         yield f"has the role {group.role!r}, but the roles are {', '.join(get_args(Role))}"
     axes = (*group.output_axes, *group.input_axes)
