@@ -43,6 +43,7 @@ def test_single_precision_noise_is_no_failure() -> None:
     """Every result of a correct oracle is rounded to single precision, as are its parameters."""
     oracle = Mutant(base(), **{name: in_single_precision(name) for name in ROUNDED})
     oracle.parameters = base().parameters.map(np.float32)
+    oracle.model_rounding = float(np.finfo(np.float32).eps)
     for seed in range(5):
         assert_no_failure(oracle, seed)
 
