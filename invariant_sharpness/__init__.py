@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from invariant_sharpness import errors, estimators, metrics, symmetries
 from invariant_sharpness.adapters.registry import oracle
-from invariant_sharpness.coordinates import GaussNewton, Moved, Scaled
+from invariant_sharpness.coordinates import GaussNewton, Moved, Scaled, scales
 from invariant_sharpness.errors import InvariantSharpnessError
 from invariant_sharpness.estimators.densities import SpectralDensity
 from invariant_sharpness.estimators.diagonals import HessianDiagonal
@@ -18,38 +19,9 @@ from invariant_sharpness.evaluation.certificate import Certificate
 from invariant_sharpness.evaluation.certifying import certify
 from invariant_sharpness.evaluation.measuring import measure
 from invariant_sharpness.evaluation.report import Report
-from invariant_sharpness.metrics import (
-    METRICS,
-    Metric,
-    average_adaptive_sharpness,
-    congruent_contrastive_ratio,
-    contrastive_ratio,
-    expected_sharpness,
-    fisher_rao_norm,
-    flatness_volume,
-    head_normalized_sharpness,
-    hessian_frobenius_norm,
-    hessian_spectral_norm,
-    hessian_spectrum,
-    hessian_trace,
-    keskar_sharpness,
-    keskar_subspace_sharpness,
-    kl_regret,
-    local_regret,
-    matrix_normalized_sharpness,
-    normalized_sharpness,
-    pac_bayes_bound,
-    pacgen,
-    parameter_normalized_sharpness,
-    posterior_sharpness,
-    relative_flatness,
-    stable_rank,
-    weight_frobenius_norm,
-    weight_spectral_norm,
-    worst_case_adaptive_sharpness,
-    worst_case_sharpness,
-)
+from invariant_sharpness.metrics import *  # noqa: F403
 from invariant_sharpness.metrics.pac_bayes import pac_bayes_terms
+from invariant_sharpness.old_paths import accept_old_paths
 from invariant_sharpness.pac_bayes import PacBayesBound
 from invariant_sharpness.parameters.heads import Heads
 from invariant_sharpness.parameters.vector import ParameterVector
@@ -67,7 +39,6 @@ from invariant_sharpness.symmetries import (
 )
 
 __all__ = [
-    "METRICS",
     "Certificate",
     "CurvatureOracle",
     "Eigenpairs",
@@ -78,7 +49,6 @@ __all__ = [
     "Heads",
     "HessianDiagonal",
     "InvariantSharpnessError",
-    "Metric",
     "Moved",
     "OutputScale",
     "OutputShift",
@@ -90,49 +60,30 @@ __all__ = [
     "SpectralDensity",
     "Symmetries",
     "UnitPermutation",
-    "average_adaptive_sharpness",
     "certify",
     "checkpoint",
-    "congruent_contrastive_ratio",
-    "contrastive_ratio",
     "eigenpairs",
-    "expected_sharpness",
+    "errors",
+    "estimators",
     "find_symmetries",
-    "fisher_rao_norm",
-    "flatness_volume",
-    "head_normalized_sharpness",
     "hessian_diagonal",
-    "hessian_frobenius_norm",
     "hessian_lipschitz_of_diagonal",
     "hessian_lipschitz_of_operator",
-    "hessian_spectral_norm",
-    "hessian_spectrum",
-    "hessian_trace",
     "hutch_plus_plus_trace",
     "hutchinson_trace",
     "hutchinson_trace_within",
-    "keskar_sharpness",
-    "keskar_subspace_sharpness",
-    "kl_regret",
-    "local_regret",
-    "matrix_normalized_sharpness",
     "measure",
     "memory_limit",
-    "normalized_sharpness",
+    "metrics",
     "oracle",
-    "pac_bayes_bound",
     "pac_bayes_terms",
-    "pacgen",
-    "parameter_normalized_sharpness",
-    "posterior_sharpness",
-    "relative_flatness",
+    "scales",
     "schatten_norm",
     "spectral_density",
-    "stable_rank",
-    "weight_frobenius_norm",
-    "weight_spectral_norm",
-    "worst_case_adaptive_sharpness",
-    "worst_case_sharpness",
+    "symmetries",
     "xdiag",
     "xtrace",
 ]
+__all__ += metrics.__all__
+
+accept_old_paths()

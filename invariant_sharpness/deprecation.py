@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import warnings
 from collections.abc import Callable
 from functools import wraps
@@ -9,6 +10,14 @@ from typing import ParamSpec, TypeVar
 
 P = ParamSpec("P")
 R = TypeVar("R")
+
+
+def _level_of_caller() -> int:
+    """The ``stacklevel`` of the first caller outside of the library: a metric calls its function itself."""
+    frame, level = sys._getframe(1), 1
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").startswith("invariant_sharpness."):
+        frame, level = frame.f_back, level + 1
+    return level
 
 
 def renamed(**new_by_old: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
@@ -33,7 +42,7 @@ def renamed(**new_by_old: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
                 warnings.warn(
                     f"{function.__name__}({old}=...) is now {function.__name__}({new}=...); the old name goes in 0.3",
                     DeprecationWarning,
-                    stacklevel=2,
+                    stacklevel=_level_of_caller(),
                 )
                 kwargs[new] = kwargs.pop(old)
             return function(*args, **kwargs)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable
 from functools import cached_property
+from importlib.metadata import version
 from math import isfinite
 
 from invariant_sharpness.errors import InvariantSharpnessError, NonFiniteError
@@ -14,7 +15,7 @@ from invariant_sharpness.evaluation.door import AnyMetric, as_metrics
 from invariant_sharpness.evaluation.report import Report
 from invariant_sharpness.metrics import Metric
 from invariant_sharpness.prng import require_probes, require_seed
-from invariant_sharpness.protocol import CurvatureOracle
+from invariant_sharpness.protocol import CurvatureOracle, SubsetOracle, capability
 from invariant_sharpness.results.estimate import Estimate
 
 Result = Estimate | InvariantSharpnessError
@@ -90,6 +91,7 @@ def measure(
         seed=seed,
         seconds=time.perf_counter() - started,
         versions={name: metric.version for name, metric in declared.items()},
+        signature=measurement.signature(chosen),
     )
 
 
@@ -134,6 +136,19 @@ class Measurement:
         """Measure with one metric, which gets of seed, probes and diagonal what it has keywords for."""
         asked = [name for name in ("seed", "probes", "diagonal") if name in metric.options]
         return metric(self.oracle, **{name: getattr(self, name) for name in asked})
+
+    def signature(self, metrics: Iterable[Metric[...]]) -> str:
+        """One line with what values depend on beside model and data."""
+        counted = capability(self.oracle, SubsetOracle)
+        words = [
+            ", ".join(metric.definition for metric in metrics),
+            f"seed {self.seed}",
+            f"{self.probes} probes",
+            *([] if counted is None else [f"{counted.examples} examples"]),
+            type(self.oracle).__name__,
+            f"invariant-sharpness {version('invariant-sharpness')}",
+        ]
+        return "; ".join(words)
 
     def result(self, metric: Metric[...]) -> Result:
         """Measure with one metric, or return the error that says why there is no value."""

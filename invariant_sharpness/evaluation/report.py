@@ -48,6 +48,9 @@ class Report(Mapping[str, Estimate]):
         How long it took.
     versions
         Version of the definition of each metric that declares one.
+    signature
+        One line that names what the numbers depend on beside model and data: metrics with their options and versions, seed, probes, number
+        of examples if it is known, oracle, and version of the library. Numbers of two models can be compared if their reports have the same.
     """
 
     estimates: Mapping[str, Estimate]
@@ -59,6 +62,7 @@ class Report(Mapping[str, Estimate]):
     seed: int
     seconds: float
     versions: Mapping[str, int] = field(default_factory=dict)
+    signature: str = ""
 
     def __getitem__(self, name: str) -> Estimate:
         return self.estimates[name]
@@ -110,6 +114,7 @@ class Report(Mapping[str, Estimate]):
             "oracle": self.oracle,
             "seed": self.seed,
             "seconds": self.seconds,
+            "signature": self.signature,
             "metrics": {
                 name: estimate.to_dict()
                 | {"invariances": sorted(self.invariances.get(name, ())), "version": self.versions.get(name)}

@@ -156,13 +156,13 @@ class Metric(Generic[P]):
         check_names(self.name, keywords_of(base), options)
         check_choices(base.choices, options)
         settings = {**self.settings, **options}
-        in_words = ", ".join(f"{option}={_in_words(value)}" for option, value in settings.items())
         own = [self.invariances_with[o][v] for o, v in settings.items() if v in self.invariances_with.get(o, ())]
         declared = frozenset.intersection(*own) if own else base.invariances
+        function = partial(base, **settings)
         return replace(
             self,
-            name=f"{base.name}({in_words})" if name is None else name,
-            function=cast("Callable[P, Estimate]", partial(base, **settings)),
+            name=_definition(base.name, settings) if name is None else name,
+            function=cast("Callable[P, Estimate]", function),
             invariances=declared if invariances is None else frozenset(invariances),
         )
 
@@ -176,6 +176,11 @@ class Metric(Generic[P]):
     def settings(self) -> Mapping[str, Any]:
         """The options that :meth:`with_options` has fixed."""
         return self.function.keywords if isinstance(self.function, partial) and self.base is not self else {}
+
+    @property
+    def definition(self) -> str:
+        """What was measured, in words: name, options and version of the definition."""
+        return f"{_definition(self.base.name, self.settings)} v{self.version}"
 
     @property
     def options(self) -> frozenset[str]:
@@ -269,6 +274,11 @@ def metric(
         )
 
     return declared
+
+
+def _definition(name: str, settings: Mapping[str, Any]) -> str:
+    options = ", ".join(f"{option}={_in_words(value)}" for option, value in settings.items())
+    return f"{name}({options})" if options else name
 
 
 def _in_words(value: Any) -> str:

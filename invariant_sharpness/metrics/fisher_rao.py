@@ -17,6 +17,7 @@ from invariant_sharpness.results.estimate import Estimate, GroupEstimate
     needs="per-example gradients",
     cost="one gradient with per-example squares: 1.3 to 1.9 gradients",
     invariances={"diagonal", "permutation", "output_scale"},
+    invariances_with={"form": {"full": {"linear", "unit_split", "output_scale"}}},
     pitfalls=(
         "It is made of gradients, not of curvature, so it vanishes where every example is fitted. The "
         "diagonal form doubles when a unit that was split into two equal halves is merged again; the full "

@@ -21,6 +21,7 @@ from invariant_sharpness.results.estimate import Estimate, GroupEstimate
     needs="Hessian diagonal of the weights",
     cost=COST_OF_DIAGONAL,
     invariances={"layer", "permutation", "output_scale", "output_shift"},
+    invariances_with={"biases": {"own_group": {"layer", "permutation", "output_scale"}}},
     pitfalls=(
         "It has one scale per matrix, so rescaling single units moves it without bound. Positive and negative "
         "curvature cancel within a matrix before the sum is clipped."

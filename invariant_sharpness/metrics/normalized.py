@@ -36,6 +36,12 @@ _PROBED = (
     needs="Hessian diagonal of the weights",
     cost=f"{COST_OF_DIAGONAL}; and the solver, on the host",
     invariances={"row", "row_column", "permutation", "unit_split", "output_scale", "output_shift"},
+    invariances_with={
+        "biases": {
+            "column": {"row_column", "permutation", "output_scale"},
+            "parameterwise": {"row", "row_column", "permutation", "unit_split", "output_scale"},
+        }
+    },
     pitfalls="A *sampled* diagonal makes the value too large, because noise below zero is clipped. Read the column "
     '"how it was obtained"; raise ``probes`` until the value stays, or use a network whose diagonal is '
     "exact. It does not survive linear maps that mix units, such as a change of basis inside an attention "

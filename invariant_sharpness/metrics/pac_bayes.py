@@ -38,6 +38,7 @@ _VACUOUS = "vacuous: a loss between 0 and 1 is at most 1 without any bound"
     needs="losses, the Hessian diagonal of the weights, and the number of examples",
     cost=f"32 losses, about 11 gradients; and {COST_OF_DIAGONAL}",
     invariances={"row_column", "output_scale"},
+    invariances_with={"scales": {"matrix": {"layer", "output_scale"}, "parameter": {"diagonal", "output_scale"}}},
     pitfalls=(
         "It is vacuous for most networks, and mostly counts scales. Without ``labels=`` it is no bound, as "
         "cross-entropy may exceed 1. It is one for the noisy network, not for the network itself, and for the "

@@ -24,6 +24,7 @@ HostArray = npt.NDArray[np.float64]
     needs="Hessian diagonal of the weights",
     cost=COST_OF_DIAGONAL,
     invariances={"diagonal", "permutation", "unit_split", "output_scale", "output_shift"},
+    invariances_with={"biases": {"parameterwise": {"diagonal", "permutation", "unit_split", "output_scale"}}},
     pitfalls=(
         "In the PAC-Bayes bound behind it every parameter has a scale of its own, and the constant that is "
         "left out grows with their number. A weight of exactly zero counts nothing, however sharp the loss is "

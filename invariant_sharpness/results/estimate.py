@@ -91,6 +91,11 @@ class Estimate:
     def __str__(self) -> str:
         return f"{self.name} = {self.value:.6g} ({self.error_text()}; {self.method})"
 
+    @property
+    def relative_gap(self) -> float | None:
+        """The proven relative error of a value that is not stochastic; the field ``certificate`` is its old name."""
+        return self.certificate
+
     def interval(self, level: float = 0.95) -> tuple[float, float]:
         """Where the true value lies with this probability, from below the lower side of the bracket to above the upper.
 
