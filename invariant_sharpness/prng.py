@@ -10,6 +10,7 @@ same layer differently receive the same numbers.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from enum import IntEnum
 from math import prod
 from numbers import Integral
 from typing import NamedTuple
@@ -24,14 +25,31 @@ from invariant_sharpness.protocol import CurvatureOracle, ParameterGroup
 Bits = npt.NDArray[np.uint64]
 Values = npt.NDArray[np.float64]
 
-_COTANGENT_STREAM = 2**32
-_OUTPUT_STREAM = 2**34
-_PERMUTATION_STREAM = 2**35
-_MIXING_STREAM = 2**36
+
+class Stream(IntEnum):
+    """The number of every stream but those of the parameter groups, which take 0, 1, 2 and so on in their order.
+
+    What is drawn from one stream has nothing to do with what is drawn from another with the same seed. A number that stands here is
+    never changed, and never given to anything else: it decides which numbers are drawn.
+    """
+
+    COTANGENTS = 2**32
+    DEMONSTRATION_SPLIT = 2**32 + 1
+    DEMONSTRATION_LABELS = 2**32 + 2
+    DEMONSTRATION_FACTORS = 2**32 + 3
+    CHECKED_ENTRIES = 2**33
+    OUTPUT_SIGNS = 2**34
+    PERMUTATION = 2**35
+    COLUMN_MIXING = 2**36
+    SYMMETRY_EQUATIONS = 2**37
+    SYMMETRY_VERIFICATION = 2**38
+    GENERATOR_FACTORS = 2**39
+    HEAD_MIXING = 2**40
+    UNIT_FACTORS = 2**41
 
 
 class Draws(NamedTuple):
-    """Which random signs are drawn for the rows of some outputs, the first of which is row ``start`` of the data."""
+    """Which random signs are drawn for the outputs of some examples, the first of which is example ``start`` of the data."""
 
     numbers: range
     seed: int
@@ -39,7 +57,7 @@ class Draws(NamedTuple):
 
 
 def signs(oracle: CurvatureOracle, seed: int, index: int) -> ParameterVector:
-    """Rademacher vector number ``index``: independent entries, each -1 or 1 with equal chance.
+    """Draw Rademacher vector number ``index``: independent entries, each -1 or 1 with equal chance.
 
     ``E[u u^T] = I``, and ``Var(u^T H u) = 2 * sum_{i != j} H_ij^2``, the least of all such vectors.
     """
@@ -47,28 +65,28 @@ def signs(oracle: CurvatureOracle, seed: int, index: int) -> ParameterVector:
 
 
 def uniform(oracle: CurvatureOracle, seed: int, index: int) -> ParameterVector:
-    """Vector number ``index`` of independent entries, uniform on [-1, 1)."""
+    """Draw vector number ``index`` of independent entries, uniform on [-1, 1)."""
     return _draw(oracle, seed, index, uniform_values)
 
 
 def normals(oracle: CurvatureOracle, seed: int, index: int) -> ParameterVector:
-    """Vector number ``index`` of independent standard normal entries."""
+    """Draw vector number ``index`` of independent standard normal entries."""
     return _draw(oracle, seed, index, normal_values)
 
 
 def cotangents(seed: int, shape: tuple[int, ...]) -> Values:
-    """Numbers uniform on [-1, 1) for the outputs of a few examples, from a stream far from those of the parameters."""
-    return uniform_values(seed, _COTANGENT_STREAM, 0, prod(shape)).reshape(shape)
+    """Draw numbers uniform on [-1, 1) for the outputs of a few examples."""
+    return uniform_values(seed, Stream.COTANGENTS, 0, prod(shape)).reshape(shape)
 
 
 def output_signs(seed: int, draw: int, start: int, rows: int, width: int) -> Values:
-    """Random signs for ``rows`` rows of outputs, of which the first is row ``start`` of the data.
+    """Draw random signs for the ``width`` outputs of ``rows`` examples, the first of which is example ``start`` of the data.
 
-    They belong to the place of a row in the data, so that batches may be cut in any way.
+    They belong to the position of an example in the data, so that batches may be cut in any way.
     """
     blocks = -(-width // 256)  # the generator makes four words of 64 bits at a time
     generator = np.random.Philox(
-        key=np.array([seed, _OUTPUT_STREAM], dtype=np.uint64),
+        key=np.array([seed, Stream.OUTPUT_SIGNS], dtype=np.uint64),
         counter=np.array([start * blocks, 0, draw, 0], dtype=np.uint64),
     )
     words = generator.random_raw(4 * blocks * rows).reshape(rows, 4 * blocks)
@@ -77,23 +95,23 @@ def output_signs(seed: int, draw: int, start: int, rows: int, width: int) -> Val
 
 
 def mixing_values(seed: int, index: int, count: int) -> Values:
-    """Numbers uniform on [-1, 1) that mix the columns of a weight, whatever its layout; from a stream of their own."""
-    return uniform_values(seed, _MIXING_STREAM, index, count)
+    """Draw numbers uniform on [-1, 1) that mix the columns of a weight, whatever its layout."""
+    return uniform_values(seed, Stream.COLUMN_MIXING, index, count)
 
 
 def permutation(seed: int, count: int) -> npt.NDArray[np.intp]:
-    """The numbers below ``count`` in random order."""
-    return np.argsort(random_bits(seed, _PERMUTATION_STREAM, 0, count), kind="stable")
+    """Draw the numbers below ``count`` in random order."""
+    return np.argsort(random_bits(seed, Stream.PERMUTATION, 0, count), kind="stable")
 
 
 def uniform_values(seed: int, stream: int, index: int, count: int) -> Values:
-    """``count`` independent numbers, uniform on [-1, 1): the upper 53 bits of each word."""
+    """Draw ``count`` independent numbers, uniform on [-1, 1): the upper 53 bits of each word."""
     words = random_bits(seed, stream, index, count)
     return (words >> np.uint64(11)).astype(np.float64) * 2.0**-52 - 1
 
 
 def normal_values(seed: int, stream: int, index: int, count: int) -> Values:
-    """``count`` independent standard normal numbers: the quantile function at the upper 52 bits of each word and a half.
+    """Draw ``count`` independent standard normal numbers: the quantile function at the upper 52 bits of each word and a half.
 
     One word for each number, so that fewer numbers are the beginning of more. The largest magnitude is 8.2.
     """
@@ -119,7 +137,7 @@ def require_seed(seed: object) -> None:
 
 
 def random_bits(seed: int, stream: int, index: int, count: int) -> Bits:
-    """``count`` words of 64 random bits: the Philox stream (seed, stream) at position ``index``."""
+    """Draw ``count`` words of 64 random bits: the Philox stream (seed, stream) at position ``index``."""
     require_seed(seed)
     generator = np.random.Philox(
         key=np.array([seed, stream], dtype=np.uint64), counter=np.array([0, 0, index, 0], dtype=np.uint64)
@@ -145,7 +163,7 @@ def _signs(seed: int, stream: int, index: int, size: int) -> Values:
 
 
 def _streams(groups: Sequence[ParameterGroup]) -> list[int]:
-    """Even numbers for the weights in their order, odd ones for all other groups in theirs."""
+    """Give even numbers to the weights in their order, and odd ones to all other groups in theirs."""
     counters = {True: 0, False: 1}
     streams = []
     for group in groups:
@@ -155,7 +173,7 @@ def _streams(groups: Sequence[ParameterGroup]) -> list[int]:
 
 
 def _to_layout(group: ParameterGroup, values: Values) -> Values:
-    """Values drawn as (outputs, inputs, kernel positions), in the layout of the parameter."""
+    """Bring values drawn as (outputs, inputs, kernel positions) into the layout of the parameter."""
     order = (*group.output_axes, *group.input_axes, *group.kernel_axes)
     canonical = values.reshape([group.shape[axis] for axis in order])
     return np.transpose(canonical, np.argsort(order)).copy()

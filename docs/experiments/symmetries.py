@@ -96,7 +96,7 @@ def row(name: str) -> list[str]:
     found = ish.find_symmetries(oracle)
     elapsed = time.perf_counter() - started
     return [
-        *(name, f"{sum(group.size for group in oracle.groups):,}", f"{len(found.units):,}", network.expected),
+        *(name, f"{sum(group.size for group in oracle.groups):,}", f"{len(found.variables):,}", network.expected),
         *(str(n) for n in (len(found), found.refused, found.idle, found.block_width)),
         *(f"{found.gap:.0e}", f"{elapsed:.0f}"),
     ]

@@ -15,7 +15,7 @@ from invariant_sharpness.results.agreement import same_draws
 from invariant_sharpness.results.estimate import Estimate
 from invariant_sharpness.results.records import Record
 from invariant_sharpness.runtime.progress import track
-from invariant_sharpness.symmetries import Move, Symmetries, Symmetry, find_symmetries
+from invariant_sharpness.symmetries import Symmetries, Symmetry, Transformation, find_symmetries, transformations_of
 from invariant_sharpness.symmetries.claims import covers
 
 
@@ -66,7 +66,11 @@ def certify(
     require_different_names(chosen)
     comparison = _Comparison(oracle, chosen, seed)
     families = _families(oracle, symmetries, seed)
-    moves = [(family.kind, name, move) for family in families for name, move in family.moves(seed).items()]
+    moves = [
+        (family.kind, name, move)
+        for family in families
+        for name, move in transformations_of(family, oracle, seed).items()
+    ]
     records = [record for one in track(moves, "certificate", len(moves)) for record in comparison.records(*one)]
     order = {metric.name: number for number, metric in enumerate(chosen)}
     records.sort(key=lambda record: order[record.metric])
@@ -81,7 +85,7 @@ class _Comparison:
         self._start = Measurement(oracle, seed=seed)
         self._before = [self._start.result(metric) for metric in metrics]
 
-    def records(self, kind: str, name: str, move: Move) -> Iterator[Record]:
+    def records(self, kind: str, name: str, move: Transformation) -> Iterator[Record]:
         """Apply one transformation and compare each metric before and after."""
         oracle = self._start.oracle
         end = Measurement(Moved(oracle, move.apply(oracle.parameters)), seed=self.seed)

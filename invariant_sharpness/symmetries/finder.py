@@ -2,35 +2,37 @@
 
 from __future__ import annotations
 
+from invariant_sharpness.deprecation import renamed
 from invariant_sharpness.protocol import CurvatureOracle, machine_epsilon
 from invariant_sharpness.symmetries.generators import Symmetries
+from invariant_sharpness.symmetries.scaling_variables import ScalingVariables
 from invariant_sharpness.symmetries.search.equations import equations
-from invariant_sharpness.symmetries.search.generators import Search
+from invariant_sharpness.symmetries.search.refinement import Search
 from invariant_sharpness.symmetries.search.verification import Verification
-from invariant_sharpness.symmetries.units import Units
 
 _MORE_THAN_UNKNOWNS = 16
-_ATTEMPTS = 3
-_LEAST_BLOCKS = 4
-"""For each side of a parameter: what moves it as a whole says little about its units."""
+_MAX_ATTEMPTS = 3
+_LEAST_GROUPS = 4
+"""For each axis of a parameter: what rescales it as a whole says little about its units."""
 
 
-def find_symmetries(oracle: CurvatureOracle, *, seed: int = 0, most_unknowns: int = 400) -> Symmetries:
-    r"""Find every way to rescale rows and columns of a network's parameters that leaves its outputs alone.
+@renamed(most_unknowns="max_unknowns")
+def find_symmetries(oracle: CurvatureOracle, *, seed: int = 0, max_unknowns: int = 400) -> Symmetries:
+    r"""Find every way to rescale rows and columns of a network's parameters that leaves its outputs as they are.
 
     A rescaling :math:`\theta_i \to e^{t a_i} \theta_i` with one exponent for each row and one for each column of every
-    parameter leaves the outputs f alone for all t exactly if
+    parameter leaves the outputs f as they are for all t exactly if
 
     .. math:: \sum_i a_i \, \theta_i \, \frac{\partial f}{\partial \theta_i} = 0
 
     for all inputs and parameters. These equations are gathered at many random parameter points of the model's own size, and solved by
     singular values. The solutions are brought to a sparse form by linear programs, so that each can be read, and verified by finite
-    rescalings with factors up to 1e3, at the model's own parameters and at fresh ones.
+    rescalings with factors up to 1e3, at the model's own parameters and at a random point.
 
     Biases and gains have one exponent for each entry; parameters of unknown role one for each index along each axis.
-    Where there are more unknowns than ``most_unknowns``, units are first put together in blocks of neighbours, and each solution is then split into
-    those of single units. What is found so is verified as everything is; what moves only some units of a block, without the others being movable in
-    the same way, may be missed. :attr:`Symmetries.complete` says whether the search was complete, and printing says what was not searched.
+    Where there are more unknowns than ``max_unknowns``, neighbouring units are first put together in groups, and each solution is then split into
+    those of single units. What is found so is verified as everything is; what rescales only some units of a group, without the others having a
+    symmetry of the same kind, may be missed. :attr:`Symmetries.complete` says whether the search was complete, and printing says what was not searched.
 
     Not found, because they are no such rescalings: permutations, mixings of attention heads, shifts of the output (see
     :class:`UnitPermutation`, :class:`HeadMixing`, :class:`OutputShift`), and rescalings that a constant breaks, such as the epsilon of a normalization layer.
@@ -38,11 +40,11 @@ def find_symmetries(oracle: CurvatureOracle, *, seed: int = 0, most_unknowns: in
     Parameters
     ----------
     oracle
-        Of the network; only its outputs and their derivatives are used. The parameters are not changed.
+        The oracle of the network, of which only outputs and their derivatives are used. The parameters are not changed.
     seed
-        Of the random points.
-    most_unknowns
-        Unknowns that are searched at once, but at least four blocks for each side of a parameter. Time grows with the third power.
+        The seed of the random points.
+    max_unknowns
+        The number of unknowns that are solved for at once, but at least four groups for each axis of a parameter. Time grows with the third power.
 
     Returns
     -------
@@ -55,24 +57,45 @@ def find_symmetries(oracle: CurvatureOracle, *, seed: int = 0, most_unknowns: in
         If the oracle does not show its outputs (:class:`invariant_sharpness.protocol.JacobianOracle`).
     NonFiniteError
         If outputs are not differentiable at random parameters of the model's own size.
+
+    Notes
+    -----
+    Source: this library; that (15)-(16) of Tsuzuku, Sato and Sugiyama (2019) are such rescalings of ReLU networks is theirs.
+
+    Examples
+    --------
+    Two hidden ReLU units make two symmetries: what goes into a unit up, what goes out of it down.
+
+    >>> import numpy as np
+    >>> import invariant_sharpness as ish
+    >>> from invariant_sharpness_numpy import NetworkOracle, ReluNetwork
+    >>> network = ReluNetwork([np.array([[1.0, 2.0], [3.0, 4.0]]), np.array([[5.0, 6.0]])])
+    >>> symmetries = ish.find_symmetries(NetworkOracle(network, np.eye(2), np.ones((2, 1)), loss="mse"))
+    >>> [str(generator) for generator in symmetries]
+    ['layers.0.weight[0] up, layers.1.weight[:, 0] down', 'layers.0.weight[1] up, layers.1.weight[:, 1] down']
     """
-    units = Units(oracle.groups)
-    most = max(most_unknowns, _LEAST_BLOCKS * len(units.sides))
-    count = min(len(units), most) + _MORE_THAN_UNKNOWNS
+    variables = ScalingVariables(oracle.groups)
+    most = max(max_unknowns, _LEAST_GROUPS * len(variables.axes))
+    count = min(len(variables), most) + _MORE_THAN_UNKNOWNS
     verification = Verification(oracle, seed)
-    system = equations(oracle, units, count, seed)
+    system = equations(oracle, variables, count, seed)
     attempt = 1
     while True:
         search = Search(system, most, tolerance=machine_epsilon(oracle) ** (2 / 3))
         found = search.run()
-        held = verification.held(found)
-        if len(held) == len(found) or attempt == _ATTEMPTS:
+        verified = verification.verified(found)
+        if len(verified) == len(found) or attempt == _MAX_ATTEMPTS:
             break
         # Units that are dead at nearly all points solve the equations by accident: look at more points.
-        system = system.joined(equations(oracle, units, count, seed, attempt))
+        system = system.joined(equations(oracle, variables, count, seed, attempt))
         attempt += 1
-    idle = int((~system.acting).sum())
-    refused = len(found) - len(held)
     return Symmetries(
-        oracle, units, tuple(held), search.widest, search.least_gap, verification.largest_change, idle, refused
+        oracle,
+        variables,
+        tuple(verified),
+        block_width=search.widest,
+        gap=search.least_gap,
+        largest_change=verification.largest_change,
+        idle=int((~system.acting).sum()),
+        refused=len(found) - len(verified),
     )

@@ -1,38 +1,51 @@
-"""Generators of rescalings, and the finite rescalings that they make.
-
-The rescaling symmetries of a network, together.
-"""
+"""The rescaling symmetries of a network: their generators, and the finite rescalings that these make."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from math import log2
 from typing import Any, overload
 
 import numpy as np
 
 from invariant_sharpness import prng
 from invariant_sharpness.parameters.vector import ParameterVector
+from invariant_sharpness.prng import Stream
 from invariant_sharpness.protocol import CurvatureOracle, machine_epsilon
-from invariant_sharpness.symmetries.units import Exponents, HostArray, Units
+from invariant_sharpness.symmetries.scaling_variables import (
+    Exponents,
+    HostArray,
+    ScalingVariables,
+    any_logarithms,
+    whole_logarithms,
+)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Generator:
     r"""Rows and columns that can be rescaled together without a change of the function: :math:`\theta_i \to c^{a_i} \theta_i` for all c > 0.
 
-    Prints as what goes up and what goes down with c.
+    It prints as what goes up and what goes down with c.
 
     Parameters
     ----------
-    units
-        All rows and columns of the network.
+    variables
+        The scaling variables of the network: its rows and columns.
     exponents
-        The exponent of each row or column that takes part; the exponent :math:`a_i` of an entry is the sum of those of its row and its column.
+        The exponent of each variable that takes part; the exponent :math:`a_i` of an entry is the sum of those of its row and its column.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import invariant_sharpness as ish
+    >>> from invariant_sharpness_numpy import NetworkOracle, ReluNetwork
+    >>> network = ReluNetwork([np.array([[1.0, 2.0]]), np.array([[3.0]])], [np.zeros(1), np.zeros(1)])
+    >>> (generator,) = ish.find_symmetries(NetworkOracle(network, np.eye(2), np.ones((2, 1)), loss="mse"))
+    >>> print(generator)
+    layers.0.weight, layers.0.bias up, layers.1.weight down
     """
 
-    units: Units
+    variables: ScalingVariables
     exponents: Exponents
 
     def __str__(self) -> str:
@@ -41,19 +54,18 @@ class Generator:
 
     @property
     def signature(self) -> tuple[tuple[int, float], ...]:
-        """Which sides of which parameters take part, with their exponents: alike for all units of a layer."""
-        return tuple(sorted({(int(self.units.side_of[unit]), a) for unit, a in self.exponents.items()}))
+        """The axes of parameters that take part, with their exponents: equal for all units of a layer."""
+        return tuple(sorted({(int(self.variables.axis_of[number]), a) for number, a in self.exponents.items()}))
 
     @property
     def moves_whole_parameters(self) -> bool:
-        """Whether all entries of each parameter that takes part move alike."""
-        return all(
-            np.ptp(exponents) == 0 for exponents in self.units.exponents(self.exponents).values() if exponents.size
-        )
+        """Whether all entries of each parameter that takes part have one exponent."""
+        exponents = self.variables.exponents(self.exponents).values()
+        return all(np.ptp(own) == 0 for own in exponents if own.size)
 
     def _moved(self, exponent: float) -> list[str]:
-        chosen = {unit: a for unit, a in self.exponents.items() if a == exponent}
-        return [side.describe(units) for side, units in self.units.by_side(chosen).values()]
+        chosen = {number: a for number, a in self.exponents.items() if a == exponent}
+        return [axis.describe(numbers) for axis, numbers in self.variables.by_axis(chosen).values()]
 
     def _unusual(self) -> dict[str, list[str]]:
         others = sorted({a for a in self.exponents.values() if abs(a) != 1})
@@ -62,21 +74,39 @@ class Generator:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Rescaling:
-    """A finite rescaling: the entries of each row and column that takes part, times a power of two.
+    """A finite rescaling: every entry times the factor of its row and that of its column.
+
+    It is a transformation, and also the symmetry that consists of this one transformation.
 
     Parameters
     ----------
     oracle
-        Of the network; it places the factors where its parameters are.
-    units
-        All rows and columns of the network.
+        The oracle of the network, which places the factors where its parameters are.
+    variables
+        The scaling variables of the network: its rows and columns.
     logarithms
-        The logarithm to base 2 of the factor of each row and column.
+        The logarithm to base 2 of the factor of each variable that takes part.
+    kind
+        The invariance that covers it.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import invariant_sharpness as ish
+    >>> from invariant_sharpness_numpy import NetworkOracle, ReluNetwork
+    >>> network = ReluNetwork([np.array([[1.0, 2.0]]), np.array([[3.0]])], [np.zeros(1), np.zeros(1)])
+    >>> oracle = NetworkOracle(network, np.eye(2), np.ones((2, 1)), loss="mse")
+    >>> rescaling = ish.find_symmetries(oracle).rescaling([1.0])
+    >>> print(rescaling)
+    3 rows and columns times 2**-1 to 2**1
+    >>> rescaling.apply(oracle.parameters)["layers.0.weight"].tolist()
+    [[2.0, 4.0]]
     """
 
     oracle: CurvatureOracle
-    units: Units
+    variables: ScalingVariables
     logarithms: Mapping[int, float]
+    kind: str = "row_column"
 
     def __str__(self) -> str:
         chosen = [value for value in self.logarithms.values() if value]
@@ -85,44 +115,58 @@ class Rescaling:
         return f"{len(chosen)} rows and columns times 2**{min(chosen):.4g} to 2**{max(chosen):.4g}"
 
     def apply(self, parameters: ParameterVector) -> ParameterVector:
-        """The rescaled parameters; those given are not touched."""
-        exponents: dict[str, Any] = self.units.exponents(self.logarithms)
+        """Return the rescaled parameters; those given are not touched."""
+        exponents: dict[str, Any] = self.variables.exponents(self.logarithms)
         return parameters * self.oracle.from_numpy({name: np.exp2(a) for name, a in exponents.items()})
 
+    def transformations(self, _seed: int = 0, /) -> Mapping[str, Rescaling]:
+        """Return this one transformation."""
+        return {"as given": self}
 
-_STREAM = 2**39
+
 _SHOWN = 20
 _WORDS = {"row_column": "rescaling symmetries", "layer": "of whole layers"}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Symmetries(Sequence[Generator]):
-    """Independent generators of the rescalings that leave the outputs of a network alone.
+    """Independent generators of the rescalings that leave the outputs of a network as they are.
 
     Parameters
     ----------
     oracle
-        Of the network.
-    units
-        Its rows and columns.
+        The oracle of the network.
+    variables
+        The scaling variables of the network: its rows and columns.
     generators
-        What was found and held under finite rescalings. Rows up against columns down of the same matrix, which moves nothing, is left out.
+        The generators that were found, and verified by finite rescalings. Trivial directions are left out: the rows of a matrix up and its
+        columns down, which changes no entry.
     block_width
-        The first search was for generators that move blocks of that many neighbouring units alike: 1 is all units by themselves, a complete search.
+        The width of the groups of neighbouring units that the first search rescaled alike: 1 is all units by themselves, a complete search.
     gap
         How clearly the solutions stood out: the least singular value that was counted as nonzero, over the largest that was counted as zero.
     largest_change
         The largest relative change of the outputs under finite rescalings with factors up to 1e3.
     idle
-        Number of rows and columns that do not act on the outputs at all, such as the biases of keys, or the embeddings of unused tokens.
+        The number of rows and columns that do not act on the outputs at all, such as the biases of keys, or the embeddings of unused tokens.
     refused
-        Number of solutions that did not hold, and were left out.
+        The number of solutions that were not verified, and were left out.
     kind
-        What a metric must declare to survive them: ``"row_column"``, or ``"layer"`` for those of :meth:`by_layer`.
+        The invariance that covers them: ``"row_column"``, or ``"layer"`` for those of :meth:`by_layer`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import invariant_sharpness as ish
+    >>> from invariant_sharpness_numpy import NetworkOracle, ReluNetwork
+    >>> network = ReluNetwork([np.array([[1.0, 2.0]]), np.array([[3.0]])], [np.zeros(1), np.zeros(1)])
+    >>> symmetries = ish.find_symmetries(NetworkOracle(network, np.eye(2), np.ones((2, 1)), loss="mse"))
+    >>> len(symmetries), symmetries.complete, len(symmetries.by_layer())
+    (1, True, 1)
     """
 
     oracle: CurvatureOracle
-    units: Units
+    variables: ScalingVariables
     generators: tuple[Generator, ...]
     block_width: int
     gap: float
@@ -154,16 +198,15 @@ class Symmetries(Sequence[Generator]):
         return self.block_width == 1 and not self.refused
 
     def random(self, seed: int = 0, *, largest: float = 16.0) -> Rescaling:
-        """A power of two for each generator, from ``1/largest`` to ``largest``: products with them are exact in floating point."""
-        bound = log2(largest)
-        return self.rescaling(np.round(self._draws(seed) * (np.floor(bound) + 0.5)))
+        """Draw a power of two for each generator, from ``1/largest`` to ``largest``: products with them are exact in floating point."""
+        return self.rescaling(whole_logarithms(self._draws(seed), largest))
 
     def random_factors(self, seed: int = 0, *, largest: float = 16.0) -> Rescaling:
-        """Any factor for each generator, from ``1/largest`` to ``largest``, uniform in its logarithm."""
-        return self.rescaling(self._draws(seed) * log2(largest))
+        """Draw any factor for each generator, from ``1/largest`` to ``largest``, uniform in its logarithm."""
+        return self.rescaling(any_logarithms(self._draws(seed), largest))
 
-    def moves(self, seed: int = 0, /) -> Mapping[str, Rescaling]:
-        """Rescalings by powers of two, by any factors, and by extreme ones, as large as the precision of the parameters allows for."""
+    def transformations(self, seed: int = 0, /) -> Mapping[str, Rescaling]:
+        """Return rescalings by powers of two, by any factors, and by extreme ones, as large as the precision of the parameters allows for."""
         extreme = machine_epsilon(self.oracle) ** -0.25
         return {
             "powers of two": self.random(seed),
@@ -171,8 +214,10 @@ class Symmetries(Sequence[Generator]):
             f"factors up to {extreme:.0f}": self.random_factors(seed + 1, largest=extreme),
         }
 
-    def rescaling(self, logarithms: HostArray) -> Rescaling:
-        """The factor ``2**t`` along each generator.
+    moves = transformations
+
+    def rescaling(self, logarithms: Sequence[float] | HostArray) -> Rescaling:
+        """Rescale by the factor ``2**t`` along each generator.
 
         Raises
         ------
@@ -182,18 +227,18 @@ class Symmetries(Sequence[Generator]):
         if np.shape(logarithms) != (len(self),) or not np.isfinite(logarithms).all():
             msg = f"{np.size(logarithms)} logarithms for {len(self)} generators: give one finite number for each"
             raise ValueError(msg)
-        return together(self.oracle, self.units, self.generators, logarithms)
+        return replace(together(self.oracle, self.variables, self.generators, logarithms), kind=self.kind)
 
     def by_layer(self) -> Symmetries:
-        """The generators of each layer in one: those that rescale whole parameters, as in Dinh et al. (2017)."""
+        """Join the generators of each layer, and keep those that rescale whole parameters, as in Dinh et al. (2017)."""
         layers: dict[object, dict[int, float]] = {}
         for generator in self.generators:
             layers.setdefault(generator.signature, {}).update(generator.exponents)
-        candidates = (Generator(self.units, exponents) for exponents in layers.values())
+        candidates = (Generator(self.variables, exponents) for exponents in layers.values())
         return replace(self, generators=tuple(g for g in candidates if g.moves_whole_parameters), kind="layer")
 
     def _draws(self, seed: int) -> HostArray:
-        return prng.uniform_values(seed, _STREAM, 0, len(self))
+        return prng.uniform_values(seed, Stream.GENERATOR_FACTORS, 0, len(self))
 
     def _lines(self) -> list[str]:
         kinds: dict[object, list[Generator]] = {}
@@ -216,11 +261,14 @@ class Symmetries(Sequence[Generator]):
 
 
 def together(
-    oracle: CurvatureOracle, units: Units, generators: Sequence[Generator], logarithms: Sequence[float] | HostArray
+    oracle: CurvatureOracle,
+    variables: ScalingVariables,
+    generators: Sequence[Generator],
+    logarithms: Sequence[float] | HostArray,
 ) -> Rescaling:
     """Rescale with the factor ``2**t`` along each generator. Rescalings commute, so there is no order."""
     total: dict[int, float] = {}
     for generator, t in zip(generators, logarithms, strict=True):
-        for unit, exponent in generator.exponents.items():
-            total[unit] = total.get(unit, 0.0) + float(t) * exponent
-    return Rescaling(oracle, units, total)
+        for number, exponent in generator.exponents.items():
+            total[number] = total.get(number, 0.0) + float(t) * exponent
+    return Rescaling(oracle, variables, total)

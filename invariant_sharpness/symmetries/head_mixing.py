@@ -11,10 +11,10 @@ import numpy as np
 
 from invariant_sharpness import prng
 from invariant_sharpness.parameters.vector import ParameterVector
+from invariant_sharpness.prng import Stream
 from invariant_sharpness.protocol import CurvatureOracle, ParameterGroup
-from invariant_sharpness.symmetries.units import HostArray
+from invariant_sharpness.symmetries.scaling_variables import HostArray
 
-_STREAM = 2**40
 _STRENGTH = {"mild mixing": 0.5, "strong mixing": 4.0}
 
 
@@ -30,15 +30,37 @@ class HeadMixing:
     Parameters
     ----------
     oracle
-        Of the network.
+        The oracle of the network.
     mixed
         Names of the groups whose outputs A mixes: the weight of queries or values, and its bias.
     undone
-        Names of the groups that undo it: those of the keys, or the weight of the output.
+        Names of the groups that undo it: those of the keys, or the weight of the output projection.
     side
-        ``"output"`` if ``undone`` meets the head with its outputs (keys), ``"input"`` if with its inputs (the output projection).
+        ``"output"`` if the dimensions of the head are output units of ``undone`` (keys), ``"input"`` if they are its input units (the output
+        projection).
     heads
-        Number of heads; each gets a matrix of its own.
+        The number of heads; each gets a matrix of its own.
+
+    Notes
+    -----
+    Metrics that are invariant to ``"head"`` do not see it. Source: da Silva, Dangel and Oh (2025).
+
+    Examples
+    --------
+    Two linear layers are a head of values and output without attention: their product stays.
+
+    >>> import numpy as np
+    >>> from invariant_sharpness.protocol import ParameterGroup
+    >>> from invariant_sharpness_numpy import FunctionOracle
+    >>> groups = [ParameterGroup(name, (2, 2), "matrix", (0,), (1,)) for name in ("value", "out")]
+    >>> point = {"value": np.eye(2), "out": np.array([[1.0, 2.0], [3.0, 4.0]])}
+    >>> oracle = FunctionOracle(
+    ...     point, lambda p: float((p["out"] @ p["value"]).sum()), lambda p: p, lambda p, v: v, tuple(groups)
+    ... )
+    >>> mixing = HeadMixing(oracle, ("value",), ("out",), side="input")
+    >>> mixed = mixing.transformations(0)["mild mixing"].apply(oracle.parameters)
+    >>> np.allclose(mixed["out"] @ mixed["value"], point["out"])
+    True
     """
 
     oracle: CurvatureOracle
@@ -52,53 +74,61 @@ class HeadMixing:
         heads = "one head" if self.heads == 1 else f"{self.heads} heads"
         return f"{', '.join(self.mixed)} mixed by a matrix in {heads}, undone in {', '.join(self.undone)}"
 
-    def moves(self, seed: int, /) -> Mapping[str, Mixed]:
-        """A matrix near the identity for each head, and one that is far from it."""
+    def transformations(self, seed: int, /) -> Mapping[str, Mixing]:
+        """Return a matrix near the identity for each head, and one that is far from it.
+
+        Raises
+        ------
+        ValueError
+            If the outputs are not so many heads of one width.
+        """
         groups = {group.name: group for group in self.oracle.groups}
         width = _size(groups[self.mixed[0]], groups[self.mixed[0]].output_axes)
         if width % self.heads:
             msg = f"{width} outputs of {self.mixed[0]!r} are no {self.heads} heads of one width"
             raise ValueError(msg)
         h = width // self.heads
-        draws = prng.uniform_values(seed, _STREAM, 0, self.heads * h * h).reshape(self.heads, h, h)
-        return {name: Mixed(self, np.eye(h) + strength * draws / h**0.5) for name, strength in _STRENGTH.items()}
+        draws = prng.uniform_values(seed, Stream.HEAD_MIXING, 0, self.heads * h * h).reshape(self.heads, h, h)
+        return {name: Mixing(self, np.eye(h) + strength * draws / h**0.5) for name, strength in _STRENGTH.items()}
+
+    moves = transformations
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Mixed:
-    """A given matrix for each head.
+class Mixing:
+    """A transformation: the dimensions of each head, mixed by a given matrix.
 
     Parameters
     ----------
-    mixing
-        Which heads.
+    symmetry
+        The heads.
     matrices
         Array (heads, h, h) of invertible matrices.
     """
 
-    mixing: HeadMixing
+    symmetry: HeadMixing
     matrices: HostArray
 
     def apply(self, parameters: ParameterVector, /) -> ParameterVector:
-        """The mixed parameters; those given are not touched."""
-        oracle, inverses = self.mixing.oracle, np.linalg.inv(self.matrices).astype(np.float64).astype(np.float64)
+        """Return the mixed parameters; those given are not touched."""
+        oracle, inverses = self.symmetry.oracle, np.linalg.inv(self.matrices).astype(np.float64)
         arrays = oracle.to_numpy(parameters)
         for group in oracle.groups:
-            if group.name in self.mixing.mixed:
+            if group.name in self.symmetry.mixed:
                 arrays[group.name] = _times(self.matrices, group, _outputs(group), arrays[group.name])
-            elif group.name in self.mixing.undone:
-                axes = _outputs(group) if self.mixing.side == "output" else group.input_axes
+            elif group.name in self.symmetry.undone:
+                axes = _outputs(group) if self.symmetry.side == "output" else group.input_axes
                 arrays[group.name] = _times(inverses.transpose(0, 2, 1), group, axes, arrays[group.name])
         return oracle.from_numpy(arrays)
 
 
 def _outputs(group: ParameterGroup) -> tuple[int, ...]:
-    """The axes of the head dimensions; a bias has no others."""
+    """Return the axes of the head dimensions; a bias has no others."""
     return group.output_axes or tuple(range(len(group.shape)))
 
 
 def _times(matrices: HostArray, group: ParameterGroup, axes: tuple[int, ...], values: HostArray) -> HostArray:
-    """The matrix of each head, times the entries along these axes."""
+    """Multiply the entries along these axes by the matrix of their head."""
     heads, h, _ = matrices.shape
     if _size(group, axes) != heads * h:
         msg = f"{group.name!r} has {_size(group, axes)} entries along the head dimensions, but there are {heads} heads of width {h}"

@@ -1,4 +1,4 @@
-"""Changes of the outputs that the loss does not see."""
+"""Shifts and scales of all outputs, which some losses do not see."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from invariant_sharpness.protocol import CurvatureOracle
 
 
 @dataclass(frozen=True, slots=True)
-class Changed:
-    """Some groups of parameters, times a factor, plus a term."""
+class AffineChange:
+    """A transformation: some groups of parameters, times a factor, plus a term."""
 
     names: tuple[str, ...]
     factor: float = 1.0
     term: float = 0.0
 
     def apply(self, parameters: ParameterVector, /) -> ParameterVector:
-        """The changed parameters; those given are not touched."""
+        """Return the changed parameters; those given are not touched."""
         changed = {name: self.factor * parameters[name] + self.term for name in self.names}
         return ParameterVector(parameters.xp, {**parameters.arrays, **changed})
 
@@ -30,9 +30,23 @@ class OutputShift:
     Parameters
     ----------
     oracle
-        Of the network, with a cross-entropy loss.
+        The oracle of the network, with a cross-entropy loss.
     bias
-        Name of the bias of the last layer.
+        The name of the bias of the last layer.
+
+    Notes
+    -----
+    Metrics that are invariant to ``"output_shift"`` do not see it.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from invariant_sharpness_numpy import NetworkOracle, ReluNetwork
+    >>> network = ReluNetwork([np.eye(3)], [np.array([1.0, 2.0, 3.0])])
+    >>> oracle = NetworkOracle(network, np.eye(3), np.array([0, 1, 2]))
+    >>> shifted = OutputShift(oracle, "layers.0.bias").transformations(0)["shift by 1"].apply(oracle.parameters)
+    >>> shifted["layers.0.bias"].tolist(), bool(np.isclose(oracle.loss(shifted), oracle.loss(oracle.parameters)))
+    ([2.0, 3.0, 4.0], True)
     """
 
     oracle: CurvatureOracle
@@ -42,9 +56,11 @@ class OutputShift:
     def __str__(self) -> str:
         return f"all outputs shifted by {self.bias}"
 
-    def moves(self, _seed: int, /) -> Mapping[str, Changed]:
-        """A small and a large shift."""
-        return {"shift by 1": Changed((self.bias,), term=1.0), "shift by 64": Changed((self.bias,), term=64.0)}
+    def transformations(self, _seed: int, /) -> Mapping[str, AffineChange]:
+        """Return a small and a large shift."""
+        return {f"shift by {term:g}": AffineChange((self.bias,), term=term) for term in (1.0, 64.0)}
+
+    moves = transformations
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,9 +70,24 @@ class OutputScale:
     Parameters
     ----------
     oracle
-        Of the network, with the loss ``"normalized_cross_entropy"``.
+        The oracle of the network, with the loss ``"normalized_cross_entropy"``.
     last
-        Names of the weight and the bias of the last layer.
+        The names of the weight and the bias of the last layer.
+
+    Notes
+    -----
+    Metrics that are invariant to ``"output_scale"`` do not see it. Source: (20)-(22) of Tsuzuku, Sato and Sugiyama (2019).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from invariant_sharpness_numpy import NetworkOracle, ReluNetwork
+    >>> network = ReluNetwork([np.eye(3)], [np.array([1.0, 2.0, 3.0])])
+    >>> oracle = NetworkOracle(network, np.eye(3), np.array([0, 1, 2]), loss="normalized_cross_entropy")
+    >>> scale = OutputScale(oracle, ("layers.0.weight", "layers.0.bias"))
+    >>> scaled = scale.transformations(0)["times 4"].apply(oracle.parameters)
+    >>> scaled["layers.0.bias"].tolist(), bool(np.isclose(oracle.loss(scaled), oracle.loss(oracle.parameters)))
+    ([4.0, 8.0, 12.0], True)
     """
 
     oracle: CurvatureOracle
@@ -66,6 +97,8 @@ class OutputScale:
     def __str__(self) -> str:
         return f"all outputs scaled by {', '.join(self.last)}"
 
-    def moves(self, _seed: int, /) -> Mapping[str, Changed]:
-        """A small and a large factor, powers of two."""
-        return {"times 4": Changed(self.last, factor=4.0), "times 1024": Changed(self.last, factor=1024.0)}
+    def transformations(self, _seed: int, /) -> Mapping[str, AffineChange]:
+        """Return a small and a large factor, powers of two."""
+        return {f"times {factor:g}": AffineChange(self.last, factor=factor) for factor in (4.0, 1024.0)}
+
+    moves = transformations

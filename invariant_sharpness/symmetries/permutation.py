@@ -11,26 +11,38 @@ import numpy as np
 from invariant_sharpness import prng
 from invariant_sharpness.parameters.vector import ParameterVector
 from invariant_sharpness.protocol import CurvatureOracle, ParameterGroup
+from invariant_sharpness.symmetries.scaling_variables import HostArray, Numbers
 from invariant_sharpness.symmetries.unit_rescaling import chain_rescalings
-from invariant_sharpness.symmetries.units import HostArray, Numbers
 
 
 @dataclass(frozen=True, slots=True)
 class UnitPermutation:
     """Put the units of a layer in another order: what goes into them, and what goes out of them.
 
-    Survived by every metric that treats units alike; not by sampled ones with the same seed, whose draws belong to places.
+    Every metric that treats units alike is invariant to it (``"permutation"``); sampled ones with the same seed are not, since their draws
+    belong to positions.
 
     Parameters
     ----------
     oracle
-        Of the network.
+        The oracle of the network.
     incoming
         Names of the groups whose outputs are the units: a weight and its bias, and the gains and biases of a normalization. Buffers such as
         running means are no parameters and stay where they are, so a layer that has them cannot be permuted.
     outgoing
         Names of the weights whose inputs are the units. If there are several inputs per unit, as after flattening the positions of a channel,
         those of one unit stand together.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from invariant_sharpness_numpy import NetworkOracle, ReluNetwork
+    >>> network = ReluNetwork([np.array([[1.0], [2.0]]), np.array([[3.0, 4.0]])], [np.zeros(2), np.zeros(1)])
+    >>> oracle = NetworkOracle(network, np.array([[1.0]]), np.array([[0.0]]), loss="mse")
+    >>> hidden = UnitPermutation(oracle, ("layers.0.weight", "layers.0.bias"), ("layers.1.weight",))
+    >>> swapped = Permutation(hidden, np.array([1, 0])).apply(oracle.parameters)
+    >>> swapped["layers.0.weight"].ravel().tolist(), swapped["layers.1.weight"].ravel().tolist()
+    ([2.0, 1.0], [4.0, 3.0])
     """
 
     oracle: CurvatureOracle
@@ -41,50 +53,70 @@ class UnitPermutation:
     def __str__(self) -> str:
         return f"units from {', '.join(self.incoming)} to {', '.join(self.outgoing)} in another order"
 
-    def moves(self, seed: int, /) -> Mapping[str, Permuted]:
-        """One random order."""
+    def transformations(self, seed: int, /) -> Mapping[str, Permutation]:
+        """Return one random order."""
         groups = {group.name: group for group in self.oracle.groups}
         first = groups[self.incoming[0]]
         units = prod(first.shape[axis] for axis in first.output_axes or range(len(first.shape)))
-        return {"random order": Permuted(self, prng.permutation(seed, units))}
+        return {"random order": Permutation(self, prng.permutation(seed, units))}
+
+    moves = transformations
 
 
 @dataclass(frozen=True, slots=True)
-class Permuted:
-    """Units in a given order.
+class Permutation:
+    """A transformation: units in a given order.
 
     Parameters
     ----------
-    permutation
-        Which units.
+    symmetry
+        The units.
     order
         The old number of each unit.
     """
 
-    permutation: UnitPermutation
+    symmetry: UnitPermutation
     order: Numbers
 
     def apply(self, parameters: ParameterVector, /) -> ParameterVector:
-        """The parameters with their units in the new order; those given are not touched.
+        """Return the parameters with their units in the new order; those given are not touched.
 
         Raises
         ------
         ValueError
             If a group has another number of units, or is a grouped convolution.
         """
-        oracle = self.permutation.oracle
+        oracle = self.symmetry.oracle
         arrays = oracle.to_numpy(parameters)
         for group in oracle.groups:
             every = tuple(range(len(group.shape)))
-            if group.name in self.permutation.incoming:
+            if group.name in self.symmetry.incoming:
                 arrays[group.name] = _reordered(group, group.output_axes or every, arrays[group.name], self.order)
-            if group.name in self.permutation.outgoing:
+            if group.name in self.symmetry.outgoing:
                 arrays[group.name] = _reordered(group, group.input_axes, arrays[group.name], self.order)
         return oracle.from_numpy(arrays)
 
 
 def chain_permutations(oracle: CurvatureOracle) -> list[UnitPermutation]:
-    """The permutations of a plain chain of layers: each weight's outputs are the next weight's inputs."""
+    """List the permutations of a plain chain of layers, where the outputs of each weight are the inputs of the next.
+
+    Parameters
+    ----------
+    oracle
+        The oracle of the network.
+
+    Returns
+    -------
+    list of UnitPermutation
+        One for each hidden layer.
+
+    Examples
+    --------
+    >>> from invariant_sharpness_numpy import NetworkOracle, ReluNetwork
+    >>> oracle = NetworkOracle(ReluNetwork.initialize((4, 5, 3), seed=0), [[0.0] * 4], [0])
+    >>> print(*chain_permutations(oracle))
+    units from layers.0.weight, layers.0.bias to layers.1.weight in another order
+    """
     return [UnitPermutation(oracle, chain.incoming, chain.outgoing) for chain in chain_rescalings(oracle.groups)]
 
 

@@ -1,33 +1,85 @@
-"""What a symmetry is: a source of moves of the parameters that leave the loss alone."""
+"""What a symmetry is: a family of transformations of the parameters that leave the loss as it is."""
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
-from typing import Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from invariant_sharpness.parameters.vector import ParameterVector
+from invariant_sharpness.protocol import CurvatureOracle
 
 
-class Move(Protocol):
-    """One change of the parameters."""
+class Transformation(Protocol):
+    """One element of a symmetry group, as it acts on the parameters."""
 
     def apply(self, parameters: ParameterVector, /) -> ParameterVector:
-        """The moved parameters; those given are not touched."""
+        """Return the transformed parameters; those given are not touched."""
         ...
 
 
 class Symmetry(Protocol):
-    """A family of moves that leave the loss alone.
+    """A family of transformations that leave the loss as it is.
 
-    ``kind`` is the invariance that a metric must declare if its value shall stay under these moves, in the words of
+    Whoever has a symmetry of their own writes an object with these two members, and gives it to :func:`invariant_sharpness.certify`.
+    ``kind`` is the invariance that a metric must declare if its value shall stay, in the words of
     :data:`invariant_sharpness.symmetries.Invariance`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import invariant_sharpness as ish
+    >>> from invariant_sharpness_numpy import quadratic
+    >>> class SignFlip:
+    ...     kind = "diagonal"
+    ...     def transformations(self, seed):
+    ...         return {"sign": self}
+    ...     def apply(self, parameters):
+    ...         return -parameters
+    >>> oracle = quadratic(np.diag([1.0, 2.0]), [[3.0, 4.0]])
+    >>> [finding.verdict for finding in ish.certify(oracle, "hessian_trace", symmetries=SignFlip())]
+    ['stays']
     """
 
     @property
     def kind(self) -> str:
-        """Which claim of a metric covers these moves."""
+        """The invariance of a metric that covers these transformations."""
         ...
 
-    def moves(self, seed: int, /) -> Mapping[str, Move]:
-        """A few moves, by a name that says how strong they are, the mildest first."""
+    def transformations(self, seed: int, /) -> Mapping[str, Transformation]:
+        """Return a few transformations, by a name that says how strong they are, the mildest first."""
         ...
+
+
+@runtime_checkable
+class PlaceableSymmetry(Protocol):
+    """A symmetry that names parameters, and may be made before there is an oracle."""
+
+    def on(self, oracle: CurvatureOracle, /) -> Symmetry:
+        """Return the symmetry of the network of this oracle."""
+        ...
+
+
+def transformations_of(symmetry: Symmetry, oracle: CurvatureOracle, seed: int) -> Mapping[str, Transformation]:
+    """Return a few transformations of the parameters of ``oracle``, by name.
+
+    Raises
+    ------
+    TypeError
+        If the object is no symmetry; says what one is.
+    """
+    placed: Any = symmetry.on(oracle) if isinstance(symmetry, PlaceableSymmetry) else symmetry
+    if hasattr(placed, "transformations"):
+        return placed.transformations(seed)
+    if hasattr(placed, "moves"):
+        warnings.warn(
+            f"{type(placed).__name__}.moves(seed) is now transformations(seed); the old name goes in 0.3",
+            DeprecationWarning,
+            stacklevel=2,
+        )
+        return placed.moves(seed)
+    msg = (
+        f"{type(placed).__name__} is no symmetry: give an object with an attribute kind and a method transformations(seed), "
+        f"such as UnitRescaling(...), HeadMixing(...), or what find_symmetries(oracle) returns"
+    )
+    raise TypeError(msg)

@@ -16,7 +16,6 @@ _POINT = 1000
 """Number of the vector that leads to the point, far from those of the directions."""
 
 _MOST_GROUPS = 6
-_STREAM = 2**33
 
 Entry = tuple[str, tuple[int, ...]]
 """The name of a group, and an index into it."""
@@ -45,7 +44,7 @@ def group_norms(oracle: CurvatureOracle, vector: ParameterVector) -> dict[str, f
 def chosen_entries(values: HostArrays, seed: int) -> Iterator[Entry]:
     """Choose the largest entry and a random one of each group, of up to six groups."""
     candidates = sorted(name for name in values if values[name].size)
-    words = prng.random_bits(seed, _STREAM, 0, 2 * len(candidates))
+    words = prng.random_bits(seed, prng.Stream.CHECKED_ENTRIES, 0, 2 * len(candidates))
     order = np.argsort(words[: len(candidates)], kind="stable")[:_MOST_GROUPS]
     for number in order:
         name = candidates[number]

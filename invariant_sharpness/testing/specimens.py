@@ -68,7 +68,7 @@ class Specimen:
         oracle = self.oracle
         before = oracle.loss(oracle.parameters)
         try:
-            places = [move.apply(oracle.parameters) for move in permutation.moves(0).values()]
+            places = [move.apply(oracle.parameters) for move in permutation.transformations(0).values()]
         except ValueError:  # the layers do not fit to each other
             return False
         return all(abs(oracle.loss(place) - before) <= 1e-3 * abs(before) for place in places)

@@ -16,7 +16,7 @@ from invariant_sharpness.errors import ModelError
 from invariant_sharpness.evaluation.certificate import Certificate
 from invariant_sharpness.parameters.vector import ParameterVector
 from invariant_sharpness.results.records import Finding
-from invariant_sharpness.symmetries import Move
+from invariant_sharpness.symmetries import Transformation
 from invariant_sharpness_numpy import FunctionOracle
 
 Metric = Callable[[ish.CurvatureOracle], float]
@@ -69,7 +69,7 @@ def test_factor_of_a_raw_metric_is_that_of_the_moved_weights() -> None:
     symmetries = ish.find_symmetries(oracle())
     certificate = ish.certify(oracle(), [squared_weights], symmetries=symmetries, seed=3)
     for finding in certificate:
-        parameters = symmetries.moves(3)[finding.move].apply(oracle().parameters)
+        parameters = symmetries.transformations(3)[finding.move].apply(oracle().parameters)
         moved = sum(float((parameters[name] ** 2).sum()) for name in ("0.weight", "2.weight"))
         start = sum(float((oracle().parameters[name] ** 2).sum()) for name in ("0.weight", "2.weight"))
         assert finding.factor == pytest.approx(moved / start, rel=1e-12), finding
@@ -98,7 +98,7 @@ class Doubled:
     def apply(self, parameters: ParameterVector, /) -> ParameterVector:
         return 2.0 * parameters
 
-    def moves(self, seed: int, /) -> Mapping[str, Move]:
+    def transformations(self, seed: int, /) -> Mapping[str, Transformation]:
         return {"doubled": self}
 
 

@@ -72,7 +72,7 @@ def _with(
 def test_loss_stays_and_parameters_move(name: str) -> None:
     oracle, symmetry = SYMMETRIES[name]()
     start = oracle.loss(oracle.parameters)
-    for strength, move in symmetry.moves(1).items():
+    for strength, move in symmetry.transformations(1).items():
         there = move.apply(oracle.parameters)
         change = abs(oracle.loss(there) - start) / start
         distance = (there - oracle.parameters).norm() / oracle.parameters.norm()
@@ -83,7 +83,7 @@ def test_loss_stays_and_parameters_move(name: str) -> None:
 @pytest.mark.parametrize("name", SYMMETRIES)
 def test_it_says_in_words_which_parameters_it_moves(name: str) -> None:
     oracle, symmetry = SYMMETRIES[name]()
-    for move in symmetry.moves(1).values():
+    for move in symmetry.transformations(1).values():
         distances = (move.apply(oracle.parameters) - oracle.parameters).arrays
         moved = {group for group, array in distances.items() if float(abs(array).max()) > 0}
         assert all(group in str(symmetry) for group in moved), f"{symmetry} does not name all of {moved}"
@@ -92,14 +92,14 @@ def test_it_says_in_words_which_parameters_it_moves(name: str) -> None:
 @pytest.mark.parametrize("name", SYMMETRIES)
 def test_same_seed_makes_the_same_moves(name: str) -> None:
     oracle, symmetry = SYMMETRIES[name]()
-    first, second = ([move.apply(oracle.parameters) for move in symmetry.moves(7).values()] for _ in range(2))
+    first, second = ([move.apply(oracle.parameters) for move in symmetry.transformations(7).values()] for _ in range(2))
     assert all((a - b).norm() == 0 for a, b in zip(first, second, strict=True))
 
 
 def test_given_parameters_are_not_touched() -> None:
     oracle, symmetry = SYMMETRIES["permutation"]()
     before = oracle.to_numpy(oracle.parameters)
-    for move in symmetry.moves(0).values():
+    for move in symmetry.transformations(0).values():
         move.apply(oracle.parameters)
     assert all(np.array_equal(before[name], array) for name, array in oracle.to_numpy(oracle.parameters).items())
 
@@ -114,18 +114,18 @@ def test_heads_must_divide_the_width() -> None:
     oracle = attention()
     mixing = ish.HeadMixing(oracle, ("query.weight",), ("key.weight",), "output", heads=4)
     with pytest.raises(ValueError, match=r"6 outputs of 'query.weight' are no 4 heads"):
-        mixing.moves(0)
+        mixing.transformations(0)
 
 
 def test_group_of_another_width_is_refused_by_name() -> None:
     oracle = attention()
     mixing = ish.HeadMixing(oracle, ("query.weight",), ("out.bias",), "output", heads=2)
     with pytest.raises(ValueError, match=r"'out.bias' has 3 entries"):
-        mixing.moves(0)["mild mixing"].apply(oracle.parameters)
+        mixing.transformations(0)["mild mixing"].apply(oracle.parameters)
 
 
 def test_permutation_of_a_group_with_other_units_is_refused_by_name() -> None:
     oracle = perceptron()
     wrong = ish.UnitPermutation(oracle, ("0.weight",), ("0.weight",))
     with pytest.raises(ValueError, match=r"6 units cannot be put in another order in '0.weight'"):
-        wrong.moves(0)["random order"].apply(oracle.parameters)
+        wrong.transformations(0)["random order"].apply(oracle.parameters)

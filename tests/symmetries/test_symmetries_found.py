@@ -20,12 +20,12 @@ every_network = pytest.mark.parametrize("name", EXAMPLES)
 
 
 @cache
-def found(name: str, dtype: torch.dtype = torch.float64, most_unknowns: int = 400) -> Symmetries:
+def found(name: str, dtype: torch.dtype = torch.float64, max_unknowns: int = 400) -> Symmetries:
     example = EXAMPLES[name]
     x = example.inputs()
     model, targets = example.model().to(dtype), torch.zeros(len(x), dtype=torch.int64)
     oracle = ish.oracle(model, (x if example.tokens else x.to(dtype), targets))
-    return find_symmetries(oracle, most_unknowns=most_unknowns)
+    return find_symmetries(oracle, max_unknowns=max_unknowns)
 
 
 def difference(symmetries: Symmetries, name: str) -> str:
@@ -47,7 +47,7 @@ def test_single_precision_finds_the_same(name: str) -> None:
 
 @every_network
 def test_a_search_by_blocks_finds_the_same(name: str) -> None:
-    symmetries = found(name, most_unknowns=FEW_UNKNOWNS)
+    symmetries = found(name, max_unknowns=FEW_UNKNOWNS)
     assert sorted(map(str, symmetries)) == sorted(EXAMPLES[name].symmetries), difference(symmetries, name)
 
 
@@ -68,7 +68,7 @@ def test_the_model_itself_gives_the_same_outputs_afterwards(name: str) -> None:
     before = model(x).detach()
     for generator in symmetries:
         exponents = {
-            name: torch.as_tensor(np.array(a)) for name, a in generator.units.exponents(generator.exponents).items()
+            name: torch.as_tensor(np.array(a)) for name, a in generator.variables.exponents(generator.exponents).items()
         }
         moved = {name: p.detach() * 37.0 ** exponents[name] for name, p in model.named_parameters()}
         change = float((functional_call(model, moved, (x,)) - before).abs().max() / before.abs().max())

@@ -51,7 +51,7 @@ def test_another_seed_finds_the_same(widths: tuple[int, ...], seed: int) -> None
 @given(st.tuples(st.integers(10, 20), st.integers(10, 20)), SEEDS)
 def test_blocks_find_the_same_and_say_that_they_were_blocks(widths: tuple[int, ...], seed: int) -> None:
     oracle = perceptron_oracle(widths, seed)
-    all_at_once, by_blocks = find_symmetries(oracle), find_symmetries(oracle, most_unknowns=40)
+    all_at_once, by_blocks = find_symmetries(oracle), find_symmetries(oracle, max_unknowns=40)
     assert set(map(str, all_at_once)) == set(map(str, by_blocks)), f"{len(by_blocks)} by blocks of {len(all_at_once)}"
     said = (all_at_once.complete, by_blocks.complete)
     assert said == (True, False), f"complete: {said}, with blocks of {by_blocks.block_width}"

@@ -80,7 +80,7 @@ class Doubling:
 
     kind = "row_column"
 
-    def moves(self, seed: int, /) -> dict[str, Doubling]:
+    def transformations(self, seed: int, /) -> dict[str, Doubling]:
         return {"everything twice": self}
 
     def apply(self, parameters: own_metrics.ish.ParameterVector, /) -> own_metrics.ish.ParameterVector:

@@ -8,16 +8,13 @@ import numpy as np
 import numpy.typing as npt
 
 from invariant_sharpness.errors import missing_dependency
-from invariant_sharpness.prng import random_bits
+from invariant_sharpness.prng import Stream, random_bits
 
 Inputs = npt.NDArray[np.float64]
 Labels = npt.NDArray[np.int64]
 
 CLASSES = 10
 TEST_EXAMPLES = 450
-
-# Probes take the streams that start at 0: numbers drawn here must have nothing to do with theirs.
-_SPLIT, _LABELS = 2**32 + 1, 2**32 + 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,11 +41,11 @@ def load_digits(seed: int) -> Digits:
         error = missing_dependency("scikit-learn", "demo", "the demonstration")
         raise error from cause
     pixels, labels = map(np.asarray, datasets.load_digits(return_X_y=True))
-    order = np.argsort(random_bits(seed, _SPLIT, 0, len(labels)), kind="stable")
+    order = np.argsort(random_bits(seed, Stream.DEMONSTRATION_SPLIT, 0, len(labels)), kind="stable")
     inputs, labels = pixels[order] / 16.0, labels[order].astype(np.int64)
     return Digits(inputs[:-TEST_EXAMPLES], labels[:-TEST_EXAMPLES], inputs[-TEST_EXAMPLES:], labels[-TEST_EXAMPLES:])
 
 
 def random_labels(count: int, seed: int) -> Labels:
     """Labels that have nothing to do with the digits."""
-    return (random_bits(seed, _LABELS, 0, count) % np.uint64(CLASSES)).astype(np.int64)
+    return (random_bits(seed, Stream.DEMONSTRATION_LABELS, 0, count) % np.uint64(CLASSES)).astype(np.int64)

@@ -13,14 +13,12 @@ from invariant_sharpness.coordinates import Moved
 from invariant_sharpness.evaluation.certifying import certify
 from invariant_sharpness.evaluation.measuring import measure
 from invariant_sharpness.parameters.vector import ParameterVector
-from invariant_sharpness.prng import uniform_values
+from invariant_sharpness.prng import Stream, uniform_values
 from invariant_sharpness.protocol import CurvatureOracle
 from invariant_sharpness.runtime.progress import track
 from invariant_sharpness.symmetries import chain_rescalings, unit_count
 
 LOSS = "normalized_cross_entropy"
-
-_FACTORS = 2**32 + 3  # a stream that no probe takes
 
 
 def demonstrate(backend: DemonstrationBackend, *, seed: int = 0) -> Demonstration:
@@ -61,7 +59,8 @@ def rescaled(oracle: CurvatureOracle, seed: int) -> ParameterVector:
     """The parameters of a chain of layers, with every hidden unit multiplied by a random factor."""
     parameters = oracle.parameters
     for layer, rescaling in enumerate(chain_rescalings(oracle.groups)):
-        exponents = DECADES * uniform_values(seed, _FACTORS, layer, unit_count(oracle.groups, rescaling))
+        count = unit_count(oracle.groups, rescaling)
+        exponents = DECADES * uniform_values(seed, Stream.DEMONSTRATION_FACTORS, layer, count)
         parameters = rescaling.apply(oracle, parameters, np.power(10.0, exponents))
     return parameters
 

@@ -1,1 +1,1 @@
-"""How the rescalings of a network are found: equations, their null space, its sparse vectors, and their verification."""
+"""The search for the rescalings of a network: linear equations, their overlap graph, their null space, its refinement, and verification."""

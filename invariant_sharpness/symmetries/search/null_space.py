@@ -1,16 +1,13 @@
-r"""The numerical null space of a system of equations, and how clearly it stands out.
+r"""The numerical null space of the equations, and its sparsest basis up to trivial directions.
 
-Exponents are simple fractions: rounding is taken off them.
+The null space follows from singular values. A vector z of exponents, one per row and per column, is equivalent to z plus a *trivial*
+direction: the rows of a matrix up and its columns down by as much, which changes no entry. So the basis that is wanted is that of a
+quotient, and each of its vectors shall have as few rows and columns as it can, so that it can be read:
 
-The sparsest generators of a null space, so that each can be read.
+.. math:: \min_z \lVert z \rVert_1 \quad\text{for z in the null space, where the entries of one row or column have the mean exponent 1.}
 
-A vector z of exponents, one per row and per column, says the same as z plus a *redundant* vector: the rows of a matrix up and
-its columns down by as much, which leaves every entry where it is. So the basis that is wanted is that of a
-quotient, and each of its vectors shall touch as few rows and columns as it can:
-
-.. math:: \\min_z \\lVert z \rVert_1 \\quad\text{for z in the null space, with the entries of one row or column moving by 1 on average.}
-
-The side condition does not see redundant vectors, and the sum of magnitudes leaves out what is not needed. A linear program.
+The side condition does not see trivial directions, and the sum of magnitudes leaves out what is not needed. It is a linear program.
+Exponents are fractions of small denominators, to which they are rounded (:func:`rationalize`).
 """
 
 from __future__ import annotations
@@ -22,11 +19,17 @@ import numpy as np
 from scipy.optimize import linprog
 from scipy.sparse import block_array, coo_array, eye_array
 
-from invariant_sharpness.symmetries.units import HostArray
+from invariant_sharpness.symmetries.scaling_variables import HostArray
+
+_LARGEST_DENOMINATOR = 12
+_FRACTIONS = np.unique([p / q for q in range(1, _LARGEST_DENOMINATOR + 1) for p in range(-q, q + 1)])
+
+_TOLERANCE = 1e-6
+"""The tolerance of a linear program; the basis that it is given is free of rounding."""
 
 
 class NullSpace(NamedTuple):
-    """Vectors that a matrix maps to zero up to rounding.
+    """The vectors that a matrix maps to zero up to rounding.
 
     Parameters
     ----------
@@ -39,22 +42,23 @@ class NullSpace(NamedTuple):
     basis: HostArray
     gap: float
 
-    @property
-    def dimension(self) -> int:
-        """Number of independent vectors."""
-        return self.basis.shape[1]
-
 
 def null_space(matrix: HostArray, tolerance: float) -> NullSpace:
-    """By singular values; those are zero that are below ``tolerance`` times the largest, or times that of a column with entries of size 1."""
+    """Compute the null space by singular values.
+
+    Those count as zero that are below ``tolerance`` times the largest, or times that of a column with entries of size 1.
+    """
     rows, columns = matrix.shape
     if not columns:
         return NullSpace(np.zeros((0, 0)), np.inf)
+    # The triangular factor has the same singular values and right singular vectors.
     triangle = np.linalg.qr(matrix, mode="r") if rows > columns else matrix
     _, values, transposed = np.linalg.svd(triangle, full_matrices=True)
     values = np.concatenate([values, np.zeros(columns - len(values))])
+    # Numerical rank.
     scale = max(values[0], rows**0.5)
     rank = int(np.sum(values > tolerance * scale))
+    # Gap between the two sets of singular values.
     least = values[rank - 1] if rank else scale
     largest = values[rank] if rank < columns else 0.0
     rounding = np.finfo(np.float64).eps * scale
@@ -62,12 +66,12 @@ def null_space(matrix: HostArray, tolerance: float) -> NullSpace:
 
 
 def reduced_rows(vectors: HostArray) -> HostArray:
-    """Reduced echelon form of the rows, with the largest pivots that there are."""
+    """Bring the rows to reduced echelon form, with the largest pivots that there are."""
     rows = np.array(vectors)
     free = list(range(len(rows)))
     while free:
-        block = np.abs(rows[free])
-        number, pivot = np.unravel_index(int(np.argmax(block)), block.shape)
+        magnitudes = np.abs(rows[free])
+        number, pivot = np.unravel_index(int(np.argmax(magnitudes)), magnitudes.shape)
         row = free.pop(int(number))
         if rows[row, pivot] == 0:
             break
@@ -77,12 +81,8 @@ def reduced_rows(vectors: HostArray) -> HostArray:
     return rows
 
 
-_LARGEST_DENOMINATOR = 12
-_FRACTIONS = np.unique([p / q for q in range(1, _LARGEST_DENOMINATOR + 1) for p in range(-q, q + 1)])
-
-
-def simple_fractions(rows: HostArray, tolerance: float) -> HostArray:
-    """Each row with its largest entry at 1 or -1; what is within ``tolerance`` of a fraction of small denominator is that fraction."""
+def rationalize(rows: HostArray, tolerance: float) -> HostArray:
+    """Scale each row to a largest entry of 1 or -1, and round what is within ``tolerance`` of a fraction of small denominator to it."""
     largest = np.abs(rows).max(axis=1, keepdims=True, initial=0.0)
     scaled = rows / np.where(largest == 0, 1.0, largest)
     above = np.searchsorted(_FRACTIONS, scaled).clip(1, len(_FRACTIONS) - 1)
@@ -91,45 +91,41 @@ def simple_fractions(rows: HostArray, tolerance: float) -> HostArray:
     return np.where(np.abs(scaled - nearest) < tolerance, nearest, scaled)
 
 
-_TOLERANCE = 1e-6
-"""That of a linear program; the basis that it is given is free of rounding."""
-
-
 class Quotient(NamedTuple):
-    """A null space, and what in it says nothing.
+    """A null space, and the trivial directions in it.
 
     Parameters
     ----------
     basis
-        Its vectors as columns.
-    redundant
-        Those that move no entry, as columns.
-    movements
-        One row per variable: how much the entries of this variable move, on average.
+        The vectors of the null space as columns.
+    trivial
+        The trivial directions, as columns.
+    means
+        The mean exponent of the entries of each variable, in a row, as a linear function of all exponents.
     costs
-        What a unit of each variable counts.
+        The weight of each variable in the sum of magnitudes.
     """
 
     basis: HostArray
-    redundant: HostArray
-    movements: HostArray
+    trivial: HostArray
+    means: HostArray
     costs: HostArray
 
     @property
     def dimension(self) -> int:
-        """Number of independent symmetries."""
-        return self.basis.shape[1] - self.redundant.shape[1]
+        """The number of independent symmetries."""
+        return self.basis.shape[1] - self.trivial.shape[1]
 
 
 def sparse_generators(space: Quotient, tolerance: float) -> list[HostArray]:
-    """As many independent vectors as the quotient has dimensions, each with few entries that are not zero.
+    """Return as many independent vectors as the quotient has dimensions, each with few entries that are not zero.
 
-    Rounding is taken off the basis first: a linear program that sees it makes its entries vanish, and not those that it should.
+    The basis is rationalized first: a linear program that sees rounding makes its entries vanish, and not those that it should.
     """
     if not space.dimension:
         return []
-    rows = simple_fractions(reduced_rows(space.basis.T), tolerance**0.5)
-    if not space.redundant.shape[1] and _disjoint(rows):
+    rows = rationalize(reduced_rows(space.basis.T), tolerance**0.5)
+    if not space.trivial.shape[1] and _disjoint(rows):
         return list(rows)
     exact = space._replace(basis=rows.T)
     bounds = _bounds(exact)
@@ -139,10 +135,11 @@ def sparse_generators(space: Quotient, tolerance: float) -> list[HostArray]:
 
 
 def _first_independent(candidates: list[HostArray], space: Quotient) -> list[HostArray]:
-    """The first vectors that are independent, also of redundant ones: the sparsest basis that the candidates have."""
+    """Take the first vectors that are independent, also of trivial directions: the sparsest basis that the candidates have."""
     chosen: list[HostArray] = []
-    frame = np.linalg.qr(space.redundant)[0]
+    frame = np.linalg.qr(space.trivial)[0]
     for vector in candidates:
+        # Gram-Schmidt, twice.
         rest = vector - frame @ (frame.T @ vector)
         rest -= frame @ (frame.T @ rest)
         size = float(np.linalg.norm(rest))
@@ -155,22 +152,22 @@ def _first_independent(candidates: list[HostArray], space: Quotient) -> list[Hos
 
 
 def _functionals(space: Quotient) -> list[HostArray]:
-    """How the basis moves each variable; those that agree up to a factor ask the same question, once."""
-    functionals = space.movements @ space.basis
+    """List the mean exponents as functionals of the coordinates in the basis; those that agree up to a factor, once."""
+    functionals = space.means @ space.basis
     sizes = np.linalg.norm(functionals, axis=1, keepdims=True)
     directions = functionals[sizes[:, 0] > _TOLERANCE] / sizes[sizes > _TOLERANCE][:, None]
-    alike = np.abs(np.abs(directions @ directions.T) - 1) < _TOLERANCE
-    return [direction for number, direction in enumerate(directions) if not alike[number, :number].any()]
+    parallel = np.abs(np.abs(directions @ directions.T) - 1) < _TOLERANCE
+    return [direction for number, direction in enumerate(directions) if not parallel[number, :number].any()]
 
 
 def _bounds(space: Quotient) -> Any:
-    """Entries of the vector are at most their magnitudes, and so are their negatives."""
+    """Build the constraints that entries of the vector are at most their magnitudes, and so are their negatives."""
     basis, magnitudes = coo_array(space.basis), eye_array(len(space.basis))
     return block_array([[basis, -magnitudes], [-basis, -magnitudes]], format="csc")
 
 
 def _sparsest(space: Quotient, bounds: Any, functional: HostArray) -> Iterator[HostArray]:
-    """The vector of least sum of magnitudes on which the functional is 1."""
+    """Find the vector of least sum of magnitudes on which the functional is 1, by a linear program."""
     count, dimension = space.basis.shape
     found = linprog(
         np.concatenate([np.zeros(dimension), space.costs]),
@@ -182,7 +179,7 @@ def _sparsest(space: Quotient, bounds: Any, functional: HostArray) -> Iterator[H
         method="highs",
     )
     if found.x is not None:
-        yield simple_fractions((space.basis @ found.x[:dimension])[None], _TOLERANCE)[0]
+        yield rationalize((space.basis @ found.x[:dimension])[None], _TOLERANCE)[0]
 
 
 def _disjoint(rows: HostArray) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from invariant_sharpness.coordinates import Moved
 from invariant_sharpness.protocol import machine_epsilon
+from invariant_sharpness.symmetries import transformations_of
 from invariant_sharpness.testing.metric_checks.trial import Trial, nothing_to_see
 from invariant_sharpness.testing.results import CheckFailedError, Figures
 from invariant_sharpness.testing.specimens import RESCALINGS
@@ -18,7 +19,7 @@ def check_function_preserved(trial: Trial) -> Figures:
         kinds = dict.fromkeys([*RESCALINGS, *(symmetry.kind for symmetry in specimen.symmetries)])
         families = [(kind, family) for kind in kinds for family in specimen.families(kind)]
         for kind, family in families:
-            for name, move in family.moves(trial.seed).items():
+            for name, move in transformations_of(family, oracle, trial.seed).items():
                 there = Moved(oracle, move.apply(oracle.parameters))
                 change = abs(there.loss(there.parameters) - before) / (abs(before) or 1.0)
                 worst, moves = max(worst, change), moves + 1

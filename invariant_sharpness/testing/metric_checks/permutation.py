@@ -16,7 +16,7 @@ def check_permutation(trial: Trial) -> Figures:
     for specimen in trial.specimens:
         oracle, before = specimen.oracle, trial.value(specimen.oracle)
         for permutation in specimen.permutations:
-            for move in permutation.moves(trial.seed).values():
+            for move in permutation.transformations(trial.seed).values():
                 after = trial.value(Moved(oracle, move.apply(oracle.parameters)))
                 agreement = compare(before, after, machine_epsilon(oracle))
                 changes.append(agreement.change)
