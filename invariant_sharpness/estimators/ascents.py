@@ -94,7 +94,7 @@ def largest_rise(around: Perturbations, norm: Norm, *, starts: int, steps: int, 
         msg = f'norm={norm!r} is not known: take "l2" or "linf"'
         raise ValueError(msg)
     if starts < 1 or steps < 1:
-        msg = f"starts={starts} and steps={steps}, but an ascent needs at least one of each"
+        msg = f"starts={starts} and max_iterations={steps}, but an ascent needs at least one of each"
         raise ValueError(msg)
     goal = _Goal(around, norm, steps, tolerance, seed)
     ascents = track(range(starts), "starts of an ascent", starts, gradients=steps * _GRADIENTS_PER_STEP)
@@ -200,7 +200,7 @@ def boxed_rise(
     Cost: at least a loss and a gradient for each iteration. Memory: about 25 float64 vectors on the host.
     """
     if iterations < 1:
-        msg = f"iterations={iterations}, but L-BFGS-B needs at least one"
+        msg = f"max_iterations={iterations}, but L-BFGS-B needs at least one"
         raise ValueError(msg)
     y, descended, found = fmin_l_bfgs_b(
         lambda y: -rise(y),

@@ -177,7 +177,7 @@ def gauss_newton_blocks(oracle: CurvatureOracle, places: Places, *, products: in
             return CurvatureBlocks(blocks, "exact (examples)", max(rounding**2, _DOUBLE))
     if entries > products:
         msg = (
-            f"the blocks of {', '.join(places)} need {entries} Gauss-Newton products, one for each entry, and products={products}: "
+            f"the blocks of {', '.join(places)} need {entries} Gauss-Newton products, one for each entry, and num_matvecs={products}: "
             f"allow for more, or name the heads of fewer weights"
         )
         raise ValueError(msg)

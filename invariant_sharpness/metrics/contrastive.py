@@ -1,7 +1,4 @@
-"""Contrastive ratios (Huszar 2018): the flatness of a minibatch's loss over that of the mean loss.
-
-The contrastive ratio that no reparametrization moves: minibatches in the metric of the mean curvature.
-"""
+"""Contrastive ratios (Huszar 2018): the flatness of minibatches over that of the mean loss, and one that no reparametrization changes."""
 
 from __future__ import annotations
 
@@ -12,12 +9,16 @@ import numpy as np
 
 from invariant_sharpness.coordinates import GaussNewton, Scaled
 from invariant_sharpness.coordinates.scales import balanced
+from invariant_sharpness.deprecation import renamed
 from invariant_sharpness.estimators.minibatches import jackknife, minibatches_of
 from invariant_sharpness.estimators.sketches import Compressions, compressions
 from invariant_sharpness.metrics.declaration import metric
 from invariant_sharpness.metrics.hessian_norms import hessian_spectral_norm
 from invariant_sharpness.protocol import CurvatureOracle
 from invariant_sharpness.results.estimate import Bracket, Estimate
+
+_ORTHOGONAL = 1e-6
+"""A value this close to the largest one, relative to it, is that of a network that moves each output by itself."""
 
 
 @metric(
@@ -41,7 +42,7 @@ def contrastive_ratio(
     minibatches: int = 8,
     seed: int = 0,
 ) -> Estimate:
-    r"""Mean of a measure over minibatches, divided by the measure of the mean loss: :math:`E_b[S(L_b)] / S(E_b[L_b])`.
+    r"""Average a measure over minibatches, divided by the measure of the mean loss: :math:`E_b[S(L_b)] / S(E_b[L_b])`.
 
     The minibatches are disjoint, of equal size, and cut at random; the denominator is measured on all of them together.
 
@@ -57,8 +58,19 @@ def contrastive_ratio(
 
     Parameters
     ----------
+    oracle
+        The mean loss, at the model's parameters.
     measure
-        ``oracle -> Estimate``.
+        A metric, or another callable ``oracle -> Estimate``.
+    minibatches
+        Number of minibatches that the data are cut into, at least 3.
+    seed
+        Seed of the cut.
+
+    Returns
+    -------
+    Estimate
+        The mean ratio, with the jackknife's standard error.
 
     Raises
     ------
@@ -66,6 +78,18 @@ def contrastive_ratio(
         If there are fewer than three minibatches, or more than examples, or the measure of the mean loss is zero.
     MissingCapabilityError
         If the oracle cannot be restricted to some examples.
+
+    Examples
+    --------
+    Whatever is linear in the Hessian has the ratio 1:
+
+    >>> import numpy as np
+    >>> import invariant_sharpness as ish
+    >>> from invariant_sharpness_numpy import ReluNetwork
+    >>> network = ReluNetwork((np.array([[2.0]]),))
+    >>> oracle = ish.oracle(network, (np.ones((3, 1)), np.array([[1.0], [1.0], [3.0]])), loss="mse")
+    >>> ish.contrastive_ratio(oracle, measure=ish.hessian_trace, minibatches=3).value
+    1.0
     """
     cut = minibatches_of(oracle, minibatches, seed, "contrastive_ratio")
     estimates, whole = [measure(part) for part in cut.parts], measure(cut.together)
@@ -83,9 +107,6 @@ def contrastive_ratio(
     )
 
 
-_ORTHOGONAL = 1e-6
-
-
 @metric(
     symbol=r"C_{\mathrm{congruent}}",
     equation=r"E_b \bigl[ \lVert \bar G^{+1/2} G_b\, \bar G^{+1/2} \rVert_F^2 \bigr], \qquad \bar G = E_b[G_b]",
@@ -101,10 +122,11 @@ _ORTHOGONAL = 1e-6
     ),
     reference="this library; not in the literature. It answers to the contrastive ratios of Huszar (2018)",
 )
+@renamed(directions="num_matvecs")
 def congruent_contrastive_ratio(
-    oracle: CurvatureOracle, *, minibatches: int = 8, directions: int = 256, seed: int = 0
+    oracle: CurvatureOracle, *, minibatches: int = 8, num_matvecs: int = 256, seed: int = 0
 ) -> Estimate:
-    r"""Mean square of the curvature of a minibatch, in the coordinates in which the mean curvature is the identity.
+    r"""Average the squared curvature of minibatches, in the coordinates in which the mean curvature is the identity.
 
     .. math::
         E_b \lVert \bar G^{+1/2}\, G_b\, \bar G^{+1/2} \rVert_F^2 , \qquad \bar G = E_b[G_b]
@@ -125,13 +147,24 @@ def congruent_contrastive_ratio(
     Where eigenvalues fall to rounding without a gap, ``converged`` is false, too.
     The standard error is the jackknife's over the minibatches, taken as independent. As they make up the data together, it is too large.
 
-    Cost: at most ``directions`` products with the Gauss-Newton matrix, and as many vectors in memory.
+    Cost: at most ``num_matvecs`` products with the Gauss-Newton matrix, and as many vectors in memory.
     Source: this library; not in the literature. Huszar (2018) proposes contrastive ratios, whose value a rescaling moves: erratum E12.
 
     Parameters
     ----------
-    directions
-        At most so many directions; fewer are taken where the rank is smaller.
+    oracle
+        The mean loss, at the model's parameters.
+    minibatches
+        Number of minibatches that the data are cut into, at least 3.
+    num_matvecs
+        Largest number of products, which is that of random directions; fewer are taken where the rank is smaller.
+    seed
+        Seed of the cut and of the directions.
+
+    Returns
+    -------
+    Estimate
+        The mean square, with the jackknife's standard error, and a bracket that is open above where the rank is not exhausted.
 
     Raises
     ------
@@ -139,10 +172,22 @@ def congruent_contrastive_ratio(
         If there are fewer than three minibatches, or more than examples, or the vectors do not fit into the memory limit.
     MissingCapabilityError
         If the oracle cannot be restricted to some examples, or has no Gauss-Newton products.
+
+    Examples
+    --------
+    Three examples with the same input have the same curvature, of rank 1:
+
+    >>> import numpy as np
+    >>> import invariant_sharpness as ish
+    >>> from invariant_sharpness_numpy import ReluNetwork
+    >>> network = ReluNetwork((np.array([[2.0]]),))
+    >>> oracle = ish.oracle(network, (np.ones((3, 1)), np.array([[1.0], [1.0], [3.0]])), loss="mse")
+    >>> round(ish.congruent_contrastive_ratio(oracle, minibatches=3).value, 9)
+    1.0
     """
     curved = GaussNewton(Scaled(oracle, balanced(oracle)))
     parts, _ = minibatches_of(curved, minibatches, seed, "congruent_contrastive_ratio")
-    found = compressions(parts, directions=directions, seed=seed)
+    found = compressions(parts, directions=num_matvecs, seed=seed)
     squares = np.sum(found.whitened**2, axis=(1, 2))
     value = float(squares.mean())
     complete = found.rank < found.directions or found.directions == sum(group.size for group in oracle.groups)

@@ -34,7 +34,7 @@ Matrix = npt.NDArray[np.float64]
 def relative_flatness(
     oracle: CurvatureOracle, *, layer: str | None = None, probes: int = 64, seed: int = 0
 ) -> Estimate:
-    r"""Curvature of one layer along its own rows.
+    r"""Estimate the curvature of one layer along its own output units.
 
     .. math::
         \kappa = \sum_{s, s'} \langle w_s, w_{s'} \rangle \operatorname{tr} H_{s s'} , \qquad
@@ -50,13 +50,35 @@ def relative_flatness(
 
     Parameters
     ----------
+    oracle
+        The mean loss, at the model's parameters.
     layer
         Name of a weight. Default: the last one, which acts on the features.
+    probes
+        Number of random matrices.
+    seed
+        Seed of these.
+
+    Returns
+    -------
+    Estimate
+        The mean of the draws, with its standard error.
 
     Raises
     ------
     ValueError
         If ``probes`` is less than 2, or there is no weight of that name; lists the names there are.
+
+    Examples
+    --------
+    A single weight of 2 with curvature 1 has the value 2 * 2 * 1:
+
+    >>> import numpy as np
+    >>> import invariant_sharpness as ish
+    >>> from invariant_sharpness_numpy import quadratic
+    >>> oracle = quadratic(np.eye(1), np.array([[2.0]]))
+    >>> ish.relative_flatness(oracle).value
+    4.0
     """
     require_probes(probes, 2)
     group = _weight(oracle, layer)

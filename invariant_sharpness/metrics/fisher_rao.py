@@ -27,7 +27,7 @@ from invariant_sharpness.results.estimate import Estimate, GroupEstimate
     default=True,
 )
 def fisher_rao_norm(oracle: CurvatureOracle, *, form: Literal["diagonal", "full"] = "diagonal") -> Estimate:
-    r"""Fisher-Rao norm of the parameters, with the empirical Fisher matrix :math:`F = E_n[\nabla\ell_n \nabla\ell_n^T]`.
+    r"""Compute the Fisher-Rao norm of the parameters, with the empirical Fisher matrix :math:`F = E_n[\nabla\ell_n \nabla\ell_n^T]`.
 
     ``form="diagonal"``: :math:`\sum_i \theta_i^2\, E_n[(\partial_i \ell_n)^2]`, equation (25). Invariant to every
     diagonal rescaling that leaves the function alone. Cost: one gradient, with per-example squares.
@@ -37,11 +37,38 @@ def fisher_rao_norm(oracle: CurvatureOracle, *, form: Literal["diagonal", "full"
     form. Cost: three gradients.
 
     Both take all parameters, biases too, and the labels of the data.
+    Source: Tsuzuku, Sato and Sugiyama (2019), (25); Liang, Poggio, Rakhlin and Stokes (2019).
+
+    Parameters
+    ----------
+    oracle
+        The mean loss, at the model's parameters.
+    form
+        ``"diagonal"`` or ``"full"``.
+
+    Returns
+    -------
+    Estimate
+        The squared norm, exact up to rounding; in the diagonal form with the contribution of each group.
 
     Raises
     ------
     MissingCapabilityError
         If the oracle cannot tell the examples apart.
+    ValueError
+        If the form is not known.
+
+    Examples
+    --------
+    One weight of 2, and three residuals of 1, -1 and 1, whose gradients are 2 or -2: the value is 4 * 4.
+
+    >>> import numpy as np
+    >>> import invariant_sharpness as ish
+    >>> from invariant_sharpness_numpy import ReluNetwork
+    >>> network = ReluNetwork((np.array([[2.0]]),))
+    >>> oracle = ish.oracle(network, (np.ones((3, 1)), np.array([[1.0], [1.0], [3.0]])), loss="mse")
+    >>> ish.fisher_rao_norm(oracle).value
+    16.0
     """
     examples = require(oracle, ExampleGradientOracle, metric="fisher_rao_norm")
     parameters = oracle.parameters

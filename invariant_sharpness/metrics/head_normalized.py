@@ -9,6 +9,7 @@ from math import fsum
 import numpy as np
 
 from invariant_sharpness.coordinates import GaussNewton
+from invariant_sharpness.deprecation import renamed
 from invariant_sharpness.estimators.diagonal_blocks import gauss_newton_blocks
 from invariant_sharpness.metrics.declaration import metric
 from invariant_sharpness.metrics.normalized import normalized_sharpness
@@ -41,17 +42,18 @@ _NO_HEADS = "no heads were named: every weight counts as in (17), with the Gauss
     ),
     reference="this library; not in the literature. It extends (17) of Tsuzuku, Sato and Sugiyama (2019)",
 )
+@renamed(products="num_matvecs")
 def head_normalized_sharpness(
     oracle: CurvatureOracle,
     *,
     heads: Mapping[str, Heads] | None = None,
     lam: float = 0.5,
     tolerance: float = 1e-12,
-    products: int = 4096,
+    num_matvecs: int = 4096,
     probes: int = 64,
     seed: int = 0,
 ) -> Estimate:
-    r"""Normalized sharpness of the Gauss-Newton matrix, with a full matrix of scales within each attention head.
+    r"""Compute normalized sharpness of the Gauss-Newton matrix, with a full matrix of scales within each attention head.
 
     .. math::
         \sum_l \min_{A > 0,\, B \succ 0} \sum_{ia} \Bigl( A_i \operatorname{tr}(G_{ia} B_a)
@@ -66,7 +68,7 @@ def head_normalized_sharpness(
     inverse transpose into the keys, or into the values and its inverse into the projection of the outputs. (17) is not. The value is at most that of
     (17) for the Gauss-Newton matrix: ``ish.normalized_sharpness(ish.GaussNewton(oracle))``.
 
-    ``certificate`` is the proven relative gap of the minimum, for the curvatures as they are given. The error of a curvature shows where it is
+    ``relative_gap`` is the proven relative gap of the minimum, for the curvatures as they are given. The error of a curvature shows where it is
     singular up to rounding: what counts as zero there can cost the root of the rounding.
 
     The blocks are exact: from the matrices of single examples, for twice as many Gauss-Newton products as an example has outputs, or else from
@@ -75,6 +77,8 @@ def head_normalized_sharpness(
 
     Parameters
     ----------
+    oracle
+        The mean loss, at the model's parameters.
     heads
         How many heads a weight has, and on which side, by the name of the weight:
         ``{"query.weight": ish.Heads(8), "out.weight": ish.Heads(8, "input")}``.
@@ -82,10 +86,17 @@ def head_normalized_sharpness(
         :math:`\lambda` of the PAC-Bayes bound.
     tolerance
         Relative gap at which the solver stops.
-    products
-        At most so many Gauss-Newton products for the blocks.
+    num_matvecs
+        Largest number of Gauss-Newton products for the blocks.
     probes
-        Samples of the outputs for the other weights, where there are many outputs.
+        Number of samples of the outputs for the other weights, where there are many outputs.
+    seed
+        Seed of these samples.
+
+    Returns
+    -------
+    Estimate
+        The sum over the weights, with the proven relative gap of the minima, and the contribution of each weight.
 
     Raises
     ------
@@ -94,15 +105,27 @@ def head_normalized_sharpness(
         outputs, so that there is no minimum.
     MissingCapabilityError
         If the oracle has no Gauss-Newton products.
+
+    Examples
+    --------
+    Without heads it is (17) of the Gauss-Newton matrix. One weight of 2 with curvature 2 adds 2 * 2 * root of 2:
+
+    >>> import numpy as np
+    >>> import invariant_sharpness as ish
+    >>> from invariant_sharpness_numpy import ReluNetwork
+    >>> network = ReluNetwork((np.array([[2.0]]),))
+    >>> oracle = ish.oracle(network, (np.ones((3, 1)), np.array([[1.0], [1.0], [3.0]])), loss="mse")
+    >>> round(ish.head_normalized_sharpness(oracle).value, 6)
+    5.656854
     """
     able = require(oracle, GaussNewtonOracle, metric="head_normalized_sharpness")
     named = dict(heads or {})
     check_names(oracle.groups, named)
     rest = frozenset(group.name for group in oracle.groups if group.is_weight and group.name not in named)
     others = normalized_sharpness(
-        GaussNewton(oracle), names=rest, lam=lam, tolerance=tolerance, probes=probes, seed=seed
+        GaussNewton(oracle), parameters=rest, lam=lam, tolerance=tolerance, probes=probes, seed=seed
     )
-    minima = _minima(able, named, lam, tolerance, products, seed) if named else {}
+    minima = _minima(able, named, lam, tolerance, num_matvecs, seed) if named else {}
     shares = _shares(oracle, others, minima)
     added = fsum(minimum.solution.value for minimum in minima.values())
     gap = _gap(others, minima)

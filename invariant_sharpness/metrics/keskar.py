@@ -7,6 +7,7 @@ from math import inf
 import numpy as np
 import numpy.typing as npt
 
+from invariant_sharpness.deprecation import renamed
 from invariant_sharpness.estimators.ascents import Rise, boxed_rise, flattened, unflattened
 from invariant_sharpness.estimators.perturbations import Perturbations, require_positive
 from invariant_sharpness.estimators.random_subspace import random_subspace
@@ -22,7 +23,7 @@ _CITATION = "Keskar, Mudigere, Nocedal, Smelyanskiy and Tang (2017), metric 2.1"
 @metric(
     symbol=r"\phi_{\epsilon}",
     equation=r"100 \max_{|y_i| \le \epsilon (|\theta_i| + 1)} \frac{L(\theta + y) - L(\theta)}{1 + L(\theta)}",
-    summary="Largest rise of the loss in a box around the parameters, in percent.",
+    summary="Largest loss increase in a box around the parameters, in percent.",
     needs="losses and gradients near the parameters",
     cost="about 20 gradients",
     invariances={"permutation"},
@@ -33,11 +34,12 @@ _CITATION = "Keskar, Mudigere, Nocedal, Smelyanskiy and Tang (2017), metric 2.1"
     "``worst_case_sharpness``, which starts elsewhere too.",
     reference=f"{_CITATION}, all parameters",
 )
-def keskar_sharpness(oracle: CurvatureOracle, *, epsilon: float = 1e-3, iterations: int = 10) -> Estimate:
-    r"""Largest rise of the loss in a box, in percent of 1 + loss: :math:`100 \max_{|y_i| \le \epsilon (|\theta_i| + 1)} \dfrac{L(\theta + y) - L(\theta)}{1 + L(\theta)}`.
+@renamed(iterations="max_iterations")
+def keskar_sharpness(oracle: CurvatureOracle, *, epsilon: float = 1e-3, max_iterations: int = 10) -> Estimate:
+    r"""Find the largest loss increase in a box, in percent of 1 + loss: :math:`100 \max_{|y_i| \le \epsilon (|\theta_i| + 1)} \dfrac{L(\theta + y) - L(\theta)}{1 + L(\theta)}`.
 
     As in the paper, the maximum is what ten iterations of L-BFGS-B find: a **lower bound**, which depends on the
-    optimizer. They start at the parameters. ``certificate`` is the gap of the first-order condition over the rise,
+    optimizer. They start at the parameters. ``relative_gap`` is the gap of the first-order condition over the increase,
     :math:`\max_u \langle \nabla L(\theta + y), u - y \rangle` over u in the box; zero at a local maximum. Ending after ten iterations
     is part of the definition, and not reported as a failure.
 
@@ -51,10 +53,17 @@ def keskar_sharpness(oracle: CurvatureOracle, *, epsilon: float = 1e-3, iteratio
 
     Parameters
     ----------
+    oracle
+        The mean loss, at the model's parameters.
     epsilon
         Size of the box; in the paper 1e-3 and 5e-4.
-    iterations
-        Of L-BFGS-B.
+    max_iterations
+        Number of iterations of L-BFGS-B, which is part of the definition.
+
+    Returns
+    -------
+    Estimate
+        The value in percent, with ``relative_gap``, and a bracket that is open above.
 
     Raises
     ------
@@ -64,6 +73,17 @@ def keskar_sharpness(oracle: CurvatureOracle, *, epsilon: float = 1e-3, iteratio
         If the loss is not above -1.
     NonFiniteError
         If the loss is not finite in the box.
+
+    Examples
+    --------
+    Around 2 the box reaches 0.3 far. There the loss, half of the square, rises from 2 by 0.645, which is 21.5 percent of 3:
+
+    >>> import numpy as np
+    >>> import invariant_sharpness as ish
+    >>> from invariant_sharpness_numpy import quadratic
+    >>> oracle = quadratic(np.eye(1), np.array([[2.0]]))
+    >>> round(ish.keskar_sharpness(oracle, epsilon=0.1).value, 6)
+    21.5
     """
     require_positive("epsilon", epsilon)
     around = Perturbations.equal(oracle, 1.0)
@@ -71,15 +91,15 @@ def keskar_sharpness(oracle: CurvatureOracle, *, epsilon: float = 1e-3, iteratio
         lambda y: around.rise(unflattened(oracle, y)),
         lambda y: flattened(oracle, around.slope(unflattened(oracle, y))),
         epsilon * (np.abs(flattened(oracle, oracle.parameters)) + 1),
-        iterations,
+        max_iterations,
     )
-    return _percentage("keskar_sharpness", rise, around, iterations)
+    return _percentage("keskar_sharpness", rise, around, max_iterations)
 
 
 @metric(
     symbol=r"\phi_{\epsilon, A}",
     equation=r"100 \max_{|z_j| \le \epsilon (|(A^+ \theta)_j| + 1)} \frac{L(\theta + A z) - L(\theta)}{1 + L(\theta)}",
-    summary="Largest rise of the loss in a box in a random subspace, in percent.",
+    summary="Largest loss increase in a box in a random subspace, in percent.",
     needs="losses and gradients near the parameters",
     cost="about 20 gradients, and 100 vectors in memory",
     invariances=(),
@@ -90,20 +110,21 @@ def keskar_sharpness(oracle: CurvatureOracle, *, epsilon: float = 1e-3, iteratio
     ),
     reference=f"{_CITATION}, random subspace",
 )
+@renamed(iterations="max_iterations")
 def keskar_subspace_sharpness(
     oracle: CurvatureOracle,
     *,
     epsilon: float = 1e-3,
     columns: int = 100,
     column_scale: float = 1.0,
-    iterations: int = 10,
+    max_iterations: int = 10,
     seed: int = 0,
 ) -> Estimate:
-    r"""The same in a random subspace: :math:`100 \max_{|z_j| \le \epsilon (|(A^+ \theta)_j| + 1)} \dfrac{L(\theta + A z) - L(\theta)}{1 + L(\theta)}`.
+    r"""Find the largest loss increase in a box within a random subspace: :math:`100 \max_{|z_j| \le \epsilon (|(A^+ \theta)_j| + 1)} \dfrac{L(\theta + A z) - L(\theta)}{1 + L(\theta)}`.
 
     The entries of A, with p columns, are independent and normal; :math:`A^+ \theta` is the least-squares solution of :math:`A z = \theta`. The paper does
     not say how A is scaled, and as :math:`|A^+ \theta|` is far below one, the value depends on it: the reach is proportional to ``column_scale``, so
-    values are comparable at equal ones only. A **lower bound** with a ``certificate``, as :func:`keskar_sharpness`; one subspace, which the seed draws.
+    values are comparable at equal ones only. A **lower bound** with a ``relative_gap``, as :func:`keskar_sharpness`; one subspace, drawn by the seed.
 
     Not invariant. On ``Scaled(oracle, s)`` with an equivariant scale it is, the "+1" too: there the columns in the parameters' own units are
     :math:`s \circ A_j`, and the box is made from :math:`A^+ (\theta / s)`.
@@ -113,14 +134,23 @@ def keskar_subspace_sharpness(
 
     Parameters
     ----------
+    oracle
+        The mean loss, at the model's parameters.
     epsilon
         Size of the box; in the paper 1e-3 and 5e-4.
     columns
         p, the dimension of the subspace.
     column_scale
         Standard deviation of the entries of A. With P parameters :math:`1/\sqrt P` makes columns of length one.
-    iterations
-        Of L-BFGS-B.
+    max_iterations
+        Number of iterations of L-BFGS-B, which is part of the definition.
+    seed
+        Seed of the subspace.
+
+    Returns
+    -------
+    Estimate
+        The value in percent, with ``relative_gap``, and a bracket that is open above.
 
     Raises
     ------
@@ -131,6 +161,17 @@ def keskar_subspace_sharpness(
         If the loss is not above -1.
     NonFiniteError
         If the loss is not finite in the box.
+
+    Examples
+    --------
+    In one dimension with a short column the box is that of the parameter itself, 0.2 around 2. The loss rises by 0.42, 14 percent of 3:
+
+    >>> import numpy as np
+    >>> import invariant_sharpness as ish
+    >>> from invariant_sharpness_numpy import quadratic
+    >>> oracle = quadratic(np.eye(1), np.array([[2.0]]))
+    >>> round(ish.keskar_subspace_sharpness(oracle, epsilon=0.1, columns=1, column_scale=1e-3).value, 1)
+    14.0
     """
     require_positive("epsilon", epsilon)
     require_positive("column_scale", column_scale)
@@ -140,17 +181,17 @@ def keskar_subspace_sharpness(
             lambda z: around.rise(A.point(z)),
             lambda z: A.products(around.slope(A.point(z))),
             epsilon * (np.abs(A.coordinates(oracle.parameters)) + 1),
-            iterations,
+            max_iterations,
         )
-    return _percentage("keskar_subspace_sharpness", rise, around, iterations)
+    return _percentage("keskar_subspace_sharpness", rise, around, max_iterations)
 
 
-def _percentage(name: str, rise: Rise, around: Perturbations, iterations: int) -> Estimate:
+def _percentage(name: str, rise: Rise, around: Perturbations, max_iterations: int) -> Estimate:
     value = 100 * around.over_one_plus_loss(rise.value)
     return Estimate(
         name=name,
         value=value,
-        method=f"L-BFGS-B, at most {iterations} iterations",
+        method=f"L-BFGS-B, at most {max_iterations} iterations",
         certificate=rise.relative_gap,
         notes=around.notes(rise.value),
         bracket=Bracket(value, inf),

@@ -37,19 +37,44 @@ def matrix_normalized_sharpness(
     seed: int = 0,
     diagonal: HessianDiagonal | None = None,
 ) -> Estimate:
-    r"""Matrix-normalized sharpness (13), :math:`\sum_l \sqrt{\|W_l\|_F^2\, H_l}` with :math:`H_l = \sum_{w \in W_l} \partial^2 L/\partial w^2`.
+    r"""Compute matrix-normalized sharpness (13), :math:`\sum_l \sqrt{\|W_l\|_F^2\, H_l}` with :math:`H_l = \sum_{w \in W_l} \partial^2 L/\partial w^2`.
 
     At the optimal variance per matrix, :math:`\sigma_l^2 = \sqrt{\|W_l\|^2 / (2\lambda H_l)}` (11), the bound (10) is
     :math:`\sqrt{2/\lambda}` times this (with the root inside the sum: (12) prints it outside). A negative :math:`H_l` counts as 0.
 
     Invariant to layer rescaling, in each matrix; **not** to row and column rescaling.
     Cost: that of the Hessian diagonal of the weights.
+    Source: Tsuzuku, Sato and Sugiyama (2019), (13).
 
     Parameters
     ----------
+    oracle
+        The mean loss, at the model's parameters.
     biases
         ``"exclude"``: weights alone. ``"own_group"``: every bias and norm gain is one more group, as in the
         paper's footnote 1.
+    probes
+        Number of Hessian-vector products, or of samples of the outputs, where the diagonal is not exact.
+    seed
+        Seed of these draws.
+    diagonal
+        The diagonal of the Hessian, if it is known. Groups that it lacks are computed.
+
+    Returns
+    -------
+    Estimate
+        The sum, with the contribution of each group.
+
+    Examples
+    --------
+    A single matrix of squared norm 25 and trace 3 has the value root of 75:
+
+    >>> import numpy as np
+    >>> import invariant_sharpness as ish
+    >>> from invariant_sharpness_numpy import quadratic
+    >>> oracle = quadratic(np.diag([1.0, 2.0]), np.array([[3.0, 4.0]]))
+    >>> round(ish.matrix_normalized_sharpness(oracle).value, 6)
+    8.660254
     """
     counted = frozenset(g.name for g in oracle.groups if g.is_weight or biases == "own_group")
     diagonal = diagonal_of(oracle, counted, diagonal, probes=probes, seed=seed)

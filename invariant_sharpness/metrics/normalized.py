@@ -8,6 +8,7 @@ from typing import Literal
 
 import numpy as np
 
+from invariant_sharpness.deprecation import renamed
 from invariant_sharpness.estimators.diagonals import HessianDiagonal, Tangent, cross_fitted
 from invariant_sharpness.metrics.declaration import metric
 from invariant_sharpness.metrics.parameter_normalized import parameterwise
@@ -50,6 +51,7 @@ _PROBED = (
     reference="Tsuzuku, Sato and Sugiyama (2019), (17)",
     default=True,
 )
+@renamed(names="parameters")
 def normalized_sharpness(
     oracle: CurvatureOracle,
     *,
@@ -59,9 +61,9 @@ def normalized_sharpness(
     probes: int = 64,
     seed: int = 0,
     diagonal: HessianDiagonal | None = None,
-    names: frozenset[str] | None = None,
+    parameters: frozenset[str] | None = None,
 ) -> Estimate:
-    r"""Normalized sharpness (17).
+    r"""Compute normalized sharpness (17).
 
     .. math::
         \sum_l \min_{\sigma, \sigma' > 0} \sum_{ij}
@@ -72,7 +74,7 @@ def normalized_sharpness(
     input channel, with h and W^2 summed over the kernel positions. Negative entries of h are clipped at 0,
     as in the paper's Algorithm 1. The value is proportional to :math:`\lambda^{-1/2}`.
 
-    Invariant to layer, row and column rescaling. ``certificate`` is the proven relative duality gap of the minimum.
+    Invariant to layer, row and column rescaling. ``relative_gap`` is the proven relative duality gap of the minimum.
 
     If outputs are sampled, ``bracket`` has two sides: solved and evaluated on all samples, which is too small in
     expectation as it is a minimum, and solved on one half and evaluated on the other, which is too large. The value
@@ -86,6 +88,8 @@ def normalized_sharpness(
 
     Parameters
     ----------
+    oracle
+        The mean loss, at the model's parameters.
     biases
         ``"exclude"`` (default, the paper's footnote 5): biases and norm parameters do not count. The only
         policy under which the value does not change when the output biases are shifted.
@@ -96,10 +100,32 @@ def normalized_sharpness(
         :math:`\lambda` of the PAC-Bayes bound; the paper sets it to 1/2.
     tolerance
         Relative duality gap at which the solver stops.
-    names
-        The weights and norm gains that count, each with the bias that it owns. By default all.
+    probes
+        Number of Hessian-vector products, or of samples of the outputs, where the diagonal is not exact.
+    seed
+        Seed of these draws.
+    diagonal
+        The diagonal of the Hessian, if it is known. Groups that it lacks are computed.
+    parameters
+        Names of the weights and norm gains that count, each with the bias that it owns. Default: all.
+
+    Returns
+    -------
+    Estimate
+        The sum over the layers, with the proven relative gap of the minima, and the contribution of each weight.
+
+    Examples
+    --------
+    With all weights and curvatures 1 every scale is 1, and each of the four weights adds 1 + 1:
+
+    >>> import numpy as np
+    >>> import invariant_sharpness as ish
+    >>> from invariant_sharpness_numpy import quadratic
+    >>> oracle = quadratic(np.eye(4), np.ones((2, 2)))
+    >>> round(ish.normalized_sharpness(oracle).value, 9)
+    8.0
     """
-    families, singles = _layers(_counted(oracle.groups, names), biases)
+    families, singles = _layers(_counted(oracle.groups, parameters), biases)
     counted = frozenset([name for f in families for name in f.names] + [g.name for g in singles])
     diagonal = diagonal_of(oracle, counted, diagonal, probes=probes, seed=seed)
     weights = oracle.to_numpy(oracle.parameters)

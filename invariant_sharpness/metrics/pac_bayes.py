@@ -8,6 +8,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
+from invariant_sharpness.deprecation import renamed
 from invariant_sharpness.estimators.diagonals import HessianDiagonal
 from invariant_sharpness.estimators.perturbed_losses import perturbed_losses, zero_one_loss
 from invariant_sharpness.metrics.declaration import metric
@@ -49,11 +50,12 @@ _VACUOUS = "vacuous: a loss between 0 and 1 is at most 1 without any bound"
     reference="Tsuzuku, Sato and Sugiyama (2019), (1)-(8)",
     up_to_error={"permutation"},
 )
+@renamed(examples="num_examples")
 def pac_bayes_bound(
     oracle: CurvatureOracle,
     *,
     labels: npt.ArrayLike | None = None,
-    examples: int | None = None,
+    num_examples: int | None = None,
     scales: ScaleName = "row_column",
     lam: float | None = None,
     delta: float = 0.05,
@@ -62,7 +64,7 @@ def pac_bayes_bound(
     seed: int = 0,
     diagonal: HessianDiagonal | None = None,
 ) -> Estimate:
-    r"""PAC-Bayes bound (1) on the expected loss of the network with Gaussian noise on its weights.
+    r"""Compute the PAC-Bayes bound (1) on the expected loss of the network with Gaussian noise on its weights.
 
     .. math::
         L_D(Q) \le L_S(Q) + \frac1\lambda \Bigl( \mathrm{KL}[Q \| P] + 32 \ln 2 \cdot n + \ln\frac1\delta
@@ -84,11 +86,13 @@ def pac_bayes_bound(
 
     Parameters
     ----------
+    oracle
+        The mean loss, at the model's parameters.
     labels
         The class of every example, in the order of the data. Then the losses are the shares of wrong
         classifications, for which the bound holds. Without, they are those of the oracle, which are between 0 and 1 for few losses.
-    examples
-        m. By default it is counted, where the oracle can tell. The examples must be those that the network was trained on,
+    num_examples
+        m. Default: counted, where the oracle can tell. The examples must be those that the network was trained on,
         drawn independently; for sequences m is their number, not that of their tokens.
     scales
         Which weights share a variance: ``"matrix"``, ``"row_column"`` or ``"parameter"``. They cost 22.2 nats each.
@@ -97,21 +101,48 @@ def pac_bayes_bound(
     delta
         With what probability the bound may fail.
     draws
-        Pairs of noise.
+        Number of pairs of noise.
+    probes
+        Number of Hessian-vector products, or of samples of the outputs, where the diagonal is not exact.
+    seed
+        Seed of these draws.
+    diagonal
+        The diagonal of the Hessian, if it is known. Groups that it lacks are computed.
+
+    Returns
+    -------
+    Estimate
+        The bound, with the standard error of the sampled loss; a note has its terms.
 
     Raises
     ------
     ValueError
-        If ``draws`` is less than 2, or ``scales``, ``examples``, ``lam`` or ``delta`` is out of range.
+        If ``draws`` is less than 2, or ``scales``, ``num_examples``, ``lam`` or ``delta`` is out of range.
     DataError
         If labels and examples do not fit.
     MissingCapabilityError
-        If ``examples`` is not given and the oracle cannot count them, or ``labels`` is and it does not show its outputs.
+        If ``num_examples`` is not given and the oracle cannot count them, or ``labels`` is and it does not show its outputs.
+
+    Examples
+    --------
+    Without curvature the loss is zero, and what is left is the price of one scale, of the confidence and of the sample:
+
+    >>> from math import log
+    >>> import numpy as np
+    >>> import invariant_sharpness as ish
+    >>> from invariant_sharpness_numpy import quadratic
+    >>> still = quadratic(np.zeros((1, 1)), np.array([[2.0]]))
+    >>> bound = ish.pac_bayes_bound(still, num_examples=100, lam=100.0)
+    >>> terms = ish.pac_bayes_terms(still, num_examples=100, lam=100.0)
+    >>> divergence = sum(terms.divergences.values())
+    >>> by_hand = (divergence + 32 * log(2) * 1 + log(20) + 100**2 / 800) / 100
+    >>> round(bound.value - by_hand, 9)
+    0.0
     """
     bound = pac_bayes_terms(
         oracle,
         labels=labels,
-        examples=examples,
+        num_examples=num_examples,
         scales=scales,
         lam=lam,
         delta=delta,
@@ -131,11 +162,12 @@ def pac_bayes_bound(
     )
 
 
+@renamed(examples="num_examples")
 def pac_bayes_terms(
     oracle: CurvatureOracle,
     *,
     labels: npt.ArrayLike | None = None,
-    examples: int | None = None,
+    num_examples: int | None = None,
     scales: ScaleName = "row_column",
     lam: float | None = None,
     delta: float = 0.05,
@@ -144,15 +176,44 @@ def pac_bayes_terms(
     seed: int = 0,
     diagonal: HessianDiagonal | None = None,
 ) -> PacBayesBound:
-    """The bound of :func:`pac_bayes_bound` with all of its terms; parameters and errors as there."""
+    """Compute the bound of :func:`pac_bayes_bound` with all of its terms.
+
+    Invariances, cost and source as there.
+
+    Parameters
+    ----------
+    oracle, labels, num_examples, scales, lam, delta, draws, probes, seed, diagonal
+        As in :func:`pac_bayes_bound`.
+
+    Returns
+    -------
+    PacBayesBound
+        The terms, which add up to the value.
+
+    Raises
+    ------
+    ValueError, DataError, MissingCapabilityError
+        As :func:`pac_bayes_bound`.
+
+    Examples
+    --------
+    One matrix has one number of the row and column scales that is not given by the others:
+
+    >>> import numpy as np
+    >>> import invariant_sharpness as ish
+    >>> from invariant_sharpness_numpy import quadratic
+    >>> oracle = quadratic(np.eye(1), np.array([[2.0]]))
+    >>> ish.pac_bayes_terms(oracle, num_examples=100).floats
+    1
+    """
     if draws < 2:
         msg = f"draws={draws}, but a mean loss with a standard error needs at least 2"
         raise ValueError(msg)
     chosen = _resolve(scales)
     loss = oracle.loss if labels is None else zero_one_loss(oracle, labels)
-    if examples is None:
-        examples = _examples(oracle).examples if labels is None else len(np.asarray(labels))
-    lam = float(examples) if lam is None else lam
+    if num_examples is None:
+        num_examples = _examples(oracle).examples if labels is None else len(np.asarray(labels))
+    lam = float(num_examples) if lam is None else lam
     names = frozenset(group.name for group in oracle.groups if group.is_weight)
     diagonal = diagonal_of(oracle, names, diagonal, probes=probes, seed=seed)
     variances = chosen.posterior(oracle, {name: diagonal[name].values / 2 for name in names}, lam)
@@ -164,7 +225,7 @@ def pac_bayes_terms(
         divergences=_divergences(oracle, chosen, weights, variances),
         equal_variances_divergence=sum(divergence_at_equal_variances(weights[n], v) for n, v in variances.items()),
         floats=number_of_floats(oracle.groups, chosen),
-        examples=examples,
+        examples=num_examples,
         lam=lam,
         delta=delta,
         standard_error=float(losses.std(ddof=1)) / sqrt(draws),
@@ -179,7 +240,7 @@ def _resolve(scales: str) -> Scales:
 
 
 def _examples(oracle: CurvatureOracle) -> SubsetOracle:
-    return require(oracle, SubsetOracle, metric="pac_bayes_bound without examples=")
+    return require(oracle, SubsetOracle, metric="pac_bayes_bound without num_examples=")
 
 
 def _deviations(oracle: CurvatureOracle, variances: HostArrays) -> ParameterVector:

@@ -44,7 +44,7 @@ def pacgen(
     seed: int = 0,
     diagonal: HessianDiagonal | None = None,
 ) -> Estimate:
-    r"""PACGen, :math:`\Psi_{\gamma,\epsilon} = \sum_i \ln \bigl[ (|\theta_i| + N_i) \max\bigl( \sqrt{h_i + \rho \sqrt P N_i}, 1/N_i \bigr) \bigr]`.
+    r"""Compute PACGen, :math:`\Psi_{\gamma,\epsilon} = \sum_i \ln \bigl[ (|\theta_i| + N_i) \max\bigl( \sqrt{h_i + \rho \sqrt P N_i}, 1/N_i \bigr) \bigr]`.
 
     With :math:`N_i = \gamma |\theta_i| + \epsilon`, the number P of parameters, and a negative :math:`h_i + \rho\sqrt P N_i` taken as 0.
     It is a divergence: :math:`\Psi = \sum_i \ln(\tau_i / \sigma_i)` of a uniform posterior on :math:`[\theta_i - \sigma_i, \theta_i + \sigma_i]`,
@@ -62,16 +62,40 @@ def pacgen(
 
     Parameters
     ----------
+    oracle
+        The mean loss, at the model's parameters.
     gamma, epsilon
         How wide the neighbourhood is; the post says nothing of their values.
     rho
         Lipschitz constant of the Hessian. Default: :func:`hessian_lipschitz_of_diagonal` in the same
         neighbourhood. The constant of the definition is ``hessian_lipschitz_of_operator(oracle).value``.
+    probes
+        Number of Hessian-vector products, or of samples of the outputs, where the diagonal is not exact.
+    seed
+        Seed of these draws.
+    diagonal
+        The diagonal of the Hessian, if it is known. Groups that it lacks are computed.
+
+    Returns
+    -------
+    Estimate
+        The divergence, with the contribution of each group.
 
     Raises
     ------
     ValueError
         If ``rho``, ``gamma`` or ``epsilon`` is negative, or the latter are both zero.
+
+    Examples
+    --------
+    A weight of 2 with curvature 4 that may move by 1 bears noise of 1/2, a sixth of its reach of 2 + 1: the value is the logarithm of 6.
+
+    >>> import numpy as np
+    >>> import invariant_sharpness as ish
+    >>> from invariant_sharpness_numpy import quadratic
+    >>> oracle = quadratic(4 * np.eye(1), np.array([[2.0]]))
+    >>> round(ish.pacgen(oracle, gamma=0.0, epsilon=1.0, rho=0.0).value, 6)
+    1.791759
     """
     widths = oracle.to_numpy(half_widths(oracle, gamma, epsilon))
     known = None if diagonal is None else independent_groups(diagonal)
@@ -95,7 +119,7 @@ def pacgen(
 
 
 def perturbation_levels(curvature: HostArray, widths: HostArray, *, rho: float, parameters: int) -> HostArray:
-    r"""How much noise each parameter bears, :math:`\sigma_i = \min\bigl( (h_i + \rho \sqrt P N_i)^{-1/2}, N_i \bigr)`.
+    r"""Compute how much noise each parameter bears, :math:`\sigma_i = \min\bigl( (h_i + \rho \sqrt P N_i)^{-1/2}, N_i \bigr)`.
 
     Parameters
     ----------
@@ -108,10 +132,24 @@ def perturbation_levels(curvature: HostArray, widths: HostArray, *, rho: float, 
     parameters
         P, the number of all parameters.
 
+    Returns
+    -------
+    ndarray
+        The levels, in the shape of the curvature.
+
     Raises
     ------
     ValueError
         If ``rho`` is negative.
+
+    Examples
+    --------
+    Where there is no curvature, a parameter bears as much as it may move:
+
+    >>> import numpy as np
+    >>> from invariant_sharpness.metrics.pacgen_bound import perturbation_levels
+    >>> perturbation_levels(np.array([4.0, 0.0]), np.array([1.0, 1.0]), rho=0.0, parameters=2)
+    array([0.5, 1. ])
     """
     if not rho >= 0:
         msg = f"rho={rho}, but a Lipschitz constant is not negative"

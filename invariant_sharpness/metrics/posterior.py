@@ -6,6 +6,7 @@ from math import sqrt
 
 import numpy as np
 
+from invariant_sharpness.deprecation import renamed
 from invariant_sharpness.estimators.diagonals import HessianDiagonal
 from invariant_sharpness.estimators.perturbed_losses import perturbed_losses
 from invariant_sharpness.estimators.posterior_fit import SampledObjective, best_scales, fitted_scales
@@ -24,7 +25,7 @@ from invariant_sharpness.results.estimate import Estimate
     ),
     summary="Rise of the loss under the noise that is best in a PAC-Bayes bound, with the price of that noise.",
     needs="gradients, and the Hessian diagonal of the weights to start from",
-    cost="32 losses and gradients per step of the fit, some 50 steps: about 2000 gradients; and the diagonal",
+    cost="32 losses and gradients per iteration of the fit, some 50 iterations: about 2000 gradients; and the diagonal",
     invariances={"row", "row_column", "output_shift"},
     pitfalls=(
         r"The problem is not convex, and its solution depends on :math:`\lambda` in more than a factor, so "
@@ -37,18 +38,19 @@ from invariant_sharpness.results.estimate import Estimate
     reference="Tsuzuku, Sato and Sugiyama (2019), (62)",
     up_to_error={"permutation", "query_key", "value_output"},
 )
+@renamed(steps="max_iterations")
 def posterior_sharpness(
     oracle: CurvatureOracle,
     *,
     lam: float = 0.5,
     draws: int = 16,
     tolerance: float = 1e-6,
-    steps: int = 200,
+    max_iterations: int = 200,
     probes: int = 64,
     seed: int = 0,
     diagonal: HessianDiagonal | None = None,
 ) -> Estimate:
-    r"""Sharpness of the best posterior (62): as (17), but with the loss itself in place of its second derivative.
+    r"""Compute the sharpness of the best posterior (62): as (17), but with the loss itself in place of its second derivative.
 
     .. math::
         \min_{\sigma, \sigma' > 0} E_\epsilon\bigl[L(\theta + \sigma\sigma' \circ \epsilon)\bigr] - L(\theta)
@@ -68,25 +70,50 @@ def posterior_sharpness(
     The problem is not convex: what is found is the minimum near that of (17). Weights that cost nothing in (17), as those of
     dead units, get no noise.
 
-    Cost: that of the Hessian diagonal, and two losses and two gradients per draw and step, some 50 steps. Memory for a few vectors.
+    Cost: that of the Hessian diagonal, and two losses and two gradients per draw and iteration, some 50 iterations. Memory for a few vectors.
     Source: Tsuzuku, Sato and Sugiyama (2019), (62), arXiv version; there minimized by stochastic gradient descent.
 
     Parameters
     ----------
+    oracle
+        The mean loss, at the model's parameters.
     lam
         :math:`\lambda` of the PAC-Bayes bound. The larger it is, the smaller is the noise. At 1/2, which makes
         values comparable with those of (17), it is larger than the weights in most trained networks.
     draws
-        Pairs of noise to fit to, and again as many to measure with.
+        Number of pairs of noise to fit to, and of as many others to measure with.
     tolerance
-        Of the fit, relative to its start.
-    steps
-        The most steps of the fit.
+        Decrease at which the fit has converged, relative to its start.
+    max_iterations
+        Largest number of iterations of the fit.
+    probes
+        Number of Hessian-vector products, or of samples of the outputs, where the diagonal is not exact.
+    seed
+        Seed of these draws.
+    diagonal
+        The diagonal of the Hessian, if it is known. Groups that it lacks are computed.
+
+    Returns
+    -------
+    Estimate
+        The value on fresh draws, with their standard error.
 
     Raises
     ------
     ValueError
         If ``draws`` is less than 2 or ``lam`` is not positive.
+
+    Examples
+    --------
+    For a quadratic loss it is root of 1/2 times (17), which is 2 * 2 for one weight of 2 with curvature 1:
+
+    >>> import numpy as np
+    >>> import invariant_sharpness as ish
+    >>> from invariant_sharpness_numpy import quadratic
+    >>> oracle = quadratic(np.eye(1), np.array([[2.0]]))
+    >>> estimate = ish.posterior_sharpness(oracle)
+    >>> abs(estimate.value - 2 * 2 / 2**0.5) < 3 * estimate.standard_error
+    True
     """
     _check(lam, draws)
     families = weights_alone(oracle.groups)
@@ -95,7 +122,7 @@ def posterior_sharpness(
     weights = oracle.to_numpy(oracle.parameters)
     layers = [best_scales(f, weights[f.weight.name], diagonal[f.weight.name].values, lam) for f in families]
     objective = SampledObjective(oracle, layers, range(draws), seed)
-    fit = fitted_scales(objective, tolerance=tolerance, steps=steps)
+    fit = fitted_scales(objective, tolerance=tolerance, steps=max_iterations)
 
     def on_fresh_draws(point: np.ndarray) -> tuple[float, float]:
         fresh = perturbed_losses(oracle, objective.deviations(point), range(draws, 2 * draws), seed, oracle.loss)

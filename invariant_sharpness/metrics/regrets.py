@@ -1,15 +1,11 @@
-r"""Means over pairs of minibatches, from the inner products of their gradients.
+r"""Regret between minibatches (Huszar 2018): in the Euclidean ball, and in the ball of the Kullback-Leibler divergence.
 
-In the ball of radius :math:`\\epsilon` around :math:`\theta` the linear function with gradient :math:`g_1` is least at
-:math:`-\\epsilon\\, g_1 / \\lVert g_1 \rVert`. How much worse that is for another minibatch than its own minimum is its *regret*,
+In the ball of radius :math:`\epsilon` around :math:`\theta` the linear function with gradient :math:`g_1` is least at
+:math:`-\epsilon\, g_1 / \lVert g_1 \rVert`. How much worse that is for another minibatch than its own minimum is its *regret*,
 
-.. math:: R / \\epsilon = \\lVert g_2 \rVert - \frac{g_2 \\cdot g_1}{\\lVert g_1 \rVert} = \\lVert g_2 \rVert (1 - \\cos(g_1, g_2)) ,
+.. math:: R / \epsilon = \lVert g_2 \rVert - \frac{g_2 \cdot g_1}{\lVert g_1 \rVert} = \lVert g_2 \rVert (1 - \cos(g_1, g_2)) ,
 
 in whatever inner product the ball is round. Where :math:`g_1 = 0` every point is a minimum, and :math:`\theta` is taken.
-
-Local regret in the ball of the symmetrized Kullback-Leibler divergence: the homework of Huszar (2018).
-
-Local regret in the Euclidean ball (Huszar 2018).
 """
 
 from __future__ import annotations
@@ -19,6 +15,7 @@ import numpy.typing as npt
 
 from invariant_sharpness.coordinates import GaussNewton, Moved, Scaled
 from invariant_sharpness.coordinates.scales import balanced
+from invariant_sharpness.deprecation import renamed
 from invariant_sharpness.estimators.inverse_products import inverse_products
 from invariant_sharpness.estimators.minibatches import jackknife, minibatches_of
 from invariant_sharpness.metrics.declaration import metric
@@ -27,21 +24,24 @@ from invariant_sharpness.results.estimate import Estimate
 
 Matrix = npt.NDArray[np.float64]
 
+_ORTHOGONAL = 1e-6
+"""Cosines of all pairs that are at most this say that the network moves each output by itself."""
+
 
 def cosines(gram: Matrix) -> Matrix:
-    """Of the angles between the gradients; zero beside a gradient that is zero."""
+    """Compute the cosines of the angles between the gradients; zero beside a gradient that is zero."""
     norms = np.sqrt(np.diag(gram))
     sizes = np.outer(norms, norms)
     return np.divide(gram, sizes, out=np.zeros_like(gram), where=sizes > 0)
 
 
 def regrets(gram: Matrix) -> Matrix:
-    """Regret of the second minibatch (column) at the minimum of the first (row)."""
+    """Compute the regret of the second minibatch (column) at the minimum of the first (row)."""
     return np.sqrt(np.diag(gram)) * (1 - cosines(gram))
 
 
 def mean_over_pairs(values: Matrix) -> float:
-    """The mean over all pairs of two different ones."""
+    """Average over all pairs of two different minibatches."""
     count = len(values)
     return float((values.sum() - np.trace(values)) / (count * (count - 1)))
 
@@ -49,7 +49,7 @@ def mean_over_pairs(values: Matrix) -> float:
 def mean_regret(
     name: str, gram: Matrix, method: str, *, residual: float | None, tolerance: float, note: str
 ) -> Estimate:
-    """The mean of all regrets, with the jackknife's standard error, and the mean of ``1 - cos`` in words."""
+    """Average all regrets, with the jackknife's standard error, and the mean of ``1 - cos`` in words."""
     R = regrets(gram)
     angle = f"mean of 1 - cos: {mean_over_pairs(1 - cosines(gram)):.6g}"
     return Estimate(
@@ -64,9 +64,6 @@ def mean_regret(
     )
 
 
-_ORTHOGONAL = 1e-6
-
-
 @metric(
     symbol=r"R_{\mathrm{KL}} / \epsilon",
     equation=r"\operatorname{mean}_{i \ne j} \lVert g_j \rVert_{F^+} \bigl( 1 - \cos_{F^+}(g_i, g_j) \bigr)",
@@ -78,20 +75,21 @@ _ORTHOGONAL = 1e-6
         "If the parameters can move all outputs of the reference set, the gradients of minibatches, which "
         "share no example, are orthogonal whatever the network has learned; a note says so. Under other "
         "losses than cross-entropy and squared error the Gauss-Newton matrix is not the Fisher matrix, and "
-        "gradients need not be in its range: the certificate then stays above the tolerance."
+        "gradients need not be in its range: the relative gap then stays above the tolerance."
     ),
     reference="Huszar (2018), who leaves it as homework; the solution is this library's",
 )
+@renamed(steps="max_iterations")
 def kl_regret(
     oracle: CurvatureOracle,
     *,
     minibatches: int = 8,
-    steps: int = 20,
+    max_iterations: int = 20,
     tolerance: float = 1e-8,
     seed: int = 0,
     reference: CurvatureOracle | None = None,
 ) -> Estimate:
-    r"""Regret between minibatches in a small ball of the symmetrized KL divergence around the network, over its radius.
+    r"""Measure the regret between minibatches in a small ball of the symmetrized KL divergence around the network, over its radius.
 
     Between the outputs at :math:`\theta` and :math:`\theta + \delta`, on average over the inputs of a reference set, the divergence in both
     directions together is :math:`\delta^T F \delta + O(\delta^3)` with the Fisher matrix F. So the ball is round in the metric F, where
@@ -103,24 +101,35 @@ def kl_regret(
     For cross-entropy F is the Gauss-Newton matrix, and the gradients of minibatches of the reference set are in its range: no damping
     is needed. What is left is a function of the network's outputs alone, so it is invariant to **every** smooth
     reparametrization. The inverse is that of a Krylov space in balanced coordinates, which move as the parameters do under row and
-    column rescaling: under these the value is the same also where the space is too small. ``certificate`` is the relative residual
+    column rescaling: under these the value is the same also where the space is too small. ``relative_gap`` is the relative residual
     :math:`\lVert F x - g \rVert / \lVert g \rVert` in these coordinates.
 
     **Degenerate** where the reference set has no more outputs than the network has parameters to move each of them by itself, as in
     an interpolating network: then :math:`\cos_{F^+} = 0` for all pairs, whatever the network has learned. A note says so; take a
-    reference set with :math:`N (K - 1)` larger than the number of parameters (its labels do not count), or fewer steps.
+    reference set with :math:`N (K - 1)` larger than the number of parameters (its labels do not count), or fewer iterations.
 
-    Cost: one gradient, and ``minibatches * steps`` products with the Gauss-Newton matrix and vectors in memory, at most.
+    Cost: one gradient, and ``minibatches * max_iterations`` products with the Gauss-Newton matrix and vectors in memory, at most.
     Source: Huszar (2018) poses the problem; the solution is this library's.
 
     Parameters
     ----------
-    steps
-        Blocks of products with the Fisher matrix.
+    oracle
+        The mean loss, at the model's parameters.
+    minibatches
+        Number of minibatches that the data are cut into, at least 3.
+    max_iterations
+        Largest number of iterations, each of one product with the Fisher matrix for every minibatch.
     tolerance
         Relative residual at which the value has converged.
+    seed
+        Seed of the cut.
     reference
         An oracle of the same network on other inputs, for F. By default, the data of the minibatches.
+
+    Returns
+    -------
+    Estimate
+        The mean over pairs, with the jackknife's standard error and the relative residual as ``relative_gap``.
 
     Raises
     ------
@@ -128,12 +137,24 @@ def kl_regret(
         If there are fewer than three minibatches, or more than examples, or the vectors do not fit into the memory limit.
     MissingCapabilityError
         If the oracle cannot be restricted to some examples, or has no Gauss-Newton products.
+
+    Examples
+    --------
+    With one weight and three gradients of 2, -2 and 2, it is the Euclidean regret 8 / 3 over the root of the Fisher matrix, here 2:
+
+    >>> import numpy as np
+    >>> import invariant_sharpness as ish
+    >>> from invariant_sharpness_numpy import ReluNetwork
+    >>> network = ReluNetwork((np.array([[2.0]]),))
+    >>> oracle = ish.oracle(network, (np.ones((3, 1)), np.array([[1.0], [1.0], [3.0]])), loss="mse")
+    >>> round(ish.kl_regret(oracle, minibatches=3).value, 6)
+    1.885618
     """
     scale = balanced(oracle)
     parts, _ = minibatches_of(Scaled(oracle, scale), minibatches, seed, "kl_regret")
     gradients = [part.gradient(part.parameters) for part in parts]
     where = oracle if reference is None else Moved(reference, oracle.parameters)
-    found = inverse_products(GaussNewton(Scaled(where, scale)), gradients, steps=steps, tolerance=tolerance)
+    found = inverse_products(GaussNewton(Scaled(where, scale)), gradients, steps=max_iterations, tolerance=tolerance)
     method = f"{minibatches} minibatches, Fisher metric"
     note = _degenerate(found.gram)
     return mean_regret("kl_regret", found.gram, method, residual=found.residual, tolerance=tolerance, note=note)
@@ -145,7 +166,7 @@ def _degenerate(gram: Matrix) -> str:
         return ""
     return (
         "all minibatches are orthogonal: the network can move each output of the reference set by itself, so the value says nothing "
-        "about what it has learned; pass a reference set with more outputs than parameters, or take fewer steps"
+        "about what it has learned; pass a reference set with more outputs than parameters, or take fewer iterations"
     )
 
 
@@ -163,7 +184,7 @@ def _degenerate(gram: Matrix) -> str:
     reference="Huszar (2018)",
 )
 def local_regret(oracle: CurvatureOracle, *, minibatches: int = 8, seed: int = 0) -> Estimate:
-    r"""Regret between minibatches in a small Euclidean ball around the parameters, over its radius.
+    r"""Measure the regret between minibatches in a small Euclidean ball around the parameters, over its radius.
 
     .. math::
         \lim_{\epsilon \to 0} \frac{R}{\epsilon} = \operatorname{mean}_{i \ne j}
@@ -176,12 +197,38 @@ def local_regret(oracle: CurvatureOracle, *, minibatches: int = 8, seed: int = 0
     Cost: one gradient of the whole data set, and one vector for each minibatch.
     Source: Huszar (2018), who writes the gradient of the second minibatch into the trace by mistake: erratum E13.
 
+    Parameters
+    ----------
+    oracle
+        The mean loss, at the model's parameters.
+    minibatches
+        Number of minibatches that the data are cut into, at least 3.
+    seed
+        Seed of the cut.
+
+    Returns
+    -------
+    Estimate
+        The mean over pairs, with the jackknife's standard error.
+
     Raises
     ------
     ValueError
         If there are fewer than three minibatches, or more than examples.
     MissingCapabilityError
         If the oracle cannot be restricted to some examples.
+
+    Examples
+    --------
+    Of six ordered pairs of the gradients 2, 2 and -2, four are of opposite signs with a regret of 2 + 2:
+
+    >>> import numpy as np
+    >>> import invariant_sharpness as ish
+    >>> from invariant_sharpness_numpy import ReluNetwork
+    >>> network = ReluNetwork((np.array([[2.0]]),))
+    >>> oracle = ish.oracle(network, (np.ones((3, 1)), np.array([[1.0], [1.0], [3.0]])), loss="mse")
+    >>> round(ish.local_regret(oracle, minibatches=3).value, 6)
+    2.666667
     """
     parts, _ = minibatches_of(oracle, minibatches, seed, "local_regret")
     gradients = [part.gradient(part.parameters) for part in parts]

@@ -35,7 +35,7 @@ from invariant_sharpness.results.estimate import Estimate
 def flatness_volume(
     oracle: CurvatureOracle, *, tau: float = 1.0, probes: int = 8, steps: int = 40, seed: int = 0
 ) -> Estimate:
-    r"""Log-volume of the flat region around the parameters, in balanced coordinates and under a Gaussian of width :math:`\tau^{-1/2}`.
+    r"""Estimate the log-volume of the flat region around the parameters, in balanced coordinates and under a Gaussian of width :math:`\tau^{-1/2}`.
 
     .. math::
         -\tfrac12 \ln\det\bigl(I + \tau^{-1} S H_+ S\bigr) = -\tfrac12 \sum_i \ln\bigl(1 + \max(\lambda_i, 0) / \tau\bigr)
@@ -52,15 +52,37 @@ def flatness_volume(
 
     Parameters
     ----------
+    oracle
+        The mean loss, at the model's parameters.
     tau
         Precision of the Gaussian: curvature far below it does not count. In units of the loss.
-    probes, steps
-        Of the quadrature.
+    probes
+        Number of start vectors of the quadrature.
+    steps
+        Number of Lanczos steps from each start vector, which is that of nodes of its Gauss rule.
+    seed
+        Seed of the start vectors.
+
+    Returns
+    -------
+    Estimate
+        The logarithm, with the standard error of the quadrature and the bracket of its Gauss rules.
 
     Raises
     ------
     ValueError
         If ``tau`` is not positive, or the vectors do not fit into the memory limit.
+
+    Examples
+    --------
+    In balanced coordinates, 3 and 4, the eigenvalues are 9 and 32, and the value is half the logarithm of 1 / (10 * 33):
+
+    >>> import numpy as np
+    >>> import invariant_sharpness as ish
+    >>> from invariant_sharpness_numpy import quadratic
+    >>> oracle = quadratic(np.diag([1.0, 2.0]), np.array([[3.0, 4.0]]))
+    >>> round(ish.flatness_volume(oracle).value, 6)
+    -2.899546
     """
     if not 0 < tau < inf:
         msg = f"tau={tau}, but a precision is positive and finite"
@@ -70,7 +92,7 @@ def flatness_volume(
 
 
 def ellipsoid_log_volume(eigenvalues: np.ndarray, epsilon: float) -> float:
-    r"""Log-volume of the ellipsoid :math:`\tfrac12 \delta^T H \delta < \epsilon`.
+    r"""Compute the log-volume of the ellipsoid :math:`\tfrac12 \delta^T H \delta < \epsilon`.
 
     .. math:: \ln V_P + \tfrac P2 \ln 2\epsilon - \tfrac12 \ln\det H , \qquad V_P = \pi^{P/2} / \Gamma(P/2 + 1)
 
@@ -82,7 +104,21 @@ def ellipsoid_log_volume(eigenvalues: np.ndarray, epsilon: float) -> float:
     eigenvalues
         All P of them, for example of a dense Hessian.
     epsilon
-        By how much the loss may rise.
+        The loss increase that is allowed.
+
+    Returns
+    -------
+    float
+        The logarithm of the volume, or infinity.
+
+    Examples
+    --------
+    The ellipse with the half-axes 1 and 1/2 has the area pi / 2:
+
+    >>> import numpy as np
+    >>> from invariant_sharpness.metrics.volume import ellipsoid_log_volume
+    >>> round(ellipsoid_log_volume(np.array([1.0, 4.0]), epsilon=0.5), 6)
+    0.451583
     """
     P = len(eigenvalues)
     if not (eigenvalues > 0).all():

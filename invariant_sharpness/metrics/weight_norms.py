@@ -38,13 +38,34 @@ _PITFALLS = (
     reference="Bartlett, Foster and Telgarsky (2017)",
 )
 def weight_spectral_norm(oracle: CurvatureOracle) -> Estimate:
-    r"""Product of the spectral norms of all weights, :math:`\prod_l \lVert W_l \rVert_2`.
+    r"""Multiply the spectral norms of all weights, :math:`\prod_l \lVert W_l \rVert_2`.
 
     It bounds the Lipschitz constant of a chain of layers whose units have slopes of at most one. A convolution is the matrix of its filters.
     Invariant to layer rescaling of such a chain, since the factors cancel; not to row and column rescaling.
 
     Cost: no gradient; the largest singular value of each weight, on the host.
     Source: Bartlett, Foster and Telgarsky (2017), in their spectral complexity.
+
+    Parameters
+    ----------
+    oracle
+        Anything with the model's parameters.
+
+    Returns
+    -------
+    Estimate
+        The value, exact up to rounding, with that of each weight.
+
+    Examples
+    --------
+    A single row (3, 4) has the norm 5:
+
+    >>> import numpy as np
+    >>> import invariant_sharpness as ish
+    >>> from invariant_sharpness_numpy import quadratic
+    >>> oracle = quadratic(np.diag([1.0, 2.0]), np.array([[3.0, 4.0]]))
+    >>> round(ish.weight_spectral_norm(oracle).value, 9)
+    5.0
     """
     return _from_layers(oracle, "weight_spectral_norm", spectral_norm, prod)
 
@@ -60,9 +81,30 @@ def weight_spectral_norm(oracle: CurvatureOracle) -> Estimate:
     reference="Neyshabur, Tomioka and Srebro (2015)",
 )
 def weight_frobenius_norm(oracle: CurvatureOracle) -> Estimate:
-    r"""Norm of all weights together, :math:`(\sum_l \lVert W_l \rVert_F^2)^{1/2}`.
+    r"""Compute the norm of all weights together, :math:`(\sum_l \lVert W_l \rVert_F^2)^{1/2}`.
 
     Invariant to no rescaling. Cost: no gradient. Source: Neyshabur, Tomioka and Srebro (2015).
+
+    Parameters
+    ----------
+    oracle
+        Anything with the model's parameters.
+
+    Returns
+    -------
+    Estimate
+        The value, exact up to rounding, with that of each weight.
+
+    Examples
+    --------
+    The weights 3 and 4 have the norm 5:
+
+    >>> import numpy as np
+    >>> import invariant_sharpness as ish
+    >>> from invariant_sharpness_numpy import quadratic
+    >>> oracle = quadratic(np.diag([1.0, 2.0]), np.array([[3.0, 4.0]]))
+    >>> round(ish.weight_frobenius_norm(oracle).value, 9)
+    5.0
     """
     return _from_layers(oracle, "weight_frobenius_norm", _frobenius_norm, lambda norms: sqrt(fsum(n**2 for n in norms)))
 
@@ -78,13 +120,34 @@ def weight_frobenius_norm(oracle: CurvatureOracle) -> Estimate:
     reference="Neyshabur, Bhojanapalli and Srebro (2018)",
 )
 def stable_rank(oracle: CurvatureOracle) -> Estimate:
-    r"""Sum of the stable ranks of all weights, :math:`\sum_l \lVert W_l \rVert_F^2 / \lVert W_l \rVert_2^2`.
+    r"""Add the stable ranks of all weights, :math:`\sum_l \lVert W_l \rVert_F^2 / \lVert W_l \rVert_2^2`.
 
     Each is between one and the rank; of a weight that is zero it is zero. Invariant to layer rescaling, since it is homogeneous of degree zero;
     not to row and column rescaling, by which it can be brought as near to the number of layers as one likes.
 
     Cost: no gradient; the largest singular value of each weight, on the host.
     Source: Neyshabur, Bhojanapalli and Srebro (2018), in their bound.
+
+    Parameters
+    ----------
+    oracle
+        Anything with the model's parameters.
+
+    Returns
+    -------
+    Estimate
+        The value, exact up to rounding, with that of each weight.
+
+    Examples
+    --------
+    A matrix of one row has rank 1:
+
+    >>> import numpy as np
+    >>> import invariant_sharpness as ish
+    >>> from invariant_sharpness_numpy import quadratic
+    >>> oracle = quadratic(np.diag([1.0, 2.0]), np.array([[3.0, 4.0]]))
+    >>> round(ish.stable_rank(oracle).value, 9)
+    1.0
     """
     return _from_layers(oracle, "stable_rank", _stable_rank, fsum)
 

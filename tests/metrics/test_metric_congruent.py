@@ -110,7 +110,7 @@ def test_few_directions_give_a_lower_bound_and_say_so() -> None:
     whole = value(oracle())
     values = [whole]
     for directions in (30, 15, 5):
-        found = ish.congruent_contrastive_ratio(oracle(), minibatches=MINIBATCHES, directions=directions)
+        found = ish.congruent_contrastive_ratio(oracle(), minibatches=MINIBATCHES, num_matvecs=directions)
         assert found.value < values[-1], f"{found.value} of {directions} directions is not below {values[-1]}"
         assert not found.converged, str(found)
         assert found.bracket is not None, str(found)

@@ -120,7 +120,7 @@ def test_without_heads_it_is_17_and_says_so() -> None:
 
 def test_17_of_named_weights_is_the_sum_of_their_shares() -> None:
     shares = ish.normalized_sharpness(oracle()).per_group
-    found = ish.normalized_sharpness(oracle(), names=frozenset({"out.weight", "head.weight"}))
+    found = ish.normalized_sharpness(oracle(), parameters=frozenset({"out.weight", "head.weight"}))
     assert list(found.per_group) == ["out.weight", "head.weight"], found.per_group
     close(found.per_group["head.weight"].value, shares["head.weight"].value, 1e-14, "the share of the last layer")
     close(found.value, sum(share.value for share in found.per_group.values()), 1e-14, "the sum of the shares")
@@ -204,8 +204,8 @@ def test_wrong_heads_are_refused(heads: Any, message: str) -> None:
 
 
 def test_too_many_products_are_refused_with_their_number() -> None:
-    with pytest.raises(ValueError, match="need 144 Gauss-Newton products, one for each entry, and products=5"):
-        ish.head_normalized_sharpness(oracle(), heads=HEADS, products=5)
+    with pytest.raises(ValueError, match="need 144 Gauss-Newton products, one for each entry, and num_matvecs=5"):
+        ish.head_normalized_sharpness(oracle(), heads=HEADS, num_matvecs=5)
 
 
 def test_loss_that_is_not_convex_in_the_outputs_is_refused() -> None:

@@ -67,7 +67,7 @@ def test_it_is_not_above_the_best_corner(seed: int) -> None:
 
 def test_certificate_is_zero_at_a_corner_and_positive_before_it() -> None:
     done = ish.keskar_sharpness(quadratic(np.ones(3), np.eye(3)))
-    short = ish.keskar_sharpness(problem().oracle, epsilon=0.5, iterations=1)
+    short = ish.keskar_sharpness(problem().oracle, epsilon=0.5, max_iterations=1)
     assert done.certificate == 0, f"certificate {done.certificate} at the best corner"
     assert short.certificate, f"certificate {short.certificate} after one iteration"
 
@@ -122,7 +122,7 @@ def test_subspace_that_does_not_fit_into_memory_is_refused() -> None:
         ish.keskar_subspace_sharpness(problem().oracle)
 
 
-@pytest.mark.parametrize("wrong", [{"epsilon": 0.0}, {"column_scale": -1.0}, {"columns": 0}, {"iterations": 0}])
+@pytest.mark.parametrize("wrong", [{"epsilon": 0.0}, {"column_scale": -1.0}, {"columns": 0}, {"max_iterations": 0}])
 def test_wrong_options_are_named(wrong: dict[str, float]) -> None:
     with pytest.raises(ValueError, match=next(iter(wrong))):
         ish.keskar_subspace_sharpness(problem().oracle, **wrong)

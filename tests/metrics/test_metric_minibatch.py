@@ -150,7 +150,7 @@ def test_kl_regret_survives_row_and_column_rescaling_also_where_it_is_truncated(
     model = oracle()
     factors = np.ldexp(1.0, np.array([9, -7, 0, 3, -12]))
     before, after = (
-        ish.kl_regret(o, minibatches=MINIBATCHES, steps=steps).value for o in (model, moved(model, factors))
+        ish.kl_regret(o, minibatches=MINIBATCHES, max_iterations=steps).value for o in (model, moved(model, factors))
     )
     close(after, before, 1e-8 if steps == 20 else 1e-12, f"KL regret after {steps} steps")
 

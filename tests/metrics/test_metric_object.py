@@ -135,3 +135,30 @@ def test_metric_that_is_made_by_its_class_works_as_before() -> None:
     assert report.invariances["doubled_trace"] == {"permutation"}
     assert {s.name for s in metric.unchanged_by} == {"permutation"}
     assert (metric.survives, metric.moves) == (metric.unchanged_by, metric.changed_by)
+
+
+RENAMED = {
+    "hessian_spectral_norm": {"steps": 100},
+    "worst_case_sharpness": {"steps": 3},
+    "worst_case_adaptive_sharpness": {"steps": 3},
+    "keskar_sharpness": {"iterations": 2},
+    "keskar_subspace_sharpness": {"iterations": 2},
+    "normalized_sharpness": {"names": frozenset({"layers.0.weight"})},
+    "head_normalized_sharpness": {"products": 7},
+    "posterior_sharpness": {"steps": 2},
+    "kl_regret": {"steps": 3},
+    "congruent_contrastive_ratio": {"directions": 9},
+    "pac_bayes_bound": {"examples": 50},
+    "pac_bayes_terms": {"examples": 50},
+}
+
+
+@pytest.mark.parametrize("name", RENAMED)
+def test_old_keyword_means_what_the_new_one_does(name: str, oracle: ish.CurvatureOracle) -> None:
+    ((old, value),) = RENAMED[name].items()
+    function = getattr(ish, name)
+    with pytest.warns(DeprecationWarning, match=rf"{name}\({old}=\.\.\.\) is now {name}\(") as caught:
+        before = function(oracle, **{old: value})
+    new = str(caught[0].message).split("(")[2].split("=")[0]
+    assert caught[0].filename == __file__, caught[0].filename
+    assert function(oracle, **{new: value}) == before

@@ -121,7 +121,7 @@ def test_an_oracle_without_outputs_asks_for_the_number_of_examples() -> None:
     still = FunctionOracle(weights, lambda _: 0.5, lambda p: {"W": 0 * p["W"]}, lambda _, v: {"W": 0 * v["W"]})
     with pytest.raises(MissingCapabilityError, match="examples="):
         ish.pac_bayes_bound(still)
-    assert ish.pac_bayes_terms(still, examples=7).examples == 7
+    assert ish.pac_bayes_terms(still, num_examples=7).examples == 7
 
 
 @pytest.mark.parametrize("labels", [LABELS[:-1], np.append(LABELS, 0), LABELS + 1], ids=["fewer", "more", "no class"])
@@ -131,8 +131,8 @@ def test_labels_that_do_not_fit_are_refused(labels: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"draws": 1}, {"scales": "rows"}, {"lam": -1.0}, {"examples": 0, "lam": 1.0}], ids=str
+    "wrong", [{"draws": 1}, {"scales": "rows"}, {"lam": -1.0}, {"num_examples": 0, "lam": 1.0}], ids=str
 )
 def test_values_out_of_range_are_named(wrong: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match=f"{next(iter(wrong))}="):
+    with pytest.raises(ValueError, match=f"{next(iter(wrong)).removeprefix('num_')}="):
         ish.pac_bayes_bound(oracle(), **wrong)

@@ -105,7 +105,7 @@ def test_value_is_that_of_the_fitted_noise_on_other_draws() -> None:
 def test_value_does_not_move_under_row_and_column_rescaling(problem: Problem) -> None:
     """Noise by noise: the draws are the same, and so is every step of the fit."""
     before, after = (
-        ish.posterior_sharpness(o, lam=5.0, draws=3, steps=15).value for o in (problem.oracle, problem.moved)
+        ish.posterior_sharpness(o, lam=5.0, draws=3, max_iterations=15).value for o in (problem.oracle, problem.moved)
     )
     change = relative_change(before, after)
     assert change <= 1e-8, f"it moved from {before!r} to {after!r} ({change:.1e}) on {problem}"

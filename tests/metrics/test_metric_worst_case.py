@@ -23,14 +23,14 @@ from zoo.rises import factors, maximum_in_ball, plain_loss, problem, quadratic, 
 def test_maximum_of_a_quadratic_loss_is_that_of_the_secular_equation(seed: int, radius: float) -> None:
     g, H = random_quadratic(seed)
     expected = maximum_in_ball(g, H, radius) / 1.5
-    found = ish.worst_case_sharpness(quadratic(g, H), radius=radius, tolerance=1e-7, steps=2000).value
+    found = ish.worst_case_sharpness(quadratic(g, H), radius=radius, tolerance=1e-7, max_iterations=2000).value
     assert found == pytest.approx(expected, rel=1e-4), f"{found}, but the maximum is {expected}"
     assert found <= expected * (1 + 1e-12), f"{found} is above the maximum {expected}"
 
 
 def test_at_a_minimum_it_is_half_the_largest_eigenvalue() -> None:
     _, H = random_quadratic(3)
-    found = ish.worst_case_sharpness(quadratic(np.zeros(6), H), radius=0.2, tolerance=1e-9, steps=2000)
+    found = ish.worst_case_sharpness(quadratic(np.zeros(6), H), radius=0.2, tolerance=1e-9, max_iterations=2000)
     assert found.value == pytest.approx(0.2**2 * 3 / 2 / 1.5, rel=1e-6), f"{found}"
 
 
@@ -48,7 +48,7 @@ def test_maximum_in_the_box_is_at_the_best_corner(seed: int) -> None:
 
 def test_a_local_maximum_inside_the_ball_is_found() -> None:
     oracle = quadratic(np.array([0.1, 0.2]), np.diag([-1.0, -2.0]))
-    found = ish.worst_case_sharpness(oracle, radius=1.0, tolerance=1e-6, steps=5000)
+    found = ish.worst_case_sharpness(oracle, radius=1.0, tolerance=1e-6, max_iterations=5000)
     expected = (0.1**2 / 1 + 0.2**2 / 2) / 2 / 1.5
     assert found.value == pytest.approx(expected, rel=1e-5), f"{found}, but the maximum inside is {expected}"
 
@@ -66,7 +66,7 @@ def test_it_says_that_it_is_a_lower_bound() -> None:
 
 
 def test_too_few_steps_are_reported() -> None:
-    found = ish.worst_case_sharpness(problem().oracle, steps=1, tolerance=1e-6)
+    found = ish.worst_case_sharpness(problem().oracle, max_iterations=1, tolerance=1e-6)
     assert not found.converged, f"{found} with a certificate of {found.certificate}"
 
 
@@ -90,7 +90,7 @@ def test_scipy_does_not_find_more_in_a_network_with_zero_weights() -> None:
         for v in starts
     ]
     expected = max(plain_loss(theta * (1 + v * min(1, 0.5 / np.linalg.norm(v)))) for v in ends) - plain_loss(theta)
-    found = ish.worst_case_adaptive_sharpness(oracle, tolerance=1e-7, steps=1000).value
+    found = ish.worst_case_adaptive_sharpness(oracle, tolerance=1e-7, max_iterations=1000).value
     assert found >= expected * (1 - 1e-6), f"{found}, but SciPy finds {expected}"
     assert found <= expected * (1 + 1e-4), f"{found}, but SciPy finds {expected} only"
 
@@ -172,7 +172,7 @@ def test_equal_seeds_give_equal_bits() -> None:
     assert first == again, f"{first!r} and {again!r}"
 
 
-@pytest.mark.parametrize("wrong", [{"radius": 0.0}, {"radius": inf}, {"starts": 0}, {"steps": 0}])
+@pytest.mark.parametrize("wrong", [{"radius": 0.0}, {"radius": inf}, {"starts": 0}, {"max_iterations": 0}])
 def test_wrong_options_are_named(wrong: dict[str, float]) -> None:
     with pytest.raises(ValueError, match=next(iter(wrong))):
         ish.worst_case_sharpness(problem().oracle, **wrong)

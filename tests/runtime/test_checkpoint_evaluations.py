@@ -14,22 +14,26 @@ from invariant_sharpness_numpy import NetworkOracle
 from zoo.interrupted_loops import base
 
 LOOPS: dict[str, Callable[[Any], Any]] = {
-    "worst_case_sharpness": lambda oracle: ish.worst_case_sharpness(oracle, starts=3, steps=8, tolerance=1e-12),
+    "worst_case_sharpness": lambda oracle: ish.worst_case_sharpness(
+        oracle, starts=3, max_iterations=8, tolerance=1e-12
+    ),
     "worst_case_adaptive_sharpness": lambda oracle: ish.worst_case_adaptive_sharpness(
         oracle, norm="linf", radius=0.5, starts=6
     ),
     "expected_sharpness": lambda oracle: ish.expected_sharpness(oracle, probes=9),
     "average_adaptive_sharpness": lambda oracle: ish.average_adaptive_sharpness(oracle, probes=9, noise="uniform"),
-    "posterior_sharpness": lambda oracle: ish.posterior_sharpness(oracle, lam=50.0, draws=2, steps=6),
+    "posterior_sharpness": lambda oracle: ish.posterior_sharpness(oracle, lam=50.0, draws=2, max_iterations=6),
     "loss_landscape": lambda oracle: loss_landscape(oracle, balanced_directions(oracle), points=5).to_dict(),
 }
 
 OTHER_SETTINGS: dict[str, Callable[[Any], Any]] = {
-    "worst_case_sharpness": lambda oracle: ish.worst_case_sharpness(oracle, starts=3, steps=5, tolerance=1e-12),
+    "worst_case_sharpness": lambda oracle: ish.worst_case_sharpness(
+        oracle, starts=3, max_iterations=5, tolerance=1e-12
+    ),
     "worst_case_adaptive_sharpness": lambda oracle: ish.worst_case_adaptive_sharpness(oracle, radius=0.5, starts=6),
     "expected_sharpness": lambda oracle: ish.expected_sharpness(oracle, probes=9, scale=0.02),
     "average_adaptive_sharpness": lambda oracle: ish.average_adaptive_sharpness(oracle, probes=9),
-    "posterior_sharpness": lambda oracle: ish.posterior_sharpness(oracle, lam=40.0, draws=2, steps=6),
+    "posterior_sharpness": lambda oracle: ish.posterior_sharpness(oracle, lam=40.0, draws=2, max_iterations=6),
     "loss_landscape": lambda oracle: loss_landscape(oracle, balanced_directions(oracle, seed=1), points=5).to_dict(),
 }
 
@@ -111,9 +115,9 @@ def test_other_settings_take_up_no_state(name: str, tmp_path: Path) -> None:
 def test_more_steps_of_an_ascent_go_on_from_fewer(tmp_path: Path) -> None:
     oracle = base()
     with ish.checkpoint(tmp_path / "state", oracle):
-        ish.worst_case_sharpness(oracle, starts=1, steps=3, tolerance=1e-12)
-        found = ish.worst_case_sharpness(oracle, starts=2, steps=9, tolerance=1e-12)
-    expected = ish.worst_case_sharpness(oracle, starts=2, steps=9, tolerance=1e-12)
+        ish.worst_case_sharpness(oracle, starts=1, max_iterations=3, tolerance=1e-12)
+        found = ish.worst_case_sharpness(oracle, starts=2, max_iterations=9, tolerance=1e-12)
+    expected = ish.worst_case_sharpness(oracle, starts=2, max_iterations=9, tolerance=1e-12)
     assert found == expected, f"{found} instead of {expected}"
 
 

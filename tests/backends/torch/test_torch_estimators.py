@@ -92,7 +92,7 @@ def test_equal_seeds_give_equal_numbers_and_different_ones_do_not() -> None:
 
 
 def test_lanczos_that_is_cut_short_says_so() -> None:
-    estimate = ish.hessian_spectral_norm(smooth_oracle(), steps=3)
+    estimate = ish.hessian_spectral_norm(smooth_oracle(), max_iterations=3)
     assert not estimate.converged
     assert "NOT CONVERGED" in str(estimate)
 
@@ -100,7 +100,7 @@ def test_lanczos_that_is_cut_short_says_so() -> None:
 def test_a_residual_bounds_the_distance_to_an_eigenvalue() -> None:
     eigenvalues = torch.linalg.eigvalsh(dense_matrix(dense())).numpy()
     for steps in (3, 6, 12):
-        estimate = ish.hessian_spectral_norm(smooth_oracle(), steps=steps)
+        estimate = ish.hessian_spectral_norm(smooth_oracle(), max_iterations=steps)
         distance = float(np.abs(np.abs(eigenvalues) - estimate.value).min())
         bound = (estimate.certificate or 0) * estimate.value
         assert distance <= bound + 1e-12, f"after {steps} steps: distance {distance:.1e}, residual {bound:.1e}"

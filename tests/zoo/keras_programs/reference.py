@@ -12,7 +12,7 @@ from invariant_sharpness_keras import backend
 
 FEWER_STEPS: dict[str, dict[str, int]] = {
     "flatness_volume": {"probes": 2, "steps": 8},
-    "posterior_sharpness": {"draws": 4, "steps": 20},
+    "posterior_sharpness": {"draws": 4, "max_iterations": 20},
 }
 """Of metrics that take hundreds of products or gradients by default."""
 
