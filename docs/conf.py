@@ -18,13 +18,35 @@ version = release = installed_version("invariant-sharpness")
 
 extensions = [
     "myst_nb",
+    "sphinx_gallery.gen_gallery",
     "sphinx.ext.autodoc",
     "sphinx.ext.napoleon",
     "sphinx.ext.viewcode",
     "mathml",
     "metric_pages",
 ]
-exclude_patterns = ["_build", "_extensions", "experiments", "jupyter_execute"]
+exclude_patterns = [
+    "_build",
+    "_extensions",
+    "examples",
+    "experiments",
+    "gallery/*.ipynb",
+    "jupyter_execute",
+    "sg_execution_times.rst",
+]
+
+sphinx_gallery_conf = {
+    "examples_dirs": "examples",
+    "gallery_dirs": "gallery",
+    "filename_pattern": r"\.py$",
+    "within_subsection_order": "ExampleTitleSortKey",
+    "abort_on_example_error": True,
+    "capture_repr": (),
+    "min_reported_time": 1e9,
+    "show_memory": False,
+    "show_signature": False,
+    "remove_config_comments": True,
+}
 
 html_theme = "furo"
 html_title = f"invariant_sharpness {release}"

@@ -1,4 +1,8 @@
-"""A framework of a few lines, and its engine: what it takes to measure the models of another framework.
+"""
+An engine for a new framework
+=============================
+
+What it takes to measure the models of another framework: a framework of a few lines, and its engine.
 
 The framework differentiates by complex steps: the imaginary part of f(p + i h v) / h is the derivative of f along v, exact to rounding
 for h = 1e-100. A model is two functions of a dictionary of arrays: its outputs, and the gradient of sums of outputs.
