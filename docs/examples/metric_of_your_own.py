@@ -12,12 +12,13 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 import invariant_sharpness as ish
-from invariant_sharpness.coordinates import balanced
 from invariant_sharpness_numpy import ReluNetwork
 
 random = np.random.default_rng(0)
 x, y = random.standard_normal((60, 6)), random.integers(0, 3, 60)
-oracle = ish.oracle(ReluNetwork.initialize((6, 8, 5, 3), seed=0), (x, y))
+weights = tuple(random.standard_normal((m, n)) / n**0.5 for n, m in [(6, 8), (8, 5), (5, 3)])
+network = ReluNetwork(weights, tuple(0.3 * random.standard_normal(len(weight)) for weight in weights))
+oracle = ish.oracle(network, (x, y))
 
 
 def trace_over_norm(oracle):
@@ -27,7 +28,7 @@ def trace_over_norm(oracle):
 
 def balanced_trace(oracle):
     """The trace in coordinates that move with the weights: scales are the balanced ones of rows and columns."""
-    scale = balanced(oracle)
+    scale = ish.scales.balanced(oracle)
     return ish.hessian_trace(ish.Scaled(oracle, scale))
 
 
