@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from invariant_sharpness import errors, estimators, metrics, symmetries
 from invariant_sharpness.adapters.registry import oracle
-from invariant_sharpness.coordinates import GaussNewton, Moved, Scaled, scales
+from invariant_sharpness.coordinates import GaussNewton, Moved, Restricted, Scaled, scales
 from invariant_sharpness.errors import InvariantSharpnessError
 from invariant_sharpness.estimators.densities import SpectralDensity
 from invariant_sharpness.estimators.diagonals import HessianDiagonal
@@ -56,6 +56,7 @@ __all__ = [
     "ParameterGroup",
     "ParameterVector",
     "Report",
+    "Restricted",
     "Scaled",
     "SpectralDensity",
     "Symmetries",

@@ -1,4 +1,4 @@
-"""An oracle that answers as the one beneath it does, unless it says otherwise."""
+"""An oracle that answers as the one beneath it does, but for what its own coordinates change."""
 
 from __future__ import annotations
 
@@ -27,9 +27,10 @@ from invariant_sharpness.protocol.requirements import Capability
 
 
 class Forwarding:
-    """Every method of an oracle, those of the optional capabilities included, passed on to ``base``.
+    """An oracle that passes every method on to ``base``, those of the optional capabilities included.
 
-    A subclass says where its parameters are, what a subset of it is, and what it answers differently.
+    A subclass says where its parameters are, what a subset of it is, and which answers its coordinates change. Whether ``base`` has a
+    capability is asked when it is used, by :func:`invariant_sharpness.protocol.capability`.
     """
 
     base: CurvatureOracle
@@ -106,5 +107,5 @@ class Forwarding:
         return self._able(ExampleGradientOracle).directional_second_moment(parameters, direction)
 
     def _able(self, capability: type[Capability]) -> Capability:
-        """The oracle beneath, if it has the capability."""
+        """Return the oracle beneath with the capability, or raise an error that says what is missing."""
         return require(self.base, capability, metric=type(self).__name__)

@@ -1,4 +1,4 @@
-"""The same loss, looked at from another point."""
+"""The same loss, measured at another point."""
 
 from __future__ import annotations
 
@@ -12,14 +12,27 @@ from invariant_sharpness.protocol import CurvatureOracle, SubsetOracle
 
 @dataclass(frozen=True, slots=True)
 class Moved(Forwarding):
-    """An oracle whose model "is" at other parameters; the model itself stays where it is.
+    r"""The same loss :math:`L`, whose parameters "are" at another point; the model itself stays where it is.
 
     Parameters
     ----------
     base
         The oracle of the model.
     parameters
-        Where metrics shall measure it, such as a rescaled copy of ``base.parameters``.
+        The point where metrics shall measure it, such as a rescaled copy of ``base.parameters``.
+
+    Notes
+    -----
+    Cost: none of its own. It can do what the oracle beneath it can.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from invariant_sharpness_numpy import quadratic
+    >>> oracle = quadratic(np.diag([1.0, 2.0]), [[3.0, 4.0]])
+    >>> moved = Moved(oracle, 2 * oracle.parameters)
+    >>> moved.loss(moved.parameters) / oracle.loss(oracle.parameters)
+    4.0
     """
 
     base: CurvatureOracle

@@ -1,4 +1,4 @@
-"""The oracle in other coordinates."""
+"""The loss in scaled coordinates."""
 
 from __future__ import annotations
 
@@ -38,12 +38,27 @@ class Scaled(Forwarding):
     base
         The oracle in the model's own coordinates.
     scale
-        One positive number per parameter.
+        One positive number per parameter, such as those of :mod:`invariant_sharpness.coordinates.scales`.
 
     Raises
     ------
     NonFiniteError
         If a scale is not positive and finite; names the group.
+
+    Notes
+    -----
+    Source: this library. In the coordinates ``magnitudes`` the sharpness of Keskar is the adaptive one of Kwon, Kim, Park and Choi (2021).
+
+    Examples
+    --------
+    The Hessian is diag(1, 2) and the point (3, 4), so in units of the parameters the trace is 9 + 2 * 16.
+
+    >>> import numpy as np
+    >>> import invariant_sharpness as ish
+    >>> from invariant_sharpness_numpy import quadratic
+    >>> oracle = quadratic(np.diag([1.0, 2.0]), [[3.0, 4.0]])
+    >>> ish.hessian_trace(Scaled(oracle, ish.scales.magnitudes(oracle))).value
+    41.0
     """
 
     def __init__(self, base: CurvatureOracle, scale: ParameterVector) -> None:
@@ -124,5 +139,5 @@ class Scaled(Forwarding):
         )
 
     def _point(self, parameters: ParameterVector) -> ParameterVector:
-        """The model's own coordinates; exactly where the model is now, for the parameters of now."""
+        """Return to the model's own coordinates; exactly to where the model is now, for the parameters of now."""
         return self.base.parameters if parameters is self.parameters else self.scale * parameters

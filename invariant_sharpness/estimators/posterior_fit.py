@@ -69,10 +69,10 @@ def best_scales(family: LayerMatrix, weights: HostArray, curvature: HostArray, l
 
     Where the minimum is not attained, as for dead units, which cost nothing, there is no noise.
     """
-    a = family.blocks({family.weight.name: np.clip(curvature, 0, None)}) / 2
-    b = family.blocks({family.weight.name: weights**2}) / (2 * lam)
+    a = family.matrices({family.weight.name: np.clip(curvature, 0, None)}) / 2
+    b = family.matrices({family.weight.name: weights**2}) / (2 * lam)
     solutions = [solve(x, y, tolerance=_POLISH) for x, y in zip(a, b, strict=True)]
-    within = np.stack([s.within_blocks for s in solutions])
+    within = np.stack([s.within_components for s in solutions])
     logarithms = np.stack([s.rows[:, None] + s.columns for s in solutions])
     return LayerScales(family, np.where(within, np.exp(logarithms), 0.0), np.where(within, b, 0.0))
 
@@ -132,7 +132,7 @@ class SampledObjective:
         loss, slopes = self._mean_loss(self.deviations(point))
         derivatives = []
         for layer, variances in self._variances(point):
-            cells = layer.family.blocks(slopes) - layer.costs(variances)
+            cells = layer.family.matrices(slopes) - layer.costs(variances)
             derivatives.append(layer.slope(cells))
         return loss - self._loss_without_noise + self.penalty(point), np.concatenate(derivatives)
 

@@ -191,8 +191,8 @@ def _layers(groups: tuple[ParameterGroup, ...], biases: BiasPolicy) -> tuple[lis
 
 def _solve(family: LayerMatrix, weights: HostArrays, curvature: HostArrays, lam: float, tolerance: float) -> _Layer:
     clipped = {name: np.clip(curvature[name], 0, None) for name in family.names}
-    a = family.blocks(clipped)
-    b = family.blocks({name: weights[name] ** 2 for name in family.names}) / (2 * lam)
+    a = family.matrices(clipped)
+    b = family.matrices({name: weights[name] ** 2 for name in family.names}) / (2 * lam)
     value, lower, attained, variances = _infimum(a, b, tolerance)
     penalty = value - float(np.sum(a * variances))
     slopes = family.arrays(variances)
@@ -205,7 +205,7 @@ def _infimum(a: HostArray, b: HostArray, tolerance: float) -> tuple[float, float
     if 1 in a.shape[1:]:
         return _single_row_or_column(a, b)
     solutions = [solve(x, y, tolerance=tolerance) for x, y in zip(a, b, strict=True)]
-    variances = [np.where(s.within_blocks, np.exp(s.rows[:, None] + s.columns), 0.0) for s in solutions]
+    variances = [np.where(s.within_components, np.exp(s.rows[:, None] + s.columns), 0.0) for s in solutions]
     return (
         fsum(s.value for s in solutions),
         fsum(s.lower_bound for s in solutions),

@@ -20,7 +20,7 @@ import numpy as np
 
 from invariant_sharpness.coordinates.scales import magnitudes, optimal
 from invariant_sharpness.pac_bayes.divergence import best_common_variance, best_product_variances
-from invariant_sharpness.parameters.matrices import HostArray, from_blocks, root_mean_square, to_blocks
+from invariant_sharpness.parameters.matrices import HostArray, channel_matrices, from_channel_matrices, root_mean_square
 from invariant_sharpness.protocol import CurvatureOracle, HostArrays, ParameterGroup
 
 NATS_PER_FLOAT = 32 * log(2)
@@ -68,7 +68,7 @@ class RowColumnScales:
     r"""Variances :math:`(\sigma_i \sigma'_j)^2`, one scale per output unit and one per input unit: the minimizer of (17)."""
 
     def free(self, group: ParameterGroup) -> int:
-        blocks, rows, columns = to_blocks(group, np.zeros(group.shape)).shape
+        blocks, rows, columns = channel_matrices(group, np.zeros(group.shape)).shape
         return blocks * (rows + columns - 1)
 
     def posterior(self, oracle: CurvatureOracle, curvature: HostArrays, lam: float) -> dict[str, HostArray]:
@@ -77,8 +77,8 @@ class RowColumnScales:
         return {name: deviations[name] ** 2 for name in names}
 
     def prior(self, group: ParameterGroup, weights: HostArray, posterior: HostArray) -> HostArray:
-        moments, counts = to_blocks(group, weights**2 + posterior), to_blocks(group, np.ones(group.shape))
-        return from_blocks(group, best_product_variances(moments, counts))
+        moments, counts = channel_matrices(group, weights**2 + posterior), channel_matrices(group, np.ones(group.shape))
+        return from_channel_matrices(group, best_product_variances(moments, counts))
 
 
 class ParameterScales:

@@ -1,4 +1,7 @@
-"""Parameter groups: what a named parameter is, and which of its axes count what."""
+"""Parameter groups: what a named parameter is, and which of its axes count what.
+
+A group here is one parameter tensor. Optimizers use the word for sets of parameters with one learning rate.
+"""
 
 from __future__ import annotations
 
@@ -31,20 +34,26 @@ class ParameterGroup:
     name
         The framework's name of the parameter, such as ``"conv1.weight"``.
     shape
-        Its shape in the framework's own layout.
+        The shape in the framework's own layout.
     role
-        What it does. ``"matrix"``, ``"convolution"`` and ``"embedding"`` are weights: they have rows
+        The role of the parameter. ``"matrix"``, ``"convolution"`` and ``"embedding"`` are weights: they have rows
         and columns. ``"norm"`` is the gain of a normalization layer, ``"bias"`` any shift.
     output_axes, input_axes
         The axes that count output units and input units. All others are kernel positions.
     channel_groups
-        Number of groups of a grouped convolution (the number of channels of a depthwise one).
+        The number of groups of a grouped convolution (the number of channels of a depthwise one).
     divided_axes
-        The side whose axes count channels *within* a channel group. A convolution kernel has
+        Whether it is the input or the output axes that count channels *within* a channel group. A convolution kernel has
         ``(outputs, inputs per group)``; a transposed one, and Keras' depthwise kernel, have
         ``(inputs, outputs per group)``.
     owner
         For a bias: the name of the weight (or norm gain) to whose outputs it is added.
+
+    Examples
+    --------
+    >>> kernel = ParameterGroup("conv1.weight", (8, 3, 5, 5), "convolution", output_axes=(0,), input_axes=(1,))
+    >>> kernel.size, kernel.kernel_axes, kernel.is_weight
+    (600, (2, 3), True)
     """
 
     name: str
@@ -58,7 +67,7 @@ class ParameterGroup:
 
     @property
     def size(self) -> int:
-        """Number of parameters in the group."""
+        """The number of parameters in the group."""
         return prod(self.shape)
 
     @property
@@ -74,7 +83,7 @@ class ParameterGroup:
 
 
 def given_groups(given: Sequence[ParameterGroup], shapes: Mapping[str, tuple[int, ...]]) -> dict[str, ParameterGroup]:
-    """The groups that users gave, by name, for parameters of these shapes.
+    """Return the groups that users gave by name, for parameters of these shapes.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""Attention heads: how the units on one side of a weight fall into runs that are mixed with one another."""
+"""Attention heads: how the output or input units of a weight fall into runs that are mixed with one another."""
 
 from __future__ import annotations
 
@@ -22,16 +22,24 @@ class Heads:
     Parameters
     ----------
     count
-        Number of heads.
+        The number of heads.
     side
         Where they are: ``"output"`` for queries, keys and values, ``"input"`` for the projection of what the heads put out.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from invariant_sharpness import ParameterGroup
+    >>> query = ParameterGroup("query", (4, 3), "matrix", output_axes=(0,), input_axes=(1,))
+    >>> Heads(2).split(query, np.arange(12.0).reshape(4, 3))[1].tolist()  # rows count inputs, columns the units of head 1
+    [[6.0, 9.0], [7.0, 10.0], [8.0, 11.0]]
     """
 
     count: int
     side: Literal["output", "input"] = "output"
 
     def split(self, group: ParameterGroup, values: npt.NDArray[Any]) -> npt.NDArray[Any]:
-        """The entries of a weight as ``(heads, rows, width)``, where rows count the units of the other side.
+        """Return the entries of a weight as ``(heads, rows, width)``, where rows count its units on the other axis.
 
         Raises
         ------
@@ -58,7 +66,7 @@ class Heads:
 
 
 def check_names(groups: tuple[ParameterGroup, ...], heads: Mapping[str, Heads]) -> None:
-    """Raise ``ValueError`` if heads are named of a parameter that does not exist; lists the weights there are."""
+    """Raise ``ValueError`` if heads are named of a parameter that does not exist; the message lists the weights."""
     unknown = sorted(heads.keys() - {group.name for group in groups})
     if unknown:
         weights = ", ".join(group.name for group in groups if group.is_weight)

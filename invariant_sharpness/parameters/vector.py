@@ -24,6 +24,13 @@ class ParameterVector:
         Array API namespace of the arrays.
     arrays
         One array per group, in the parameter's own shape.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> v = ParameterVector(np, {"weight": np.array([[3.0, 4.0]]), "bias": np.array([0.0])})
+    >>> (2 * v).dot(v), v.norm(), v.only(["bias"]).norm()
+    (50.0, 5.0, 0.0)
     """
 
     xp: Any
@@ -66,11 +73,11 @@ class ParameterVector:
         return self._with({k: a if k in kept else self.xp.zeros_like(a) for k, a in self.arrays.items()})
 
     def dot(self, other: ParameterVector) -> float:
-        """Inner product. Sums of products: ``vecdot`` and ``vector_norm`` lose digits in float32."""
+        """Return the inner product. It sums products: ``vecdot`` and ``vector_norm`` lose digits in float32."""
         return fsum(float(self.xp.sum(a * other[name])) for name, a in self.arrays.items())
 
     def norm(self) -> float:
-        """Euclidean norm."""
+        """Return the Euclidean norm."""
         return sqrt(self.dot(self))
 
     def _with(self, arrays: Mapping[str, Array]) -> ParameterVector:

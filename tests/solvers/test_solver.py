@@ -116,6 +116,6 @@ def test_value_lies_between_those_of_one_scale_per_cell_and_one_for_all(seed: in
 def test_the_value_is_that_of_the_objective_at_the_solution(seed: int, density: float) -> None:
     a, b = random_matrices(np.random.default_rng(seed), 6, density=density)
     solution = solve(a, b)
-    z = np.where(solution.within_blocks, solution.rows[:, None] + solution.columns, 0)
-    cost = float(((a * np.exp(z) + b * np.exp(-z)) * solution.within_blocks).sum())
+    z = np.where(solution.within_components, solution.rows[:, None] + solution.columns, 0)
+    cost = float(((a * np.exp(z) + b * np.exp(-z)) * solution.within_components).sum())
     assert abs(cost - solution.value) <= 1e-12 * max(cost, 1e-300), f"{cost} at the solution, not {solution.value}"

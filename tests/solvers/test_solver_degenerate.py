@@ -58,7 +58,9 @@ def test_zero_rows_and_columns_change_nothing() -> None:
         error = abs(solution.value / alone.value - 1)
         assert error <= 2e-12, f"rows and columns without {kind} change the value by {error:.1e}"
         assert solution.attained == (kind == "a and b"), f"{kind} zero: attained is {solution.attained}"
-        assert solution.within_blocks.sum() == 20, f"{kind} zero: {solution.within_blocks} should be a 4 x 5 block"
+        assert solution.within_components.sum() == 20, (
+            f"{kind} zero: {solution.within_components} should be a 4 x 5 block"
+        )
 
 
 def test_separate_blocks_add_up() -> None:

@@ -1,13 +1,11 @@
-r"""The parts in which the infimum is attained.
+r"""The objective: the parts in which its infimum is attained, and its points with the best B.
 
 Draw an arrow from row i to row j if :math:`H_{ja} w_{ia} \ne 0` for some head a. What ties two strongly connected components of rows to each other can be
 brought to zero by moving them apart. So the infimum is the sum over the components: each has its rows alone, and for each head the span of
 their weights, modulo the vectors along which none of its rows has curvature. The proof is in the documentation.
 
-A point of the problem: the logarithms x of A, with the best B.
-
-With :math:`M_a = \\sum_i A_i H_{ia}` and :math:`N_a = \\sum_i A_i^{-1} w_{ia} w_{ia}^T` the best B is the geometric mean :math:`M_a^{-1} \\# N_a`, and its cost
-:math:`2 \\operatorname{tr} (M_a^{1/2} N_a M_a^{1/2})^{1/2}`: both terms of the objective are equal there. In the basis in which B is the identity, M
+A point is the vector x of logarithms of A. With :math:`M_a = \sum_i A_i H_{ia}` and :math:`N_a = \sum_i A_i^{-1} w_{ia} w_{ia}^T` the best B is
+the geometric mean :math:`M_a^{-1} \# N_a`, and its cost :math:`2 \operatorname{tr} (M_a^{1/2} N_a M_a^{1/2})^{1/2}`: both terms of the objective are equal there. In the basis in which B is the identity, M
 and N are the same diagonal matrix of numbers s, so the cost is twice their sum.
 """
 
@@ -26,7 +24,7 @@ from invariant_sharpness.parameters.matrices import HostArray
 Rows = npt.NDArray[np.intp]
 
 _ROUNDING = 10.0
-"""So many units of rounding beside the largest number count as zero."""
+"""So many machine epsilons beside the largest number count as zero."""
 
 
 class Part(NamedTuple):
@@ -43,13 +41,13 @@ class Part(NamedTuple):
 
     @property
     def size(self) -> HostArray:
-        """Sums of all curvatures and of all squared weights, along the axes."""
+        """The sum of all curvatures and that of all squared weights."""
         curvature = sum(float(np.einsum("ikk->", H)) for H in self.curvatures)
         return np.array([curvature, sum(float(np.sum(w**2)) for w in self.weights)])
 
 
 def attained_parts(curvatures: HostArray, weights: HostArray, rounding: float) -> tuple[list[Part], bool]:
-    """The parts that cost anything, and whether they are all that there is."""
+    """Return the parts that cost anything, and whether they are all that there is."""
     whole = _in_comparable_units(curvatures, weights)
     least = _ROUNDING * rounding
     arrows = csr_array(_arrows(whole, least).astype(float))
@@ -61,7 +59,7 @@ def attained_parts(curvatures: HostArray, weights: HostArray, rounding: float) -
 
 
 def _in_comparable_units(curvatures: HostArray, weights: HostArray) -> Part:
-    """Rows, and units within heads, in which curvatures and squared weights have the same size: no scale hides a rank."""
+    """Scale rows, and units within heads, such that curvatures and squared weights have the same size: no scale hides a rank."""
     diagonal = np.einsum("aikk->aik", curvatures)
     rows = _balance(diagonal.sum(axis=(0, 2)), (weights**2).sum(axis=(0, 2)))[:, None]
     units = _balance((diagonal * rows**2).sum(axis=1), (weights**2 / rows**2).sum(axis=1))[:, None]
@@ -70,20 +68,20 @@ def _in_comparable_units(curvatures: HostArray, weights: HostArray) -> Part:
 
 
 def _balance(curvature: HostArray, square: HostArray) -> HostArray:
-    """The scale s with ``curvature * s**2 == square / s**2``, or 1 where there is none."""
+    """Return the scale s with ``curvature * s**2 == square / s**2``, or 1 where there is none."""
     both = (curvature > 0) & (square > 0)
     return np.divide(square, curvature, out=np.ones_like(square), where=both) ** 0.25
 
 
 def _arrows(whole: Part, least: float) -> npt.NDArray[np.bool_]:
-    """Whether the weights of row i lie in the range of the curvature of row j, beyond rounding."""
+    """Say whether the weights of row i lie in the range of the curvature of row j, beyond rounding."""
     forms = sum(np.einsum("ik,jkl,il->ij", w, H, w, optimize=True) for H, w in zip(*whole, strict=True))
     sizes = sum(np.outer((w**2).sum(axis=1), np.einsum("jkk->j", H)) for H, w in zip(*whole, strict=True))
     return np.asarray(forms > least * sizes)
 
 
 def _part(whole: Part, rows: Rows, least: float) -> Part:
-    """What one component costs; without any width if that is nothing."""
+    """Restrict the problem to one component; it has no width if it costs nothing."""
     part = Part([], [])
     for H, w in zip(*whole, strict=True):
         basis = _row_space(w[rows], least)
@@ -94,33 +92,36 @@ def _part(whole: Part, rows: Rows, least: float) -> Part:
 
 
 def _row_space(vectors: HostArray, least: float) -> HostArray:
-    """Orthonormal columns that span the rows, each of which counts alike."""
+    """Return orthonormal columns that span the rows, each of which counts the same."""
     lengths = np.linalg.norm(vectors, axis=1)
     _, values, V = np.linalg.svd(vectors[lengths > 0] / lengths[lengths > 0, None], full_matrices=False)
     return V[values > least * values.max(initial=0.0)].T
 
 
 def _curved(curvatures: HostArray, w: HostArray, basis: HostArray, least: float) -> HostArray:
-    """Within the basis, the complement of those vectors along which no row has curvature.
+    """Return, within the basis, the complement of those vectors along which no row has curvature.
 
-    In coordinates in which the weights are orthonormal, so that no change of the head's basis moves the verdict.
+    It is decided in coordinates in which the weights are orthonormal, so that no change of the head's basis changes the decision.
     """
+    # Coordinates in which the weights are orthonormal.
     _, values, V = np.linalg.svd(w @ basis, full_matrices=False)
     inward = V.T * values
+    # Directions without curvature.
     sizes, vectors = np.linalg.eigh(inward.T @ (basis.T @ curvatures.sum(axis=0) @ basis) @ inward)
     flat = inward @ vectors[:, sizes <= least * sizes.max(initial=0.0)]
+    # Their complement.
     complete, _ = np.linalg.qr(flat, mode="complete")
     return complete[:, flat.shape[1] :]
 
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    r"""The best B for some A.
+    r"""A point of a part: some A, with the best B.
 
     Parameters
     ----------
     x
-        :math:`\ln A`, for each row.
+        The logarithms :math:`\ln A`, one for each row.
     sizes
         The numbers s of each head.
     frames
@@ -145,21 +146,22 @@ class Point:
 
     @property
     def gradient(self) -> HostArray:
-        """Derivative of the objective in x."""
+        """The derivative of the objective in x."""
         return self.curvature - self.penalty
 
     @property
     def expected(self) -> float:
-        """What the next sweep gains, relative to the value, about."""
+        """About what the next sweep gains, relative to the value."""
         return float(np.sum(self.gradient**2 / (self.curvature + self.penalty))) / self.value
 
 
 def point(part: Part, x: HostArray) -> Point:
-    """The point with these logarithms. Cost: one look at the curvatures."""
+    """Find the best B for these logarithms. Cost: one look at the curvatures."""
     A = np.exp(x)
     sizes, frames, weights = [], [], []
     curvature, penalty = np.zeros_like(x), np.zeros_like(x)
     for H, w in zip(*part, strict=True):
+        # Frame in which M and N are the same diagonal matrix.
         M = np.tensordot(A, H, axes=1)
         L = np.linalg.cholesky(M)
         U, s, V = np.linalg.svd((w / np.sqrt(A)[:, None]) @ L, full_matrices=False)
@@ -167,6 +169,7 @@ def point(part: Part, x: HostArray) -> Point:
         sizes.append(s)
         frames.append(frame)
         weights.append(U * np.sqrt(s))
+        # What each row contributes to the two terms.
         curvature += A * np.tensordot(H, frame @ frame.T, axes=2)
         penalty += U**2 @ s
     return Point(x, sizes, frames, weights, curvature, penalty)

@@ -1,10 +1,10 @@
-r"""The certified solver of equation (17) of Tsuzuku, Sato and Sugiyama (2019).
+r"""The solver of equation (17) of Tsuzuku, Sato and Sugiyama (2019), with a proven relative gap.
 
 .. math::
     S^* = \inf_{x, y} \sum_{ij} a_{ij} e^{x_i + y_j} + b_{ij} e^{-x_i - y_j}, \qquad a, b \ge 0,
 
 where :math:`e^{x_i} = \sigma_i^2` and :math:`e^{y_j} = \sigma_j'^2`. The problem is convex. It is split into the
-blocks in which the infimum is attained (``blocks``), each solved by alternating closed-form sweeps
+connected components in which the infimum is attained (``components``), each solved by alternating closed-form sweeps
 (``sweeps``) and, where these are slow, by Newton's method (``newton``); every value comes with a
 lower bound (``duality``).
 """
@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from invariant_sharpness.solvers.rows_columns.components import attained_blocks
+from invariant_sharpness.solvers.rows_columns.components import attained_components
 from invariant_sharpness.solvers.rows_columns.duality import Cells, Iterate
 from invariant_sharpness.solvers.rows_columns.newton import minimize_by_newton
 from invariant_sharpness.solvers.rows_columns.sweeps import alternate
@@ -35,64 +35,79 @@ class RowColumnSolution:
     value, lower_bound
         The objective at the solution, and a bound below the infimum that duality proves.
     rows, columns
-        :math:`x_i = \ln \sigma_i^2` and :math:`y_j = \ln \sigma_j'^2`. Only their sum within a block
+        :math:`x_i = \ln \sigma_i^2` and :math:`y_j = \ln \sigma_j'^2`. Only their sum within a component
         has a meaning. Zero in rows and columns that cost nothing.
-    within_blocks
+    within_components
         The cells in which ``rows + columns`` is the minimizer. The others can be brought to zero.
     attained
         Whether a minimizer exists. If not, some scales run off to zero or infinity: those of a dead
         unit, for instance, which costs nothing.
     sweeps, newton_steps
-        How much work it was.
+        The number of sweeps and of Newton steps, over all components.
     """
 
     value: float
     lower_bound: float
     rows: Matrix
     columns: Matrix
-    within_blocks: npt.NDArray[np.bool_]
+    within_components: npt.NDArray[np.bool_]
     attained: bool
     sweeps: int
     newton_steps: int
 
     @property
     def gap(self) -> float:
-        """Certified relative error, ``(value - lower_bound) / value``."""
+        """The relative gap, ``(value - lower_bound) / value``: a proven bound of the relative error."""
         return (self.value - self.lower_bound) / self.value if self.value > 0 else 0.0
 
 
 def solve(a: Matrix, b: Matrix, *, tolerance: float = 1e-12) -> RowColumnSolution:
-    """Solve (17) for one matrix of curvatures ``a`` and one of squared weights ``b``.
+    r"""Solve (17) for one matrix of curvatures ``a`` and one of squared weights ``b``.
 
     Parameters
     ----------
     a, b
-        Nonnegative and finite, of equal shape ``(rows, columns)``.
+        Nonnegative and finite, of equal shape ``(rows, columns)``: :math:`h_{ij}` and :math:`W_{ij}^2 / (2\lambda)`, for instance.
     tolerance
-        Relative gap at which to stop.
+        The relative gap at which to stop; the default is far above rounding, and below every error of an estimated curvature.
+
+    Returns
+    -------
+    RowColumnSolution
+        The value with its lower bound, and the scales. Cost: no gradient; four matrix-vector products a sweep.
 
     Raises
     ------
     ValueError
         If ``a`` and ``b`` are not two finite, nonnegative matrices of the same shape.
+
+    Examples
+    --------
+    One cell: :math:`a\, t + b / t` is least at :math:`t = \sqrt{b / a}`, where it is :math:`2 \sqrt{ab}`.
+
+    >>> import numpy as np
+    >>> solution = solve(np.array([[4.0]]), np.array([[9.0]]))
+    >>> round(solution.value, 12), solution.gap <= 1e-12
+    (12.0, True)
     """
     _check(a, b)
     rows, columns = np.zeros(a.shape[0]), np.zeros(a.shape[1])
     value = lower = 0.0
     sweeps = steps = 0
-    within_blocks = np.zeros(a.shape, dtype=bool)
-    for block in attained_blocks(a, b):
-        cells = np.ix_(block.rows, block.columns)
-        iterate, block_sweeps, block_steps = _solve_block(a[cells], b[cells], tolerance)
-        within_blocks[cells] = True
-        rows[block.rows], columns[block.columns] = iterate.x, iterate.y
+    within_components = np.zeros(a.shape, dtype=bool)
+    for component in attained_components(a, b):
+        cells = np.ix_(component.rows, component.columns)
+        iterate, own_sweeps, own_steps = _solve_component(a[cells], b[cells], tolerance)
+        within_components[cells] = True
+        rows[component.rows], columns[component.columns] = iterate.x, iterate.y
         value, lower = value + iterate.value, lower + iterate.value - iterate.loss
-        sweeps, steps = sweeps + block_sweeps, steps + block_steps
-    attained = bool((within_blocks | ((a == 0) & (b == 0))).all())
-    return RowColumnSolution(value, lower, rows, columns, within_blocks, attained, sweeps, steps)
+        sweeps, steps = sweeps + own_sweeps, steps + own_steps
+    # Attained if no cell lies between two components.
+    attained = bool((within_components | ((a == 0) & (b == 0))).all())
+    return RowColumnSolution(value, lower, rows, columns, within_components, attained, sweeps, steps)
 
 
-def _solve_block(a: Matrix, b: Matrix, tolerance: float) -> tuple[Iterate, int, int]:
+def _solve_component(a: Matrix, b: Matrix, tolerance: float) -> tuple[Iterate, int, int]:
     cells = Cells.of(a, b)
     iterate, sweeps = alternate(cells, tolerance)
     steps = 0

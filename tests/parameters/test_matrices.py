@@ -15,10 +15,10 @@ from invariant_sharpness.estimators.diagonals import GroupDiagonal
 from invariant_sharpness.parameters.matrices import (
     LayerMatrix,
     append_bias,
-    from_blocks,
+    channel_matrices,
+    from_channel_matrices,
     others,
     split_bias,
-    to_blocks,
     weights_alone,
     weights_with_biases,
 )
@@ -106,47 +106,47 @@ def entries(layout: Layout, seed: int = 0) -> Array:
 
 def test_blocks_are_the_sums_over_entries_of_equal_row_and_column(layout: Layout) -> None:
     values = entries(layout)
-    blocks = to_blocks(layout.group, values)
+    blocks = channel_matrices(layout.group, values)
     assert len(blocks) == layout.group.channel_groups, f"{len(blocks)} blocks of {layout.group}"
     matrix, expected = block_diag(*blocks), layout.matrix(values)
     assert np.array_equal(matrix, expected), f"{layout.group} is put into\n{matrix}\nand not into\n{expected}"
 
 
 def test_every_entry_finds_its_cell(layout: Layout) -> None:
-    blocks = np.arange(1.0, 1 + to_blocks(layout.group, entries(layout)).size)
-    blocks = blocks.reshape(to_blocks(layout.group, entries(layout)).shape)
-    spread, expected = from_blocks(layout.group, blocks), layout.spread(block_diag(*blocks))
+    blocks = np.arange(1.0, 1 + channel_matrices(layout.group, entries(layout)).size)
+    blocks = blocks.reshape(channel_matrices(layout.group, entries(layout)).shape)
+    spread, expected = from_channel_matrices(layout.group, blocks), layout.spread(block_diag(*blocks))
     assert np.array_equal(spread, expected), f"{layout.group} takes\n{spread}\nand not\n{expected}"
 
 
 def test_blocks_of_a_spread_matrix_are_the_matrix_times_the_kernel_size(layout: Layout) -> None:
-    blocks = to_blocks(layout.group, entries(layout))
+    blocks = channel_matrices(layout.group, entries(layout))
     positions = int(np.prod([layout.group.shape[axis] for axis in layout.group.kernel_axes]))
-    again = to_blocks(layout.group, from_blocks(layout.group, blocks))
+    again = channel_matrices(layout.group, from_channel_matrices(layout.group, blocks))
     assert np.array_equal(again, positions * blocks), f"{again} is not {positions} times {blocks}"
 
 
 def test_a_bias_is_one_more_column_of_its_rows(layout: Layout) -> None:
     values, bias = entries(layout), 1000.0 + np.arange(layout.rows)
-    joined = append_bias(to_blocks(layout.group, values), bias)
+    joined = append_bias(channel_matrices(layout.group, values), bias)
     expected = np.column_stack([layout.matrix(values), bias])
     assert np.array_equal(joined, expected[None]), f"[W | b] is\n{joined}\nand not\n{expected}"
     weight, own = split_bias(layout.group, joined)
-    assert np.array_equal(weight, to_blocks(layout.group, values)), f"{weight} is not the weight of {joined}"
+    assert np.array_equal(weight, channel_matrices(layout.group, values)), f"{weight} is not the weight of {joined}"
     assert np.array_equal(own, bias), f"{own} is not the bias {bias}"
 
 
 def test_a_family_takes_its_arrays_apart_and_together(layout: Layout) -> None:
-    family = LayerMatrix(layout.group, ParameterGroup("bias", (layout.rows,), "bias", (0,), owner="weight"))
+    layer = LayerMatrix(layout.group, ParameterGroup("bias", (layout.rows,), "bias", (0,), owner="weight"))
     arrays = {"weight": entries(layout), "bias": 1000.0 + np.arange(layout.rows)}
-    blocks = family.blocks(arrays)
-    apart = family.arrays(blocks)
+    blocks = layer.matrices(arrays)
+    apart = layer.arrays(blocks)
     assert np.array_equal(apart["bias"], arrays["bias"]), f"{apart['bias']} is not the bias {arrays['bias']}"
     expected = layout.spread(layout.matrix(arrays["weight"]))
     assert np.array_equal(apart["weight"], expected), f"{apart['weight']} is not {expected}"
 
 
-def test_families_join_weights_and_gains_with_the_bias_they_own() -> None:
+def test_layers_join_weights_and_gains_with_the_bias_they_own() -> None:
     groups = [
         ParameterGroup("bias", (3,), "bias", (0,), owner="weight"),
         ParameterGroup("weight", (3, 4), "matrix", (0,), (1,)),
@@ -157,19 +157,19 @@ def test_families_join_weights_and_gains_with_the_bias_they_own() -> None:
         ParameterGroup("temperature", (), "other"),
     ]
     joined = weights_with_biases(groups)
-    names = [family.names for family in joined]
-    assert names == [("weight", "bias"), ("gain", "shift"), ("embedding",)], f"families {names}"
+    names = [layer.names for layer in joined]
+    assert names == [("weight", "bias"), ("gain", "shift"), ("embedding",)], f"layers {names}"
     rest = [g.name for g in others(groups, joined)]
-    assert rest == ["stray", "temperature"], f"in no family: {rest}"
-    alone = [family.names for family in weights_alone(groups)]
+    assert rest == ["stray", "temperature"], f"in no layer: {rest}"
+    alone = [layer.names for layer in weights_alone(groups)]
     assert alone == [("weight",), ("embedding",)], f"weights alone: {alone}"
 
 
 def test_a_gain_and_its_shift_are_two_columns() -> None:
-    family = LayerMatrix(
+    layer = LayerMatrix(
         ParameterGroup("gain", (3,), "norm", (0,)), ParameterGroup("shift", (3,), "bias", (0,), owner="gain")
     )
-    blocks = family.blocks({"gain": np.array([1.0, 2.0, 3.0]), "shift": np.array([4.0, 5.0, 6.0])})
+    blocks = layer.matrices({"gain": np.array([1.0, 2.0, 3.0]), "shift": np.array([4.0, 5.0, 6.0])})
     assert np.array_equal(blocks, [[[1, 4], [2, 5], [3, 6]]]), f"{blocks} is not one matrix of two columns"
 
 

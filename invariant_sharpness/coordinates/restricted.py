@@ -1,0 +1,186 @@
+"""The loss as a function of some of the parameters alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from difflib import get_close_matches
+from fnmatch import fnmatchcase
+
+import numpy as np
+
+from invariant_sharpness.coordinates.forwarding import Forwarding
+from invariant_sharpness.errors import ModelError
+from invariant_sharpness.parameters.vector import ParameterVector
+from invariant_sharpness.protocol import (
+    BlockProductOracle,
+    CurvatureOracle,
+    ExampleGradientOracle,
+    GaussNewtonDiagonalOracle,
+    GaussNewtonOracle,
+    HostArrays,
+    JacobianOracle,
+    ParameterGroup,
+    Rows,
+    SampledGaussNewtonOracle,
+    SubsetOracle,
+)
+
+_MOST_NAMED = 20
+
+
+class Restricted(Forwarding):
+    r"""The loss as a function of some parameter groups, while all others stay where they are.
+
+    With the groups B that are kept, the gradient is :math:`g_B`, the Hessian its diagonal block :math:`H_{BB}` and the Jacobian :math:`J_B`.
+    So every metric of a restricted oracle is that of the block: the trace of one layer, the sharpness of an encoder, the largest
+    eigenvalue of the last layer.
+
+    A restricted oracle is an oracle, and it can do what the oracle beneath it can. Cost: that of the oracle beneath, whose products run over
+    all parameters; what is drawn and stored is as small as the groups that are kept.
+
+    Parameters
+    ----------
+    base
+        The oracle of all parameters.
+    names
+        Which groups: a name or a pattern, or several of them. In a pattern ``*`` stands for any characters, ``?`` for one and ``[ab]``
+        for one of these; a group that bears the very name is taken as it is.
+
+    Raises
+    ------
+    ModelError
+        If a name or a pattern matches no group; lists the names that there are.
+
+    Notes
+    -----
+    Invariances: those of the metric, under rescalings whose units all lie within the groups that are kept. A rescaling of a unit that moves a
+    parameter which is left out takes the oracle to another function of the groups.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import invariant_sharpness as ish
+    >>> from invariant_sharpness_numpy import FunctionOracle
+    >>> oracle = FunctionOracle(
+    ...     {"encoder.weight": [[1.0]], "head.weight": [[2.0]]},
+    ...     loss=lambda p: float((3 * p["encoder.weight"] ** 2 + p["encoder.weight"] * p["head.weight"]).sum()),
+    ...     gradient=lambda p: {
+    ...         "encoder.weight": 6 * p["encoder.weight"] + p["head.weight"], "head.weight": p["encoder.weight"]
+    ...     },
+    ...     hessian_vector_product=lambda p, v: {
+    ...         "encoder.weight": 6 * v["encoder.weight"] + v["head.weight"], "head.weight": v["encoder.weight"]
+    ...     },
+    ... )
+    >>> ish.hessian_trace(Restricted(oracle, "encoder.*")).value
+    6.0
+    """
+
+    def __init__(self, base: CurvatureOracle, names: str | Iterable[str]) -> None:
+        self.base = base
+        self.names = _matching([group.name for group in base.groups], (names,) if isinstance(names, str) else names)
+        self._parameters = self._kept(base.parameters)
+
+    @property
+    def groups(self) -> tuple[ParameterGroup, ...]:
+        return tuple(group for group in self.base.groups if group.name in self.names)
+
+    @property
+    def parameters(self) -> ParameterVector:
+        return self._parameters
+
+    def loss(self, parameters: ParameterVector, /) -> float:
+        return self.base.loss(self._point(parameters))
+
+    def gradient(self, parameters: ParameterVector, /) -> ParameterVector:
+        return self._kept(self.base.gradient(self._point(parameters)))
+
+    def hessian_vector_product(self, parameters: ParameterVector, vector: ParameterVector, /) -> ParameterVector:
+        return self._kept(self.base.hessian_vector_product(self._point(parameters), self._extended(vector)))
+
+    def hessian_vector_products(
+        self, parameters: ParameterVector, vectors: Sequence[ParameterVector], /
+    ) -> list[ParameterVector]:
+        base, extended = self._able(BlockProductOracle), [self._extended(vector) for vector in vectors]
+        return [self._kept(product) for product in base.hessian_vector_products(self._point(parameters), extended)]
+
+    def from_numpy(self, arrays: HostArrays, /) -> ParameterVector:
+        zeros = {group.name: np.zeros(group.shape) for group in self.base.groups if group.name not in self.names}
+        return self._kept(self.base.from_numpy({**zeros, **arrays}))
+
+    def gauss_newton_diagonal(self, parameters: ParameterVector, /, names: frozenset[str]) -> ParameterVector:
+        base = self._able(GaussNewtonDiagonalOracle)
+        return self._kept(base.gauss_newton_diagonal(self._point(parameters), names))
+
+    def output_curvature(
+        self, parameters: ParameterVector, direction: ParameterVector, /, seed: int
+    ) -> tuple[ParameterVector, ParameterVector]:
+        base = self._able(GaussNewtonDiagonalOracle)
+        first, second = base.output_curvature(self._point(parameters), self._extended(direction), seed)
+        return self._kept(first), self._kept(second)
+
+    def sampled_gauss_newton_diagonal(
+        self, parameters: ParameterVector, /, names: frozenset[str], draws: range, seed: int
+    ) -> ParameterVector:
+        base = self._able(SampledGaussNewtonOracle)
+        return self._kept(base.sampled_gauss_newton_diagonal(self._point(parameters), names, draws, seed))
+
+    def gauss_newton_vector_product(self, parameters: ParameterVector, vector: ParameterVector, /) -> ParameterVector:
+        base = self._able(GaussNewtonOracle)
+        return self._kept(base.gauss_newton_vector_product(self._point(parameters), self._extended(vector)))
+
+    def outputs(self, parameters: ParameterVector, /, examples: int) -> Rows:
+        return self._able(JacobianOracle).outputs(self._point(parameters), examples)
+
+    def jacobian_vector_product(self, parameters: ParameterVector, vector: ParameterVector, /, examples: int) -> Rows:
+        base = self._able(JacobianOracle)
+        return base.jacobian_vector_product(self._point(parameters), self._extended(vector), examples)
+
+    def vector_jacobian_product(self, parameters: ParameterVector, cotangents: Rows, /) -> ParameterVector:
+        base = self._able(JacobianOracle)
+        return self._kept(base.vector_jacobian_product(self._point(parameters), cotangents))
+
+    def subset(self, examples: Sequence[int], /) -> Restricted:
+        return Restricted(self._able(SubsetOracle).subset(examples), self.names)
+
+    def gradient_second_moment(self, parameters: ParameterVector, /) -> ParameterVector:
+        return self._kept(self._able(ExampleGradientOracle).gradient_second_moment(self._point(parameters)))
+
+    def directional_second_moment(self, parameters: ParameterVector, direction: ParameterVector, /) -> float:
+        base = self._able(ExampleGradientOracle)
+        return base.directional_second_moment(self._point(parameters), self._extended(direction))
+
+    def _kept(self, vector: ParameterVector) -> ParameterVector:
+        """Take the arrays of the groups that are kept."""
+        return ParameterVector(vector.xp, {name: vector[name] for name in self.names})
+
+    def _extended(self, vector: ParameterVector) -> ParameterVector:
+        """Put zeros in all other groups."""
+        whole = self.base.parameters.arrays
+        arrays = {name: vector[name] if name in self.names else vector.xp.zeros_like(a) for name, a in whole.items()}
+        return ParameterVector(vector.xp, arrays)
+
+    def _point(self, parameters: ParameterVector) -> ParameterVector:
+        """Put the model's own parameters in all other groups."""
+        if parameters is self._parameters:
+            return self.base.parameters
+        return ParameterVector(parameters.xp, {**self.base.parameters.arrays, **parameters.arrays})
+
+
+def _matching(names: Sequence[str], patterns: Iterable[str]) -> tuple[str, ...]:
+    """Return the names that match one of the patterns, in their own order."""
+    found: set[str] = set()
+    for pattern in patterns:
+        matched = {name for name in names if name == pattern} or {name for name in names if fnmatchcase(name, pattern)}
+        if not matched:
+            raise ModelError(_no_match(names, pattern))
+        found |= matched
+    if not found:
+        raise ModelError(_no_match(names, ""))
+    return tuple(name for name in names if name in found)
+
+
+def _no_match(names: Sequence[str], pattern: str) -> str:
+    close = get_close_matches(pattern, names, n=1)
+    hint = f" Did you mean {close[0]!r}?" if close else ""
+    listed = ", ".join(names[:_MOST_NAMED]) + (f" and {len(names) - _MOST_NAMED} more" * (len(names) > _MOST_NAMED))
+    return f"no parameter group matches {pattern!r}.{hint} The groups are {listed}"
