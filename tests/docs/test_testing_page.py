@@ -32,7 +32,7 @@ def test_cells_run_and_show_what_the_page_says(tmp_path: Path) -> None:
     shown = run("\n".join(CELLS), tmp_path)
     for words in (
         "check_invariance[row_column] passed",
-        "check_invariance[layer]: with_epsilon is said to survive 'layer', but moved from",
+        "check_invariance[layer]: with_epsilon is declared invariant under 'layer', but moved from",
         "check_nonnegative failed as expected",
         "10 checks, 10 passed",
         "check_invariance[row_column] failed",

@@ -12,7 +12,7 @@ import pytest
 
 import invariant_sharpness as ish
 from invariant_sharpness.symmetries import UnitPermutation
-from invariant_sharpness.testing import CheckFailedError, Specimen, check_metric, parametrize_with_checks
+from invariant_sharpness.testing import CheckFailedError, Problem, check_metric, parametrize_with_checks
 from invariant_sharpness_numpy import FunctionOracle
 from zoo.own_metrics import CLAIMS, adaptive, negative, networks, raw
 
@@ -114,19 +114,20 @@ def test_network_without_symmetries_skips_what_needs_them() -> None:
     )
     skipped = {r.check: r.message for r in check_metric(raw, oracles=oracle) if r.status == "skipped"}
     assert "check_counterexample[row_column]" in skipped, f"{skipped}"
-    assert "give one that has, as Specimen(oracle, symmetries=[...])" in skipped["check_extreme_scales"], f"{skipped}"
+    assert "give one that has, as Problem(oracle, symmetries=[...])" in skipped["check_extreme_scales"], f"{skipped}"
 
 
 def test_symmetry_of_ones_own_is_tested_both_ways() -> None:
     oracle = networks()[0].oracle
     permutation = UnitPermutation(oracle, ("layers.0.weight", "layers.0.bias"), ("layers.1.weight",))
-    specimen = Specimen(oracle, "the network", [permutation])
-    claimed = check_metric(adaptive, oracles=specimen, claims={"row_column", "permutation"})
+    problem = Problem(oracle, "the network", [permutation])
+    claimed = check_metric(adaptive, oracles=problem, claims={"row_column", "permutation"})
     assert "check_invariance[permutation]" in [result.check for result in claimed]
     with pytest.raises(
-        CheckFailedError, match=r"check_counterexample\[permutation\]: adaptive is not said to survive 'permutation'"
+        CheckFailedError,
+        match=r"check_counterexample\[permutation\]: adaptive is not declared invariant under 'permutation'",
     ):
-        check_metric(adaptive, oracles=specimen, claims=CLAIMS)
+        check_metric(adaptive, oracles=problem, claims=CLAIMS)
 
 
 def test_claim_without_a_network_to_test_it_on_is_skipped_and_named() -> None:

@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from invariant_sharpness.testing import Specimen
+from invariant_sharpness.testing import Problem
 from invariant_sharpness.testing.metric_suite import metric_checks
 from invariant_sharpness.testing.results import CheckFailedError
 from zoo import own_metrics
@@ -89,6 +89,6 @@ class Doubling:
 
 def test_wrong_symmetry_is_blamed_instead_of_the_metric() -> None:
     oracle = networks()[0].oracle
-    found = failures(own_metrics.adaptive, oracles=Specimen(oracle, "the network", [Doubling()]))
+    found = failures(own_metrics.adaptive, oracles=Problem(oracle, "the network", [Doubling()]))
     assert list(found) == ["check_function_preserved"], f"{found}"
     assert re.search(r"the loss of the network moved by [\d.]+ under everything twice", *found.values()), f"{found}"

@@ -13,9 +13,9 @@ from torch.utils.data import DataLoader, TensorDataset
 
 import invariant_sharpness as ish
 from invariant_sharpness.errors import ModelError
-from invariant_sharpness.testing import Specimen, check_metric
-from invariant_sharpness.testing.default_networks import default_specimens
+from invariant_sharpness.testing import Problem, check_metric
 from invariant_sharpness.testing.metric_suite import metric_checks
+from invariant_sharpness.testing.problems import default_problems
 from invariant_sharpness_torch import model_metric
 from zoo.model_trace import Trace, assert_untouched
 from zoo.own_metrics import adaptive, networks
@@ -56,7 +56,10 @@ def test_correct_metric_of_torch_models_passes_on_the_default_networks() -> None
 
 def test_mistake_in_a_metric_of_torch_models_is_caught() -> None:
     found = failed(model_metric(torch_filter_norms))
-    assert "torch_filter_norms is said to survive 'row_column', but moved" in found["check_invariance[row_column]"]
+    assert (
+        "torch_filter_norms is declared invariant under 'row_column', but moved"
+        in found["check_invariance[row_column]"]
+    )
 
 
 def test_value_is_that_of_the_model_and_of_the_same_metric_of_oracles() -> None:
@@ -101,8 +104,8 @@ def test_snapshot_shows_what_no_oracle_sees() -> None:
         model.train()
         return adaptive(oracle)
 
-    specimen = Specimen(ish.oracle(model, (x, y)), snapshot=lambda: {"training": model.training})
-    assert "changed the model of the TorchOracle" in failed(thawing, oracles=specimen)["check_state_restored"]
+    thawed = Problem(ish.oracle(model, (x, y)), snapshot=lambda: {"training": model.training})
+    assert "changed the model of the TorchOracle" in failed(thawing, oracles=thawed)["check_state_restored"]
 
 
 def test_batches_of_a_loader_are_put_together() -> None:
@@ -142,7 +145,7 @@ def test_metric_of_jax_functions_survives_what_it_should() -> None:
         products = jax.tree.map(lambda p, g: ((p * g) ** 2).sum(), parameters, jax.jit(jax.grad(loss))(parameters))
         return sum(jax.tree.leaves(products)) ** 0.5
 
-    oracle = default_specimens("jax", set())[1].oracle
+    oracle = default_problems("jax", set())[1].oracle
     error = abs(float(of_function(jax_adaptive)(oracle)) / adaptive(oracle) - 1)
     assert error < 1e-5, f"a relative error of {error} in single precision"
     checks = metric_checks(of_function(jax_adaptive), oracle, {"row_column"}, 0)

@@ -12,9 +12,15 @@ from hypothesis import find, given, settings
 from hypothesis import strategies as st
 
 import invariant_sharpness as ish
-from invariant_sharpness.testing import Specimen
-from invariant_sharpness.testing.rescaled import RescaledNetwork
-from invariant_sharpness.testing.strategies import data, networks, rescaled_networks, scales, symmetries
+from invariant_sharpness.testing import Problem
+from invariant_sharpness.testing.strategies import (
+    RescaledNetwork,
+    data,
+    networks,
+    rescaled_networks,
+    scales,
+    symmetries,
+)
 from invariant_sharpness_numpy import FunctionOracle
 from zoo.invariant_metrics import relative_change
 from zoo.own_metrics import adaptive
@@ -59,17 +65,17 @@ def test_correct_metric_stays(problem: RescaledNetwork) -> None:
 
 @given(st.data())
 def test_drawn_symmetry_leaves_the_outputs_alone(draw: st.DataObject) -> None:
-    specimen = draw.draw(networks())
-    move = draw.draw(symmetries(specimen))
-    oracle = specimen.oracle
+    problem = draw.draw(networks())
+    move = draw.draw(symmetries(problem))
+    oracle = problem.oracle
     before, after = (oracle.outputs(p, 8) for p in (oracle.parameters, move.apply(oracle.parameters)))
     error = np.abs(after - before).max()
     assert error <= 1e-12 * np.abs(before).max(), f"outputs moved by {error}"
 
 
 def test_symmetry_shrinks_to_one_generator() -> None:
-    specimen = find(networks(), lambda one: one.oracle.groups[0].shape[0] == 2, settings=THOROUGH)
-    smallest = find(symmetries(specimen), lambda _: True, settings=THOROUGH)
+    problem = find(networks(), lambda one: one.oracle.groups[0].shape[0] == 2, settings=THOROUGH)
+    smallest = find(symmetries(problem), lambda _: True, settings=THOROUGH)
     assert re.fullmatch(r"layers\.0\.weight\[\d\] up, layers\.1\.weight\[:, \d\] down, by 2\*\*1", str(smallest)), (
         f"{smallest}"
     )
@@ -86,7 +92,7 @@ def test_network_without_symmetries_is_refused() -> None:
         {"x": np.ones(2)}, lambda p: float(p["x"] @ p["x"]), lambda p: {"x": 2 * p["x"]}, lambda _, v: {"x": 2 * v["x"]}
     )
     with pytest.raises(ValueError, match="the FunctionOracle has no rescaling symmetries"):
-        find(symmetries(Specimen(oracle)), lambda _: True)
+        find(symmetries(Problem(oracle)), lambda _: True)
 
 
 def test_missing_hypothesis_is_named_with_the_command_that_installs_it() -> None:

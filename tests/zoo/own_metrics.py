@@ -9,8 +9,8 @@ import numpy as np
 
 import invariant_sharpness as ish
 from invariant_sharpness import prng
-from invariant_sharpness.testing import Specimen, check_metric
-from invariant_sharpness.testing.default_networks import default_specimens
+from invariant_sharpness.testing import Problem, check_metric
+from invariant_sharpness.testing.problems import default_problems
 from invariant_sharpness_numpy import ReluNetwork
 
 Metric = Callable[[Any], float]
@@ -97,9 +97,9 @@ def raising(oracle: Any) -> float:
     return 1 / (len(oracle.groups) - len(oracle.groups))
 
 
-def networks(claims: frozenset[str] = CLAIMS) -> list[Specimen]:
+def networks(claims: frozenset[str] = CLAIMS) -> list[Problem]:
     """The default networks, on NumPy alone."""
-    return default_specimens("numpy", claims)
+    return default_problems("numpy", claims)
 
 
 def failures(metric: Metric, claims: frozenset[str] = CLAIMS, **options: Any) -> dict[str, str]:

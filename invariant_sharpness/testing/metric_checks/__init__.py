@@ -1,21 +1,27 @@
-"""What is checked of a metric, one idea per file. Each check is a function of a :class:`Trial`."""
+"""The checks of a metric, each a function of a :class:`Case`: of its values, of its invariances, and of data and frameworks."""
 
 from __future__ import annotations
 
-from invariant_sharpness.testing.metric_checks.batches import check_batch_order, check_batch_size
-from invariant_sharpness.testing.metric_checks.counterexample import check_counterexample
-from invariant_sharpness.testing.metric_checks.determinism import check_determinism
-from invariant_sharpness.testing.metric_checks.extremes import check_extreme_scales
-from invariant_sharpness.testing.metric_checks.frameworks import check_same_value
-from invariant_sharpness.testing.metric_checks.function import check_function_preserved
-from invariant_sharpness.testing.metric_checks.invariance import check_invariance
-from invariant_sharpness.testing.metric_checks.permutation import check_permutation
-from invariant_sharpness.testing.metric_checks.sign import check_nonnegative
-from invariant_sharpness.testing.metric_checks.trial import Trial
-from invariant_sharpness.testing.metric_checks.untouched import check_state_restored
+from invariant_sharpness.testing.metric_checks.case import Case
+from invariant_sharpness.testing.metric_checks.data import (
+    REFERENCE,
+    check_batch_order,
+    check_batch_size,
+    check_same_value,
+    compared_frameworks,
+)
+from invariant_sharpness.testing.metric_checks.invariance import (
+    check_counterexample,
+    check_extreme_scales,
+    check_function_preserved,
+    check_invariance,
+    check_permutation,
+)
+from invariant_sharpness.testing.metric_checks.values import check_determinism, check_nonnegative, check_state_restored
 
 __all__ = [
-    "Trial",
+    "REFERENCE",
+    "Case",
     "check_batch_order",
     "check_batch_size",
     "check_counterexample",
@@ -27,4 +33,5 @@ __all__ = [
     "check_permutation",
     "check_same_value",
     "check_state_restored",
+    "compared_frameworks",
 ]

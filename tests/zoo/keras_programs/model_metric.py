@@ -8,7 +8,7 @@ import numpy as np
 from keras_problems import perceptron_oracle
 
 import invariant_sharpness as ish
-from invariant_sharpness.testing.default_networks import problems
+from invariant_sharpness.testing.problems import default_tasks
 from invariant_sharpness_keras import model_metric as of_models
 
 EXAMPLES = 1000
@@ -35,8 +35,8 @@ def model_metric() -> dict[str, Any]:
 
 def default_network() -> float:
     """How far the loss of a default network is from that of the reference, relative to it."""
-    problem = problems()[0]
-    here, there = problem.oracle("numpy"), problem.oracle("keras")
+    task = default_tasks()[0]
+    here, there = task.oracle("numpy"), task.oracle("keras")
     return abs(there.loss(there.parameters) / here.loss(here.parameters) - 1)
 
 

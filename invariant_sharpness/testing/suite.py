@@ -1,4 +1,7 @@
-"""One test for each metric of the command line and each check of it."""
+"""Tests for pytest without a test file: one for each metric that the command line names, and each check of it.
+
+``pytest --pyargs invariant_sharpness.testing.suite --invariant-metric package.module:metric``
+"""
 
 from __future__ import annotations
 
@@ -33,12 +36,12 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 def test_metric(check: Callable[[], None]) -> None:
-    """The metric passes the check."""
+    """Run one check of one metric."""
     check()
 
 
 def _claims(metrics: list[Any], words: str | None) -> dict[str, list[str]]:
-    """The same for all metrics, if they are given."""
+    """Return the same claims for all metrics, if they are given."""
     if words is None:
         return {}
     return {as_metric(metric).name: [word.strip() for word in words.split(",") if word.strip()] for metric in metrics}
