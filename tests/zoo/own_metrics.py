@@ -58,7 +58,7 @@ def nondeterministic(oracle: Any) -> float:
 
 def changing_the_model(oracle: Any) -> float:
     base = getattr(oracle, "base", oracle)
-    base.network = ReluNetwork([2 * weight for weight in base.network.weights], base.network.biases)
+    base.engine._network = ReluNetwork([2 * weight for weight in base.network.weights], base.network.biases)
     return adaptive(oracle)
 
 
@@ -68,7 +68,7 @@ def of_the_first_example(oracle: Any) -> float:
 
 def of_the_batches(oracle: Any) -> float:
     base = getattr(oracle, "base", oracle)
-    return adaptive(oracle) * len(list(base._examples))
+    return adaptive(oracle) * len(list(base._dataset))
 
 
 def negative(oracle: Any) -> float:
