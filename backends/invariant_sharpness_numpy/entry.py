@@ -23,6 +23,7 @@ class NumpyBackend:
     """The backend for :class:`ReluNetwork`."""
 
     name = "NumPy"
+    options = frozenset({"batch_size"})
 
     def accepts(self, model: object, /) -> bool:
         """Whether ``model`` is a :class:`ReluNetwork`."""
@@ -35,12 +36,7 @@ class NumpyBackend:
         ------
         DataError
             If ``data`` is not a pair of arrays.
-        TypeError
-            If an option is not known; names it.
         """
-        if unknown := options.keys() - {"batch_size"}:
-            msg = f"the NumPy backend has no option {', '.join(sorted(unknown))}: its only option is batch_size"
-            raise TypeError(msg)
         if not is_pair(data):
             msg = f"data is a {type(data).__name__}, but the NumPy backend needs a pair of arrays: data=(x, y)"
             raise DataError(msg)

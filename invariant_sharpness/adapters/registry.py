@@ -6,14 +6,16 @@ the same way. It is chosen by the type of the model, never by what happens to be
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from difflib import get_close_matches
 from importlib.metadata import EntryPoint, entry_points
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Literal, Protocol, TypedDict, Unpack, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
 
 from invariant_sharpness.errors import ModelError
+from invariant_sharpness.parameters.groups import ParameterGroup
 from invariant_sharpness.parameters.vector import ParameterVector
 from invariant_sharpness.protocol import CurvatureOracle
 
@@ -75,30 +77,85 @@ class ModelBackend(Backend, Protocol):
         ...
 
 
-def oracle(model: Any, data: Any, loss: Any = "cross_entropy", **options: Any) -> CurvatureOracle:
-    """The curvature oracle of a model on a data set.
+class OracleOptions(TypedDict, total=False):
+    """The options of :func:`oracle`; each backend takes those that it has a use for."""
+
+    batch_size: int
+    microbatch: int | None
+    dtype: Literal["float32", "float64"] | None
+    groups: Sequence[ParameterGroup]
+    parameters: Any
+    forward: Callable[[Any, Any], tuple[Any, Any]]
+
+
+def oracle(model: Any, data: Any, loss: Any = "cross_entropy", **options: Unpack[OracleOptions]) -> CurvatureOracle:
+    r"""Make the curvature oracle of a model on a data set: its mean loss as a function of the parameters, with derivatives.
+
+    .. math:: L(\theta) = \frac{\sum_r w_r\, \ell(f_\theta(x_r), y_r)}{\sum_r w_r}
 
     Parameters
     ----------
     model
         A ``torch.nn.Module``, a Keras model or ``tf.Module``, a JAX function ``apply(parameters, x)`` together with the option
-        ``parameters``, an :class:`invariant_sharpness_numpy.ReluNetwork`, or whatever an installed backend accepts.
+        ``parameters``, an :class:`invariant_sharpness_numpy.ReluNetwork`, or whatever an installed backend accepts. It is in inference
+        mode, and it is never changed.
     data
         ``(x, y)`` arrays, one batch, a list of batches, a data loader, or any object that can be iterated
         over again and again and yields batches.
     loss
-        ``"cross_entropy"``, ``"normalized_cross_entropy"`` (20), ``"mse"``, or a callable
+        ``"cross_entropy"``, ``"normalized_cross_entropy"`` (20), ``"mse"``, a loss of the framework that is one of these, or a callable
         ``(outputs, targets) -> one loss per example``.
     options
-        Those of the backend, such as ``batch_size`` and ``dtype``.
+        The options of the model's backend:
+
+        ============== ===================================== ======= ===== ===== =====
+        option         what it is                            PyTorch JAX   Keras NumPy
+        ============== ===================================== ======= ===== ===== =====
+        ``batch_size`` examples of a batch of ``(x, y)``,    yes     yes   yes   yes
+                       256 by default; no value depends on
+                       it
+        ``microbatch`` cut the batches of a loader into      yes     yes
+                       pieces of at most so many examples
+        ``dtype``      ``"float32"`` or ``"float64"``:       yes     yes
+                       measure a copy in this precision
+        ``groups``     descriptions of parameters that       yes     yes   yes
+                       replace those of the library
+        ``parameters`` the tree of arrays that a function            yes
+                       takes
+        ``forward``    ``(model, batch) -> (outputs,         yes
+                       targets)`` for other forms of batch
+        ============== ===================================== ======= ===== ===== =====
+
+    Returns
+    -------
+    CurvatureOracle
+        The oracle. It follows its model: it reads the parameters whenever it is asked. Cost: one pass over the data, three for data
+        that do not lie in memory.
 
     Raises
     ------
     ModelError
-        If no installed backend knows the type of ``model``, or one of them cannot be loaded.
+        If no installed backend knows the type of ``model``, or one of them cannot be loaded, or the model cannot be measured.
+    DataError, LossError, NonFiniteError
+        If data, loss and outputs do not fit; each names the batch or example that is wrong.
+    TypeError
+        If the backend has no such option; lists those that it has.
+
+    Examples
+    --------
+    One linear unit of weight 3 that has to map 1 to 0: the squared error is 9, and its second derivative 2.
+
+    >>> import numpy as np
+    >>> import invariant_sharpness as ish
+    >>> from invariant_sharpness_numpy import ReluNetwork
+    >>> linear = ReluNetwork((np.array([[3.0]]),))
+    >>> oracle = ish.oracle(linear, (np.array([[1.0]]), np.array([[0.0]])), loss="mse")
+    >>> oracle.loss(oracle.parameters), ish.hessian_trace(oracle).value
+    (9.0, 2.0)
     """
     for found in backends().values():
         if found.accepts(model):
+            _check_options(found, options)
             return found.oracle(model, data, loss=loss, **options)
     kind = f"{type(model).__module__}.{type(model).__qualname__}"
     msg = (
@@ -107,6 +164,16 @@ def oracle(model: Any, data: Any, loss: Any = "cross_entropy", **options: Any) -
         f"Hessian-vector product."
     )
     raise ModelError(msg)
+
+
+def _check_options(backend: Backend, options: Mapping[str, Any]) -> None:
+    """A backend of others that does not list its options looks at them itself."""
+    known: frozenset[str] | None = getattr(backend, "options", None)
+    for name in sorted(options.keys() - known) if known is not None else ():
+        alike = get_close_matches(name, sorted(known or ()), 1)
+        hint = f" Did you mean {alike[0]}?" if alike else ""
+        msg = f"the {backend.name} backend has no option {name!r}; its options are {', '.join(sorted(known or ()))}.{hint}"
+        raise TypeError(msg)
 
 
 def backends() -> dict[str, Backend]:
