@@ -1,1 +1,1 @@
-"""Metrics put to use: measured together, certified under the symmetries of a model, and found by name."""
+"""Metrics at work: measured together, and certified under the symmetries of a model."""

@@ -1,4 +1,4 @@
-"""A certificate: what the symmetries of a network do to the metrics that are said to survive them."""
+"""A certificate: what the symmetries of a network do to metrics, beside the invariances that these declare."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from invariant_sharpness.results.export import data_frame, strict_json
+from invariant_sharpness.results.export import data_frame, strict_json, table_html
 from invariant_sharpness.results.records import Record, Verdict
 
 if TYPE_CHECKING:
@@ -51,13 +51,24 @@ class Certificate(Sequence[Record]):
     Parameters
     ----------
     records
-        In the order of the metrics.
+        The records, in the order of the metrics.
     symmetries
-        What was applied, in words.
+        The symmetries, in words.
     oracle
         Type of the oracle.
     seed
-        Of the moves and the metrics.
+        Seed of the transformations and the metrics.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import invariant_sharpness as ish
+    >>> from invariant_sharpness_numpy import ReluNetwork
+    >>> network = ReluNetwork((np.array([[1.0, 2.0]]), np.array([[3.0]])))
+    >>> oracle = ish.oracle(network, (np.array([[1.0, 1.0], [2.0, 1.0]]), np.array([[8.0], [13.0]])), loss="mse")
+    >>> certificate = ish.certify(oracle, ["normalized_sharpness"])
+    >>> certificate.failed
+    []
     """
 
     records: tuple[Record, ...]
@@ -78,6 +89,10 @@ class Certificate(Sequence[Record]):
     def __iter__(self) -> Iterator[Record]:
         return iter(self.records)
 
+    def _repr_html_(self) -> str:
+        """Show the table in notebooks."""
+        return table_html(self.table())
+
     def __str__(self) -> str:
         text = io.StringIO()
         Console(file=text, width=118, highlight=False, force_jupyter=False).print(self.table())
@@ -90,7 +105,7 @@ class Certificate(Sequence[Record]):
 
     @property
     def failed(self) -> list[Record]:
-        """The claims that do not hold, and the moves that were no symmetries."""
+        """The invariances that do not hold, and the transformations that were no symmetries."""
         return [record for record in self.records if record.verdict in ("CLAIM FAILS", "no symmetry")]
 
     def worst(self) -> list[Record]:
@@ -103,7 +118,7 @@ class Certificate(Sequence[Record]):
         return list(worst.values())
 
     def table(self) -> Table:
-        """The worst of each metric and symmetry, as a :mod:`rich` table."""
+        """Make a :mod:`rich` table of the worst of each metric and symmetry."""
         table = Table(title=escape(self.symmetries), title_justify="left")
         for heading in ("metric", "symmetry", "claimed", "moved by", "under", "verdict"):
             table.add_column(heading, no_wrap=heading != "verdict")
@@ -117,7 +132,7 @@ class Certificate(Sequence[Record]):
         return table
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain numbers, strings and dictionaries, with what is needed to certify again."""
+        """Return plain numbers, strings and dictionaries, with what is needed to certify again."""
         return {
             "version": version("invariant-sharpness"),
             "oracle": self.oracle,
@@ -128,11 +143,11 @@ class Certificate(Sequence[Record]):
         }
 
     def to_json(self, *, indent: int | None = 2) -> str:
-        """JSON text of :meth:`to_dict`, with null for a number that is not finite."""
+        """Write the JSON text of :meth:`to_dict`, with null for a number that is not finite."""
         return strict_json(self.to_dict(), indent=indent)
 
     def to_frame(self) -> pd.DataFrame:
-        """A pandas data frame with one row for each record.
+        """Make a pandas data frame with one row for each record.
 
         Raises
         ------
@@ -142,7 +157,7 @@ class Certificate(Sequence[Record]):
         return data_frame([record.to_dict() for record in self.records], _COLUMNS, what="Certificate.to_frame")
 
     def plot(self, axes: Axes | None = None) -> Axes:
-        """How far each metric moved, on a logarithmic scale; takes and returns matplotlib axes."""
+        """Draw how far each metric moved, on a logarithmic scale; takes and returns matplotlib axes."""
         from invariant_sharpness.plotting import plot_certificate
 
         return plot_certificate(self, axes)

@@ -27,40 +27,55 @@ def certify(
     claims: Mapping[str, Collection[str]] | None = None,
     seed: int = 0,
 ) -> Certificate:
-    """Test on a model of your own what metrics claim.
+    """Test on a model of your own whether metrics have the invariances that they declare.
 
-    The symmetries of the model are found, or taken; each makes a few finite moves, powers of two first, then general ones, then extreme ones.
-    For each move the loss is compared before and after, since a move that changes it is no symmetry, and every metric
-    is evaluated at both places with the same seed.
+    The symmetries of the model are found, or taken; each has a few finite transformations, by powers of two first, then general ones, then
+    extreme ones. For each of them the loss is compared before and after, since what changes it is no symmetry, and every metric
+    is evaluated at both points with the same seed. A metric that cannot be measured is reported as such, beside the others.
 
     Parameters
     ----------
     oracle
-        Of the model; it stays where it is.
+        The mean loss of the model, whose parameters stay as they are.
     metrics
-        A name, or a list of names and callables ``oracle -> number or Estimate``. Default: all metrics that are not marked as costly.
+        A metric or a list of metrics, as for :func:`measure`. Default: all that are not marked as costly.
     symmetries
         From :func:`find_symmetries`, or ready-made ones such as :class:`HeadMixing`, or several. Default: all rescalings that are found,
         of single units and of whole layers.
     claims
-        What each callable is said to survive, by its name, in the words of the declarations: ``{"my_metric": {"row_column"}}``.
+        Invariances of each callable by its name, in the words of the declarations: ``{"my_metric": {"row_column"}}``.
     seed
-        Of the moves and the metrics.
+        Seed of the transformations and the metrics.
 
     Returns
     -------
     Certificate
-        Verdicts with figures; ``certificate.failed`` lists the claims that do not hold. Cost: every metric once, and
-        once more for each move (three for each found symmetry), and that of finding the symmetries.
+        Verdicts with figures; ``certificate.failed`` lists the invariances that do not hold. Cost: every metric once, and
+        once more for each transformation (three for each found symmetry), and that of finding the symmetries.
 
     Raises
     ------
     ValueError
-        If a metric is unknown, or two have the same name.
+        If a metric is unknown, two have the same name, or the seed is none.
+    TypeError
+        If one of the metrics is no metric.
     ModelError
         If no symmetry is found, as in networks with smooth activations, and none is given.
     MissingCapabilityError
         If symmetries have to be found and the oracle does not show its outputs.
+
+    Examples
+    --------
+    The trace of the Hessian moves when a hidden unit is rescaled, and normalized sharpness, which is said to stay, does:
+
+    >>> import numpy as np
+    >>> import invariant_sharpness as ish
+    >>> from invariant_sharpness_numpy import ReluNetwork
+    >>> network = ReluNetwork((np.array([[1.0, 2.0]]), np.array([[3.0]])))
+    >>> oracle = ish.oracle(network, (np.array([[1.0, 1.0], [2.0, 1.0]]), np.array([[8.0], [13.0]])), loss="mse")
+    >>> certificate = ish.certify(oracle, ["hessian_trace", "normalized_sharpness"])
+    >>> sorted({(record.metric, record.verdict) for record in certificate})
+    [('hessian_trace', 'moves'), ('normalized_sharpness', 'holds')]
     """
     chosen = as_metrics(metrics, claims or {})
     require_different_names(chosen)

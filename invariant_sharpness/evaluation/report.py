@@ -14,7 +14,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from invariant_sharpness.results.estimate import Estimate
-from invariant_sharpness.results.export import data_frame, strict_json
+from invariant_sharpness.results.export import data_frame, strict_json, table_html
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -35,22 +35,31 @@ class Report(Mapping[str, Estimate]):
     estimates
         By name, in the order in which they were asked for.
     invariances
-        What each metric declares not to see.
+        The invariances that each metric declares.
     loss
-        Mean loss where the model is.
+        Mean loss at the model's parameters.
     parameters, groups
-        How many parameters were measured, in how many groups.
+        Number of parameters that were measured, and of their groups.
     oracle
         Type of the oracle.
     seed
-        Seed of all probes.
+        Seed of all draws.
     seconds
-        How long it took.
+        Duration of the measurement.
     versions
         Version of the definition of each metric that declares one.
     signature
         One line that names what the numbers depend on beside model and data: metrics with their options and versions, seed, probes, number
         of examples if it is known, oracle, and version of the library. Numbers of two models can be compared if their reports have the same.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import invariant_sharpness as ish
+    >>> from invariant_sharpness_numpy import quadratic
+    >>> report = ish.measure(quadratic(np.diag([1.0, 2.0]), np.array([[3.0, 4.0]])), ["hessian_trace"])
+    >>> report.loss, report["hessian_trace"].value
+    (20.5, 3.0)
     """
 
     estimates: Mapping[str, Estimate]
@@ -79,8 +88,12 @@ class Report(Mapping[str, Estimate]):
         assert isinstance(console.file, io.StringIO)
         return console.file.getvalue().rstrip()
 
+    def _repr_html_(self) -> str:
+        """Show the table in notebooks."""
+        return table_html(self.table())
+
     def table(self) -> Table:
-        """The report as a :mod:`rich` table."""
+        """Make a :mod:`rich` table of the report."""
         table = Table(
             title=f"loss {self.loss:.6g}, {self.parameters} parameters in {self.groups} groups, seed {self.seed}",
             title_justify="left",
@@ -98,13 +111,13 @@ class Report(Mapping[str, Estimate]):
         return table
 
     def claim(self, name: str) -> str:
-        """The invariances that a metric declares, in words; a dash for none."""
+        """Name the strongest invariance that a metric declares; a dash for none."""
         if name not in self.invariances:
             return "unknown"
         return strongest_claim(self.invariances[name])
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain numbers, strings and dictionaries, with what is needed to measure again."""
+        """Return plain numbers, strings and dictionaries, with what is needed to measure again."""
         return {
             "schema": SCHEMA,
             "version": version("invariant-sharpness"),
@@ -123,11 +136,11 @@ class Report(Mapping[str, Estimate]):
         }
 
     def to_json(self, *, indent: int | None = 2) -> str:
-        """JSON text of :meth:`to_dict`, with null for a number that is not finite."""
+        """Write the JSON text of :meth:`to_dict`, with null for a number that is not finite."""
         return strict_json(self.to_dict(), indent=indent)
 
     def rows(self) -> list[dict[str, Any]]:
-        """One flat row per metric, and one per metric and parameter group."""
+        """Return one flat row per metric, and one per metric and parameter group."""
         rows: list[dict[str, Any]] = []
         for name, e in self.estimates.items():
             whole = {"metric": name, "group": "", "value": e.value, "standard_error": e.standard_error}
@@ -138,7 +151,7 @@ class Report(Mapping[str, Estimate]):
         return rows
 
     def to_csv(self) -> str:
-        """CSV text of :meth:`rows`, with a header."""
+        """Write the CSV text of :meth:`rows`, with a header."""
         text = io.StringIO()
         writer = csv.DictWriter(text, fieldnames=_COLUMNS)
         writer.writeheader()
@@ -146,7 +159,7 @@ class Report(Mapping[str, Estimate]):
         return text.getvalue()
 
     def to_frame(self) -> pd.DataFrame:
-        """A pandas data frame of :meth:`rows`.
+        """Make a pandas data frame of :meth:`rows`.
 
         Raises
         ------
@@ -156,14 +169,14 @@ class Report(Mapping[str, Estimate]):
         return data_frame(self.rows(), _COLUMNS, what="Report.to_frame")
 
     def plot(self, axes: Axes | None = None, *, metric: str = "normalized_sharpness") -> Axes:
-        """Bars of the share that each parameter group has in a metric; takes and returns matplotlib axes."""
+        """Draw bars of the contribution of each parameter group to a metric; takes and returns matplotlib axes."""
         from invariant_sharpness.plotting import plot_groups
 
         return plot_groups(self[metric], axes)
 
 
 def strongest_claim(invariances: frozenset[str]) -> str:
-    """The strongest of these invariances, in words; a dash for none."""
+    """Name the strongest of these invariances; a dash for none."""
     order = ("linear", "diagonal", "row_column", "layer")
     declared = [word for word in order if word in invariances]
     return f"{declared[0].replace('_', '/')} rescaling" if declared else "-"

@@ -1,1 +1,1 @@
-"""What a measurement returns: a value with its error, comparisons of two of them, and their export."""
+"""The results of measurements: values with their errors, comparisons of two of them, and their export."""

@@ -7,11 +7,11 @@ from math import hypot
 
 from invariant_sharpness.results.estimate import Estimate
 
-_OWN_ITERATIONS = 4.0
-"""How many times its certificate a value may be off: both values have one, and it is an estimate."""
+_RELATIVE_GAPS = 4.0
+"""Two values may differ by so many of their relative gaps: both have one, and it is an estimate."""
 
 _STANDARD_ERRORS = 5.0
-"""How many standard errors two samples may be apart: more by chance once in two million times."""
+"""Two samples may differ by so many standard errors: by more once in two million times."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,9 +46,9 @@ class Agreement:
 
 
 def same_draws(before: Estimate, after: Estimate, precision: float) -> Agreement:
-    """Compare values that have the same random numbers: rounding explains 6e-6 in double precision, and iterations what they certify."""
-    own = max(_certified(before), _certified(after))
-    return Agreement(before.value, after.value, max(precision ** (1 / 3), _OWN_ITERATIONS * own))
+    """Compare values that have the same random numbers: rounding explains 6e-6 in double precision, and iterations their relative gap."""
+    own = max(_gap(before), _gap(after))
+    return Agreement(before.value, after.value, max(precision ** (1 / 3), _RELATIVE_GAPS * own))
 
 
 def other_draws(before: Estimate, after: Estimate, precision: float) -> Agreement:
@@ -59,6 +59,6 @@ def other_draws(before: Estimate, after: Estimate, precision: float) -> Agreemen
     return Agreement(own.before, own.after, own.tolerance + sampled)
 
 
-def _certified(value: Estimate) -> float:
-    """What a lower bound of a maximum leaves open says nothing about how well it can be reproduced."""
-    return 0.0 if value.bracket is not None else value.certificate or 0.0
+def _gap(value: Estimate) -> float:
+    """The relative gap; that of a lower bound of a maximum says nothing about how well it can be reproduced."""
+    return 0.0 if value.bracket is not None else value.relative_gap or 0.0

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from html import escape
 from math import inf
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -21,13 +22,20 @@ class GroupEstimate:
     Parameters
     ----------
     value
-        Its share; the shares of a metric that is a sum add up to its value.
+        The contribution; those of a metric that is a sum add up to its value.
     method
         How it was obtained: ``"exact"``, ``"exact (columns)"``, ``"probes"``, ``"XDiag"`` or ``"sampled outputs"``.
     standard_error
-        Of a sampled value.
+        The standard error of a sampled value; None if it is exact.
     note
         What a reader should know, such as a minimum that is not attained.
+
+    Examples
+    --------
+    >>> import invariant_sharpness as ish
+    >>> parts = {"first.weight": ish.GroupEstimate(1.0, "exact"), "last.weight": ish.GroupEstimate(2.0, "exact")}
+    >>> sum(part.value for part in parts.values())
+    3.0
     """
 
     value: float
@@ -56,9 +64,9 @@ class Estimate:
     method
         How it was obtained, in words.
     standard_error
-        Of a stochastic value; None if it is exact.
+        The standard error of a stochastic value; None if it is exact.
     certificate
-        Proven relative error of a value that is not stochastic: the duality gap of (17), or the relative
+        The relative gap, see :attr:`relative_gap`: proven relative error of a value that is not stochastic: the duality gap of (17), or the relative
         residual of an eigenvalue. Of a lower bound of a maximum: what the first-order condition leaves open, relative to
         it. None if there is only rounding.
     converged
@@ -68,10 +76,19 @@ class Estimate:
     notes
         Warnings, in words.
     degrees_of_freedom
-        From how many the standard error is known, for intervals.
+        Number of degrees of freedom of the standard error, for intervals.
     bracket
         What is below and above the true value in expectation, where sampling or a quadrature leave room; both sides
         scatter with the standard error. A maximum that was searched for has its value below and infinity above.
+
+    Examples
+    --------
+    >>> import invariant_sharpness as ish
+    >>> estimate = ish.Estimate("trace", 3.0, "64 probes", standard_error=0.5, degrees_of_freedom=63)
+    >>> print(estimate)
+    trace = 3 (± 0.5; 64 probes)
+    >>> [round(end, 2) for end in estimate.interval(0.95)]
+    [2.0, 4.0]
     """
 
     name: str
@@ -97,10 +114,20 @@ class Estimate:
         return self.certificate
 
     def interval(self, level: float = 0.95) -> tuple[float, float]:
-        """Where the true value lies with this probability, from below the lower side of the bracket to above the upper.
+        """Compute where the true value lies with this probability, from below the lower side of the bracket to above the upper.
 
-        Student's t for the standard error; the bracket itself where nothing is sampled, and a single number for a value
-        that is exact.
+        The standard error counts with the quantile of Student's t. Where nothing is sampled it is the bracket itself, and a
+        single number for a value that is exact.
+
+        Parameters
+        ----------
+        level
+            The probability, between 0 and 1.
+
+        Returns
+        -------
+        tuple of float
+            Both ends.
 
         Raises
         ------
@@ -117,7 +144,7 @@ class Estimate:
         return lower - reach, upper + reach
 
     def error_text(self) -> str:
-        """The error in a few characters, for tables."""
+        """Write the error in a few characters, for tables."""
         if self.standard_error is not None:
             error = f"± {self.standard_error:.2g}"
         elif self.bracket is not None and self.bracket.upper == inf:
@@ -128,8 +155,12 @@ class Estimate:
             error = "exact"
         return error if self.converged else f"{error}, NOT CONVERGED"
 
+    def _repr_html_(self) -> str:
+        """Show the value in notebooks."""
+        return f"<code>{escape(str(self))}</code>"
+
     def to_dict(self) -> dict[str, Any]:
-        """Plain numbers, strings and dictionaries."""
+        """Return plain numbers, strings and dictionaries."""
         return {
             "name": self.name,
             "value": self.value,
@@ -148,7 +179,7 @@ class Estimate:
 
 
 def methods_in_words(methods: Sequence[str], probes: int) -> str:
-    """How several groups were obtained: ``"exact"``, ``"64 probes"``, or ``"4 groups exact, 2 groups by 64 probes"``."""
+    """Say how several groups were obtained: ``"exact"``, ``"64 probes"``, or ``"4 groups exact, 2 groups by 64 probes"``."""
     counts = Counter(methods)
     words = {
         "probes": f"{probes} probes",

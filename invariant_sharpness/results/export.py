@@ -1,14 +1,18 @@
-"""Data frames, where pandas is installed.
+"""The export of results: data frames where pandas is installed, and JSON as the standard has it.
 
-JSON as the standard has it: NaN and infinity, which it lacks, become null.
+NaN and infinity, which JSON lacks, become null.
 """
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Mapping, Sequence
 from math import isfinite
 from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.table import Table
 
 from invariant_sharpness.errors import missing_dependency
 
@@ -17,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def data_frame(rows: Sequence[dict[str, Any]], columns: Sequence[str], *, what: str) -> pd.DataFrame:
-    """A pandas data frame with these columns; ``what`` needs it.
+    """Make a pandas data frame with these columns, which ``what`` needs.
 
     Raises
     ------
@@ -33,8 +37,15 @@ def data_frame(rows: Sequence[dict[str, Any]], columns: Sequence[str], *, what: 
 
 
 def strict_json(value: Any, *, indent: int | None = 2) -> str:
-    """JSON text of nested mappings, sequences, strings and numbers; null for a number that is not finite."""
+    """Write nested mappings, sequences, strings and numbers as JSON, with null for a number that is not finite."""
     return json.dumps(_finite(value), indent=indent, allow_nan=False, ensure_ascii=False)
+
+
+def table_html(table: Table) -> str:
+    """Write a :mod:`rich` table as HTML, for notebooks."""
+    console = Console(record=True, width=118, file=io.StringIO(), force_jupyter=False)
+    console.print(table)
+    return console.export_html(inline_styles=True, code_format="<pre>{code}</pre>")
 
 
 def _finite(value: Any) -> Any:

@@ -23,7 +23,7 @@ class Measured(Protocol):
 
 
 def factors(before: Mapping[str, Estimate], after: Mapping[str, Estimate]) -> dict[str, float]:
-    """The value of each metric afterwards, over the value before; NaN if that was zero.
+    """Divide the value of each metric afterwards by that before; NaN if that was zero.
 
     Raises
     ------
@@ -39,10 +39,10 @@ def factors(before: Mapping[str, Estimate], after: Mapping[str, Estimate]) -> di
 
 
 def ratio(above: float, below: float) -> float:
-    """The quotient; NaN if ``below`` is zero."""
+    """Divide; NaN if ``below`` is zero."""
     return above / below if below != 0 else float("nan")
 
 
 def factor_text(factor: float) -> str:
-    """A factor in few characters, with all digits where it is close to 1."""
+    """Write a factor in few characters, with all digits where it is close to 1."""
     return f"{factor:.6f}" if 0.9 < factor < 1.1 else f"{factor:.3g}"

@@ -10,20 +10,20 @@ Verdict = Literal["holds", "CLAIM FAILS", "moves", "stays", "no symmetry", "not 
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """One metric before and after one move.
+    """One metric before and after one transformation.
 
     Parameters
     ----------
     metric
-        Its name.
+        Name of the metric.
     kind
-        Of the symmetry: which claim covers it.
+        Kind of the symmetry, which says by which invariances it is covered.
     move
-        How strong the move is.
+        The transformation of the symmetry, in words.
     claimed
-        Whether the metric claims to survive it.
+        Whether the metric declares that it leaves the value alone.
     before, after
-        Its values, with the same seed.
+        Values of the metric, with the same seed.
     tolerance
         The relative change that precision and the metric's own iterations explain.
     loss_change
@@ -53,12 +53,12 @@ class Record:
 
     @property
     def factor(self) -> float:
-        """By what factor the metric moved."""
+        """The value afterwards over that before."""
         return self.after / self.before if self.before else float("inf")
 
     @property
     def verdict(self) -> Verdict:
-        """What the numbers say about the claim."""
+        """What the numbers say about the invariance."""
         if self.reason:
             return "not measured"
         if not self.is_symmetry:
@@ -68,7 +68,7 @@ class Record:
         return "CLAIM FAILS" if self.claimed else "moves"
 
     def to_dict(self) -> dict[str, Any]:
-        """Everything in plain Python types."""
+        """Return everything in plain Python types."""
         return {
             "metric": self.metric,
             "symmetry": self.kind,

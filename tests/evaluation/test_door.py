@@ -93,7 +93,7 @@ class Same:
     def apply(self, parameters: ish.ParameterVector, /) -> ish.ParameterVector:
         return parameters
 
-    def moves(self, seed: int, /) -> dict[str, Same]:
+    def transformations(self, seed: int, /) -> dict[str, Same]:
         return {"the same": self}
 
 
