@@ -1,4 +1,4 @@
-"""From what users have to an oracle: everything that can be wrong is found here, and named."""
+"""From a module and data, as users have them, to an oracle: everything that can be wrong is found here, and named."""
 
 from __future__ import annotations
 
@@ -8,20 +8,21 @@ from typing import Any
 import torch
 from torch import nn
 
-from invariant_sharpness.adapters.data import as_batches, calling_model, check_inputs, check_outputs, in_batch
-from invariant_sharpness.adapters.data import batch_size as examples_in
-from invariant_sharpness.errors import ModelError
+from invariant_sharpness.adapters.building import check_determinism, checked_data
+from invariant_sharpness.adapters.engine import Engine, Point
 from invariant_sharpness.protocol import ParameterGroup
-from invariant_sharpness_torch.dataset import Dataset, checked_dataset, loader_generators
-from invariant_sharpness_torch.forward import Forward, default_forward
+from invariant_sharpness_torch.batches import Forward, default_forward
+from invariant_sharpness_torch.engine import TorchEngine
 from invariant_sharpness_torch.groups import parameter_groups
-from invariant_sharpness_torch.losses import TorchLoss, resolve_loss
-from invariant_sharpness_torch.models import check_finite_parameters, check_modules, in_precision, unwrapped
+from invariant_sharpness_torch.losses import resolve_loss
+from invariant_sharpness_torch.models import (
+    check_finite_parameters,
+    check_modules,
+    in_precision,
+    trainable_parameters,
+    unwrapped,
+)
 from invariant_sharpness_torch.oracle import TorchOracle
-from invariant_sharpness_torch.pieces import Footprint, footprint
-from invariant_sharpness_torch.precision import with_held_outputs
-from invariant_sharpness_torch.safeguard import evaluating, random_state
-from invariant_sharpness_torch.trainable import trainable_parameters
 
 _ADVICE = "Check what the model takes, or pass forward=(model, batch) -> (outputs, targets)"
 
@@ -37,7 +38,7 @@ def build_oracle(
     forward: Forward = default_forward,
     groups: Sequence[ParameterGroup] = (),
 ) -> TorchOracle:
-    """The oracle of a module; reads the data once (a loader three times) and checks everything.
+    """Return the oracle of a module; read the data once (a loader three times) and check everything.
 
     Frozen parameters (``requires_grad=False``) are not measured. Unused ones have zero curvature.
 
@@ -74,50 +75,14 @@ def build_oracle(
     parameters = trainable_parameters(model)
     check_finite_parameters(parameters)
     described = parameter_groups(model, frozenset(parameters), groups)
-    resolved = resolve_loss(loss)
-    dataset = checked_dataset(as_batches(data, batch_size, microbatch), next(model.parameters()).detach())
-    to_outputs = with_held_outputs(forward)
-    outputs = _check_pass(model, dataset, resolved, to_outputs, parameters)
-    saved = _footprint(model, dataset, to_outputs, parameters)
-    return TorchOracle(model, dataset, resolved, to_outputs, parameters, saved, outputs, described)
+    engine = TorchEngine(model, forward, parameters, described, resolve_loss(loss))
+    dataset, outputs = checked_data(
+        engine, data, batch_size=batch_size, microbatch=microbatch, advice=_ADVICE, check_first=look_at_first
+    )
+    return TorchOracle(engine, dataset, outputs)
 
 
-def _footprint(model: nn.Module, dataset: Dataset, forward: Forward, parameters: dict[str, nn.Parameter]) -> Footprint:
-    values = {name: parameter.detach() for name, parameter in parameters.items()}
-    generators = loader_generators(dataset.batches.source)
-    with evaluating(model, parameters, values, generators):
-        return footprint(model, forward, next(iter(dataset)))
-
-
-def _check_pass(
-    model: nn.Module, dataset: Dataset, loss: TorchLoss, forward: Forward, parameters: dict[str, nn.Parameter]
-) -> int:
-    """Look at every batch once; return the number of outputs per example."""
-    values = {name: parameter.detach() for name, parameter in parameters.items()}
-    generators = loader_generators(dataset.batches.source)
-    with evaluating(model, parameters, values, generators), torch.no_grad():
-        return max(_check_batch(model, batch, index, loss, forward) for index, batch in enumerate(dataset))
-
-
-def _check_batch(model: nn.Module, batch: Any, index: int, loss: TorchLoss, forward: Forward) -> int:
-    """The number of outputs per example of a batch that can be measured on."""
-    check_inputs(batch, index)
-    with calling_model(batch, index, _ADVICE):
-        outputs, targets = forward(model, batch)
-    check_outputs(outputs, examples_in(batch), index)
-    with in_batch(index):
-        loss.check(outputs, targets)
-    if index == 0:
-        _check_determinism(model, batch, forward, outputs)
-    return outputs.numel() // len(outputs)
-
-
-def _check_determinism(model: nn.Module, batch: Any, forward: Forward, outputs: torch.Tensor) -> None:
-    with random_state(1, ()):
-        again, _ = forward(model, batch)
-    if not torch.allclose(again, outputs, rtol=1e-3, atol=1e-3 * float(outputs.abs().max())):
-        msg = (
-            "two passes over the same batch gave different outputs: the model is random (functional dropout?), so it "
-            "has no one loss; call model.eval() and make the forward pass deterministic"
-        )
-        raise ModelError(msg)
+def look_at_first(engine: Engine[Any], point: Point[Any], batch: Any, outputs: torch.Tensor) -> None:
+    """Raise ModelError if the model is random; measure now what an example takes, so that no pass runs the model for it."""
+    check_determinism(engine, point, batch, outputs)
+    engine.examples_at_once(batch)

@@ -64,13 +64,13 @@ class TorchBackend:
     ) -> TorchOracle:
         """The oracle of a ReLU network with these matrices and vectors, in float64."""
         from invariant_sharpness_torch.building import build_oracle
-        from invariant_sharpness_torch.copies import relu_network
+        from invariant_sharpness_torch.training import relu_network
 
         return build_oracle(relu_network(weights, biases), data, loss, batch_size=batch_size)
 
     def copied_model(self, oracle: CurvatureOracle, parameters: ParameterVector, /) -> tuple[nn.Module, Any, Any]:
         """A copy of the module with these parameters, all inputs, and all targets."""
-        from invariant_sharpness_torch.copies import copied_model
+        from invariant_sharpness_torch.oracle import copied_model
 
         return copied_model(oracle, parameters)
 

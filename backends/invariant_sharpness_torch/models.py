@@ -1,4 +1,4 @@
-"""A module as it has to be for its curvature to be defined: unwrapped, deterministic, example by example."""
+"""A module as it has to be for its curvature to be defined: unwrapped, deterministic, example by example; and what of it is measured."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.dropout import _DropoutNd
+from torch.nn.parameter import is_lazy
 
 from invariant_sharpness.errors import ModelError, NonFiniteError
 
@@ -52,10 +53,10 @@ def check_modules(model: nn.Module) -> None:
     ModelError
         Names the modules and says what to do.
     """
-    moody = [f"{name!r} ({type(m).__name__})" for name, m in model.named_modules() if _is_moody(m)]
-    if moody:
+    random = [f"{name!r} ({type(m).__name__})" for name, m in model.named_modules() if _depends_on_mode(m)]
+    if random:
         msg = (
-            f"the model is in training mode, where {_listed(moody)} make the loss random or dependent on the "
+            f"the model is in training mode, where {_listed(random)} make the loss random or dependent on the "
             f"batch: call model.eval() before measuring"
         )
         raise ModelError(msg)
@@ -84,6 +85,23 @@ def check_modules(model: nn.Module) -> None:
         raise ModelError(msg)
 
 
+def trainable_parameters(model: nn.Module) -> dict[str, nn.Parameter]:
+    """Return the parameters that require a gradient, by name; tied ones once.
+
+    Raises
+    ------
+    ModelError
+        If there is none, or one is complex, an integer, in eight bits, or without data.
+    """
+    for name, parameter in model.named_parameters():
+        _check_parameter(name, parameter)
+    trainable = {name: p for name, p in model.named_parameters() if p.requires_grad}
+    if not trainable:
+        msg = "no parameter of the model requires a gradient: there is nothing to measure (requires_grad_(True))"
+        raise ModelError(msg)
+    return trainable
+
+
 def check_finite_parameters(parameters: dict[str, nn.Parameter]) -> None:
     """Raise :class:`NonFiniteError` naming the first parameter that is NaN or infinite."""
     for name, parameter in parameters.items():
@@ -93,7 +111,30 @@ def check_finite_parameters(parameters: dict[str, nn.Parameter]) -> None:
             raise NonFiniteError(msg)
 
 
-def _is_moody(module: nn.Module) -> bool:
+def _check_parameter(name: str, parameter: nn.Parameter) -> None:
+    if is_lazy(parameter):
+        msg = f"parameter {name!r} of a lazy module has no shape yet: call model(inputs) on one batch before measuring"
+        raise ModelError(msg)
+    if not parameter.dtype.is_floating_point:
+        msg = (
+            f"parameter {name!r} has dtype {parameter.dtype}, but curvature needs real floating-point parameters: "
+            f"register integers as buffers, and split complex parameters into real and imaginary parts"
+        )
+        raise ModelError(msg)
+    if parameter.dtype.itemsize < 2:
+        msg = (
+            f'parameter {name!r} has dtype {parameter.dtype}: pass dtype="float32" to measure a copy in that precision'
+        )
+        raise ModelError(msg)
+    if parameter.is_meta or parameter.is_inference():
+        msg = (
+            f"parameter {name!r} is on the meta device, or was made in inference mode: make the model outside of both, "
+            f"and load its weights with load_state_dict"
+        )
+        raise ModelError(msg)
+
+
+def _depends_on_mode(module: nn.Module) -> bool:
     """Whether the module behaves differently in training mode, and is in it."""
     if not module.training:
         return False

@@ -8,8 +8,8 @@ from typing import Any
 
 import torch
 
+from invariant_sharpness.adapters.loss_terms import LossTerms
 from invariant_sharpness.errors import ModelError
-from invariant_sharpness_torch.losses import TorchLoss
 
 Tensors = list[torch.Tensor]
 
@@ -64,14 +64,14 @@ def jacobian_product(values: torch.Tensor, sources: Sequence[torch.Tensor], dire
 
 
 def gauss_newton_product(
-    outputs: torch.Tensor, targets: torch.Tensor, loss: TorchLoss, sources: Sequence[torch.Tensor], directions: Tensors
-) -> Tensors:
-    r""":math:`\sum_n w_n J_n^T \Lambda_n J_n v` for the outputs of a batch; four passes through the network."""
+    outputs: torch.Tensor, targets: torch.Tensor, loss: LossTerms, sources: Sequence[torch.Tensor], directions: Tensors
+) -> tuple[Tensors, torch.Tensor]:
+    r""":math:`\sum_n w_n J_n^T \Lambda_n J_n v` for the outputs of a batch, and the weights; four passes through the network."""
     along = jacobian_product(outputs, sources, directions)
     leaf = outputs.detach().requires_grad_()
     losses, weights = loss.values(leaf, targets)
     ((curved,),) = hessian_products((losses * weights).sum(), [leaf], [[along]])
-    return gradients((outputs * curved).sum(), sources)
+    return gradients((outputs * curved).sum(), sources), weights
 
 
 @contextmanager

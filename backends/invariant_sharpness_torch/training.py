@@ -1,7 +1,8 @@
-"""The network of the demonstration, in PyTorch."""
+"""The ReLU networks of the demonstration, in PyTorch: trained here, or with weights of another framework."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import pairwise
 
 import numpy as np
@@ -10,7 +11,7 @@ import torch
 from torch import nn
 
 from invariant_sharpness.runtime.progress import track
-from invariant_sharpness_torch.safeguard import random_state
+from invariant_sharpness_torch.holding import random_state
 
 _EPOCHS = 600
 _BATCH = 128
@@ -19,7 +20,7 @@ _BATCH = 128
 def train_network(
     x: npt.NDArray[np.float64], labels: npt.NDArray[np.int64], *, sizes: tuple[int, ...], seed: int
 ) -> nn.Sequential:
-    """A ReLU network in float64 with layers of these sizes, trained by Adam until it fits every example."""
+    """Return a ReLU network in float64 with layers of these sizes, trained by Adam until it fits every example."""
     inputs, targets = torch.as_tensor(x, dtype=torch.float64), torch.as_tensor(labels)
     with random_state(seed, ()):
         layers: list[nn.Module] = []
@@ -43,3 +44,21 @@ def accuracy(model: nn.Module, x: npt.NDArray[np.float64], labels: npt.NDArray[n
     with torch.no_grad():
         outputs = model(torch.as_tensor(x, dtype=next(model.parameters()).dtype))
     return float((outputs.argmax(dim=1).numpy() == labels).mean())
+
+
+def relu_network(
+    weights: Sequence[npt.NDArray[np.float64]], biases: Sequence[npt.NDArray[np.float64]] | None
+) -> nn.Sequential:
+    """Return a ReLU network in float64 with these matrices (outputs, inputs) and vectors."""
+    layers: list[nn.Module] = []
+    for index, weight in enumerate(weights):
+        layer = nn.Linear(weight.shape[1], weight.shape[0], bias=biases is not None, device="meta")
+        layer.weight = _parameter(weight)
+        if biases is not None:
+            layer.bias = _parameter(biases[index])
+        layers += [layer, nn.ReLU()]
+    return nn.Sequential(*layers[:-1]).eval()
+
+
+def _parameter(values: npt.NDArray[np.float64]) -> nn.Parameter:
+    return nn.Parameter(torch.tensor(values, dtype=torch.float64))

@@ -13,9 +13,9 @@ import torch
 from torch import nn
 
 from invariant_sharpness.adapters.data import batch_size, take
-from invariant_sharpness_torch.forward import Forward
-from invariant_sharpness_torch.layer_squares import LayerRule, rule_for
-from invariant_sharpness_torch.precision import held, model_rounding
+from invariant_sharpness_torch.batches import Evaluate
+from invariant_sharpness_torch.half_precision import held, model_eps
+from invariant_sharpness_torch.layer_rules import LayerRule, rule_for
 from invariant_sharpness_torch.recording import Record, layer_cotangents, parameter_gradients, recording
 
 _TEST_EXAMPLES = 8
@@ -31,16 +31,16 @@ class Layer:
 
 
 def trusted_layers(
-    model: nn.Module, forward: Forward, parameters: Mapping[str, nn.Parameter], batch: Any
+    model: nn.Module, evaluate: Evaluate, parameters: Mapping[str, nn.Parameter], batch: Any
 ) -> list[Layer]:
-    """The layers whose rule gives, for each of a few examples alone, the square of autograd's gradient.
+    """Return the layers whose rule gives, for each of a few examples alone, the square of autograd's gradient.
 
-    Cost: one forward pass and two backward passes per example, for at most eight examples.
+    Cost: one forward pass and two backward passes per example, for at most eight examples; the verdicts are read at once.
     """
     candidates, head = list(_candidates(model, parameters)), take(batch, 0, _TEST_EXAMPLES)
     size = batch_size(head)
     with recording([layer.module for layer in candidates]) as records:
-        outputs, _ = forward(model, head)
+        outputs, _ = evaluate(head)
     plain = [(layer, record) for layer, record in zip(candidates, records, strict=True) if record.is_plain(size)]
     tests = [_Test(layer, record) for layer, record in plain]
     if not (tests and outputs.requires_grad):
@@ -52,8 +52,8 @@ def trusted_layers(
         gradients = dict(zip(parameters, parameter_gradients(outputs, parameters, alone), strict=True))
         for test, delta in zip(tests, layer_cotangents(outputs, [test.record for test in tests], alone), strict=True):
             test.add(example, delta, gradients)
-    tolerance = model_rounding(model) ** 0.5
-    return [test.layer for test in tests if test.passed(tolerance)]
+    passed = torch.stack([test.passed(model_eps(model) ** 0.5).to(outputs.device) for test in tests]).tolist()
+    return [test.layer for test, holds in zip(tests, passed, strict=True) if holds]
 
 
 def _candidates(model: nn.Module, parameters: Mapping[str, nn.Parameter]) -> Iterator[Layer]:
@@ -76,28 +76,29 @@ class _Test:
         self.layer = layer
         self.record = record
         self._accumulator = layer.rule(layer.module, record.inputs[0].detach(), frozenset(layer.owned))
-        self._apart = True
+        self._mixed: list[torch.Tensor] = []
         self._expected: dict[str, torch.Tensor] = {}
 
     def add(self, example: int, delta: torch.Tensor, gradients: Mapping[str, torch.Tensor]) -> None:
         """Take the cotangents and gradients of one example."""
         delta = held(delta)
-        others = torch.arange(len(delta), device=delta.device) != example
-        self._apart = self._apart and not bool((delta[others] != 0).any())
+        self._mixed.append((torch.cat((delta[:example], delta[example + 1 :])) != 0).any())
         self._accumulator.add(torch.ones(len(delta)).to(delta), delta)
         for attribute, name in self.layer.owned.items():
             square = held(gradients[name]).square()
             self._expected[attribute] = self._expected[attribute] + square if attribute in self._expected else square
 
-    def passed(self, tolerance: float) -> bool:
-        """Whether all parameters of the layer came out right."""
+    def passed(self, tolerance: float) -> torch.Tensor:
+        """Return whether all parameters of the layer came out right: one flag, not read."""
         totals = self._accumulator.totals()
-        return (
-            self._apart
-            and totals.keys() == self._expected.keys()
-            and all(_close(totals[attribute], expected, tolerance) for attribute, expected in self._expected.items())
-        )
+        mixed = torch.stack(self._mixed).any()
+        if totals.keys() != self._expected.keys():
+            return torch.zeros_like(mixed)
+        close = [
+            _close(totals[name], expected, tolerance).to(mixed.device) for name, expected in self._expected.items()
+        ]
+        return torch.stack([~mixed, *close]).all()
 
 
-def _close(a: torch.Tensor, b: torch.Tensor, tolerance: float) -> bool:
-    return bool(torch.allclose(a, b, rtol=tolerance, atol=tolerance * float(b.abs().max())))
+def _close(found: torch.Tensor, expected: torch.Tensor, tolerance: float) -> torch.Tensor:
+    return ((found - expected).abs() <= tolerance * (expected.abs() + expected.abs().max())).all()

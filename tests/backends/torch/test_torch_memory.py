@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 import invariant_sharpness as ish
 from invariant_sharpness import prng
-from invariant_sharpness_torch.pieces import Footprint
+from invariant_sharpness.errors import NonFiniteError
 from zoo.networks import random_problem
 
 MATCHING = 1e-11
@@ -107,11 +107,19 @@ def test_batches_are_cut_into_pieces_that_fit_into_the_memory_limit() -> None:
     assert seen == [16, 16, 8], f"the model saw pieces of {seen} examples"
 
 
-def test_a_piece_names_the_example_by_its_place_in_the_batch() -> None:
-    batch, footprint = torch.zeros(7, 2), Footprint(total=1, largest=0)
-    with ish.memory_limit(4 * 3):
-        found = [(piece.number, piece.start, len(piece.batch[0])) for piece in footprint.pieces([(batch, batch)] * 2)]
-    assert found == [(0, 0, 3), (0, 3, 3), (0, 6, 1), (1, 0, 3), (1, 3, 3), (1, 6, 1)], f"pieces {found}"
+def test_an_example_is_named_by_its_place_in_the_batch() -> None:
+    """Batches are computed in pieces of two examples, and each example has two rows of the loss; the outputs of one overflow."""
+    model = nn.Sequential(nn.Linear(4, 6, bias=False), nn.Unflatten(1, (2, 3))).double()
+    seen: list[int] = []
+    model.register_forward_hook(lambda _module, _inputs, output: seen.append(len(output)))
+    x, y = torch.ones(2, 7, 4, dtype=torch.float64), torch.zeros(7, 2, dtype=torch.int64)
+    x[1, 5] = 1e200
+    oracle = ish.oracle(model, [(x[0], y), (x[1], y)])
+    seen.clear()
+    per_example = 4 * 8  # an input is all that is saved
+    with ish.memory_limit(4 * 2 * per_example), pytest.raises(NonFiniteError, match="loss of example 5 in batch 1 is"):
+        oracle.loss(1e200 * oracle.parameters)
+    assert max(seen) == 2, f"the model saw pieces of {seen} examples"
 
 
 def test_microbatches_are_what_the_model_sees() -> None:

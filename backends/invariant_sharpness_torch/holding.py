@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from typing import Any
 
 import torch
 from torch import nn
@@ -11,37 +12,30 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from invariant_sharpness.adapters import data
 from invariant_sharpness.errors import ModelError
-from invariant_sharpness_torch.sums import exact_sums
+from invariant_sharpness_torch.half_precision import exact_sums
 
 
 @contextmanager
-def evaluating(
-    model: nn.Module,
-    parameters: Mapping[str, nn.Parameter],
-    values: Mapping[str, torch.Tensor],
-    generators: Sequence[torch.Generator] = (),
+def holding(
+    model: nn.Module, parameters: Mapping[str, nn.Parameter], values: Mapping[str, torch.Tensor]
 ) -> Generator[None]:
     """Put ``values`` in the place of the parameters, in their types, and afterwards everything back to what it was.
 
     The parameters get a copy for the time being; neither their own storage nor ``values`` is written to, not
-    even by a forward pass that changes weights. Buffers, tensors kept as attributes, training flags and all
-    random states are restored. Hooks on the gradients of parameters and a surrounding autocast are switched
-    off, compiled parts run uncompiled, and attention runs under the math kernel, the only one with second
-    derivatives.
+    even by a forward pass that changes weights. Buffers, tensors kept as attributes and training flags are restored.
+    Hooks on the gradients of parameters and a surrounding autocast are switched off, compiled parts run uncompiled,
+    and attention runs under the math kernel, the only one with second derivatives.
 
     Raises
     ------
     ModelError
         In inference mode, where nothing can be differentiated.
     """
-    if torch.is_inference_mode_enabled():
-        msg = "nothing can be differentiated under torch.inference_mode(): leave that block before measuring"
-        raise ModelError(msg)
+    check_differentiable()
     storage = {name: parameter.data for name, parameter in parameters.items()}
     with ExitStack() as stack:
         stack.callback(_swap, parameters, storage)
         stack.enter_context(_module_state(model))
-        stack.enter_context(random_state(data.PASS_SEED, generators))
         stack.enter_context(sdpa_kernel(SDPBackend.MATH))
         stack.enter_context(_without_fast_path())
         stack.enter_context(_without_gradient_hooks(parameters))
@@ -51,6 +45,21 @@ def evaluating(
         stack.enter_context(exact_sums(storage.values()))
         _swap(parameters, {k: values[k].detach().to(p.dtype, copy=True) for k, p in parameters.items()})
         yield
+
+
+def check_differentiable() -> None:
+    """Raise ModelError in inference mode: tensors that are made there have no derivatives, and never will."""
+    if torch.is_inference_mode_enabled():
+        msg = "nothing can be differentiated under torch.inference_mode(): leave that block before measuring"
+        raise ModelError(msg)
+
+
+def loader_generators(source: Any) -> list[torch.Generator]:
+    """Return the random generators that belong to a data loader."""
+    batch_sampler = getattr(source, "batch_sampler", None)
+    owners = (source, getattr(source, "sampler", None), batch_sampler, getattr(batch_sampler, "sampler", None))
+    found = [getattr(owner, "generator", None) for owner in owners]
+    return list({id(g): g for g in found if isinstance(g, torch.Generator)}.values())
 
 
 @contextmanager
@@ -87,10 +96,19 @@ def _module_state(model: nn.Module) -> Generator[None]:
         for module, buffers in registers:
             module._buffers.clear()
             module._buffers.update(buffers)
-        with torch.no_grad():
-            for buffer, copy in copies:
-                if not torch.equal(buffer, copy):
-                    buffer.copy_(copy)
+        _restore(copies)
+
+
+def _restore(copies: Sequence[tuple[torch.Tensor, torch.Tensor]]) -> None:
+    """Write into those buffers alone that were changed, which is read at once: others may be shared, or lie in a saved graph."""
+    if not copies:
+        return
+    with torch.no_grad():
+        flags = [(buffer != copy).any() for buffer, copy in copies]
+        changed = torch.stack([flag.to(flags[0].device) for flag in flags]).tolist()
+        for (buffer, copy), is_changed in zip(copies, changed, strict=True):
+            if is_changed:
+                buffer.copy_(copy)
 
 
 @contextmanager

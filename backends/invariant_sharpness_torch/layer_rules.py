@@ -11,7 +11,7 @@ from torch.func import functional_call, grad, vmap
 from torch.nn import functional
 
 from invariant_sharpness.runtime.memory import chunks_within_limit
-from invariant_sharpness_torch.precision import held
+from invariant_sharpness_torch.half_precision import held
 
 _ENTRIES = 2**23
 """Per-example gradients are made for so many examples at once that they have about this many entries, or fewer if memory is limited."""
@@ -147,13 +147,19 @@ class EmbeddingSquares(_PositionSquares):
     def add(self, signs: torch.Tensor, delta: torch.Tensor, /) -> None:
         assert isinstance(self._module, nn.Embedding)
         tokens, width = self._module.weight.shape
-        examples = torch.arange(len(signs), device=signs.device).repeat_interleave(self._inputs[0].numel())
-        slots, slot_of = torch.unique(examples * tokens + self._inputs.reshape(-1), return_inverse=True)
-        gradients = delta.new_zeros(len(slots), width).index_add_(0, slot_of, delta.reshape(-1, width))
+        # one number for each token of each example; equal ones lie together, in the order of their positions
+        examples = torch.arange(len(signs), device=signs.device)[:, None]
+        tokens_of = self._inputs.reshape(len(signs), -1)
+        pairs, order = torch.sort((examples * tokens + tokens_of).flatten(), stable=True)
+        # as many slots as positions: how many pairs differ is not read
+        slot_of = torch.cat((pairs.new_zeros(1), (pairs[1:] != pairs[:-1]).cumsum(0)))
+        slots = torch.zeros_like(pairs).scatter_(0, slot_of, pairs)
+        # the gradient of each pair, squared, and added to its token
+        gradients = delta.new_zeros(len(slots), width).index_add_(0, slot_of, delta.reshape(-1, width)[order])
         squares = gradients.square().mul_(signs[slots // tokens, None])
         padding = self._module.padding_idx
         if padding is not None:
-            squares[slots % tokens == padding] = 0
+            squares.masked_fill_((slots % tokens == padding)[:, None], 0)
         total = self._totals.setdefault("weight", delta.new_zeros(tokens, width))
         total.index_add_(0, slots % tokens, squares)
 

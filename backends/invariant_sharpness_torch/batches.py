@@ -1,4 +1,4 @@
-"""From a batch, as users have it, to rows of outputs and targets."""
+"""Batches as users have them: put on the device, seen from the host, and taken through the model."""
 
 from __future__ import annotations
 
@@ -6,21 +6,32 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import nn
 
-from invariant_sharpness.adapters.data import batch_size as batch_size
-from invariant_sharpness.adapters.data import is_pair, map_leaves, output_array, split_batch
-from invariant_sharpness.adapters.data import take as take
+from invariant_sharpness.adapters.data import (
+    batch_size,
+    is_pair,
+    is_per_example,
+    leaves,
+    map_leaves,
+    output_array,
+    split_batch,
+)
+from invariant_sharpness_torch.half_precision import held
 
 Forward = Callable[[nn.Module, Any], tuple[torch.Tensor, torch.Tensor]]
 """A user's own way through the model: ``(model, batch) -> (outputs, targets)``."""
+
+Evaluate = Callable[[Any], tuple[torch.Tensor, torch.Tensor]]
+"""From a batch to outputs, in single precision at least, and targets."""
 
 _ADVICE = "pass forward=(model, batch) -> (outputs, targets) that picks the outputs"
 
 
 def default_forward(model: nn.Module, batch: Any) -> tuple[torch.Tensor, torch.Tensor]:
-    """Outputs and targets of ``(inputs, targets)``, or of a dictionary with the key ``"labels"``.
+    """Return outputs and targets of ``(inputs, targets)``, or of a dictionary with the key ``"labels"``.
 
     Inputs may be a tensor, a tuple of positional arguments or a dictionary of keywords. Outputs may be a
     tensor, or an object with ``logits``.
@@ -40,8 +51,18 @@ def default_forward(model: nn.Module, batch: Any) -> tuple[torch.Tensor, torch.T
     return output_array(outputs, torch.Tensor, _ADVICE), targets
 
 
+def evaluation(model: nn.Module, forward: Forward) -> Evaluate:
+    """Return the forward pass, with outputs that are not rounded again: the loss is computed in single precision at least."""
+
+    def evaluate(batch: Any) -> tuple[torch.Tensor, torch.Tensor]:
+        outputs, targets = forward(model, batch)
+        return held(outputs), targets
+
+    return evaluate
+
+
 def to_device(batch: Any, like: torch.Tensor) -> Any:
-    """The batch as tensors on the device of ``like``; floating-point ones in its dtype, and targets in single precision at least."""
+    """Return the batch as tensors on the device of ``like``; floating-point ones in its dtype, and targets in single precision at least."""
     exact = torch.promote_types(like.dtype, torch.float32)
     if is_pair(batch):
         parts = _moved(batch[0], like.device, like.dtype), _moved(batch[1], like.device, exact)
@@ -49,6 +70,13 @@ def to_device(batch: Any, like: torch.Tensor) -> Any:
     if isinstance(batch, Mapping):
         return {k: _moved(v, like.device, exact if k == "labels" else like.dtype) for k, v in batch.items()}
     return _moved(batch, like.device, like.dtype)
+
+
+def byte_rows(batch: Any) -> list[npt.NDArray[np.uint8]]:
+    """Return the bytes of every example: NumPy does not know all of torch's dtypes."""
+    size = batch_size(batch)
+    tensors = [leaf for leaf in leaves(batch) if isinstance(leaf, torch.Tensor) and is_per_example(leaf, size)]
+    return [tensor.detach().cpu().contiguous().reshape(size, -1).view(torch.uint8).numpy() for tensor in tensors]
 
 
 def _moved(tree: Any, device: torch.device, dtype: torch.dtype) -> Any:

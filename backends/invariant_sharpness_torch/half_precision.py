@@ -1,8 +1,10 @@
-"""Sums over examples that torch makes in half precision on a CPU, made in single precision.
+"""Models in half precision compute as they are; everything that is added up is in single precision.
 
-Backwards, what comes to a row of a table from all its occurrences is added up, and so is what comes to the gain of a layer norm
-from all positions. Most kernels do this in float32 inside, but these do it in the parameter's own type, where a sum of more than
-a few hundred terms stands still: in bfloat16, 4096 equal ones may give 256.
+The vectors of such a parameter are in float32, which holds every value of bfloat16 and float16 exactly. They are rounded where the model
+sees them. Sums over examples that torch itself makes in half precision on a CPU are made in single precision: backwards, what comes to a
+row of a table from all its occurrences is added up, and so is what comes to the gain of a layer norm from all positions. Most kernels do
+this in float32 inside, but some do it in the parameter's own type, where a sum of more than a few hundred terms stands still: in bfloat16,
+4096 equal ones may give 256.
 """
 
 from __future__ import annotations
@@ -12,10 +14,9 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import Any, TypeGuard
 
 import torch
+from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_map
-
-from invariant_sharpness_torch.precision import held
 
 _SUMMING = {
     torch.ops.aten.embedding_dense_backward,
@@ -24,6 +25,22 @@ _SUMMING = {
     torch.ops.aten.index_put,
     torch.ops.aten.index_add,
 }
+"""Kernels that add up in the type of their arguments."""
+
+
+def held_dtype(dtype: torch.dtype) -> torch.dtype:
+    """Return the accumulation dtype of a parameter of this type: float32, if it is shorter."""
+    return torch.promote_types(dtype, torch.float32)
+
+
+def held(tensor: torch.Tensor) -> torch.Tensor:
+    """Return the tensor in its accumulation dtype; itself, if it has that already."""
+    return tensor.to(held_dtype(tensor.dtype))
+
+
+def model_eps(model: nn.Module) -> float:
+    """Return the machine epsilon of the least precise parameter, frozen ones included."""
+    return max(torch.finfo(p.dtype).eps for p in model.parameters() if p.is_floating_point())
 
 
 def exact_sums(parameters: Iterable[torch.Tensor]) -> AbstractContextManager[Any]:

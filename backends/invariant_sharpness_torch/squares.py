@@ -1,0 +1,113 @@
+r"""Sums over examples of squared Jacobian products, :math:`\sum_n s_n (J_n^T v_n)^2`, parameter by parameter.
+
+For each term one backward pass carries the cotangents to the outputs of the layers; a layer's rule (``layer_rules``) turns them, with
+the layer's inputs, into squared gradients of each example, without ever holding those of all examples. A rule is trusted only after it
+has been tested on the model. All other parameters take the general path: each example by itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import torch
+from torch import nn
+
+from invariant_sharpness.adapters.data import batch_size, take
+from invariant_sharpness.adapters.engine import Arrays, Cotangents, Sums
+from invariant_sharpness.adapters.loss_terms import LossTerms, cotangent_terms
+from invariant_sharpness.losses.positions import Term
+from invariant_sharpness_torch.batches import Evaluate
+from invariant_sharpness_torch.half_precision import held
+from invariant_sharpness_torch.recording import Record, layer_cotangents, parameter_gradients, recording
+from invariant_sharpness_torch.trusted_layers import Layer, trusted_layers
+
+
+class ExampleSquares:
+    """Squared per-example derivatives of one model.
+
+    Parameters
+    ----------
+    model
+        Its layers may have rules.
+    parameters
+        Those that are measured, by name.
+    """
+
+    def __init__(self, model: nn.Module, parameters: Mapping[str, nn.Parameter]) -> None:
+        self._model = model
+        self._parameters = parameters
+        self._trusted: list[Layer] | None = None
+
+    def sums(
+        self, evaluate: Evaluate, loss: LossTerms, names: frozenset[str], cotangents: Cotangents, batch: Any
+    ) -> Sums:
+        """Sum the squares over a batch for the named parameters; zero where nothing depends on them."""
+        squares = {name: torch.zeros_like(held(p.detach())) for name, p in self._parameters.items() if name in names}
+        layers = [layer for layer in self._layers(evaluate, batch) if names & set(layer.owned.values())]
+        with recording([layer.module for layer in layers]) as records:
+            outputs, targets = evaluate(batch)
+        size = batch_size(batch)
+        plain = {layer: record for layer, record in zip(layers, records, strict=True) if record.is_plain(size)}
+        _add_layers(squares, plain, outputs, _terms(loss, cotangents, outputs, targets))
+        covered = {name for layer in plain for name in layer.owned.values()}
+        others = {name: p for name, p in self._parameters.items() if name in names - covered}
+        if others:
+            _add_one_by_one(squares, others, evaluate, loss, cotangents, batch)
+        _, weights = loss.values(outputs.detach(), targets)
+        return Sums(weights.sum(), len(weights), (squares,))
+
+    def _layers(self, evaluate: Evaluate, batch: Any) -> list[Layer]:
+        """The layers whose rules hold for this model; tested once."""
+        if self._trusted is None:
+            self._trusted = trusted_layers(self._model, evaluate, self._parameters, batch)
+        return self._trusted
+
+
+def _add_layers(squares: Arrays, layers: Mapping[Layer, Record], outputs: torch.Tensor, terms: Iterator[Term]) -> None:
+    """All layers with a rule at once: a backward pass for each term."""
+    if not (layers and outputs.requires_grad):
+        return
+    accumulators = [
+        layer.rule(
+            layer.module, record.inputs[0].detach(), frozenset(a for a, name in layer.owned.items() if name in squares)
+        )
+        for layer, record in layers.items()
+    ]
+    for signs, cotangent in terms:
+        deltas = layer_cotangents(outputs, list(layers.values()), cotangent)
+        for accumulator, delta in zip(accumulators, deltas, strict=True):
+            accumulator.add(signs, held(delta))
+    for layer, accumulator in zip(layers, accumulators, strict=True):
+        for attribute, total in accumulator.totals().items():
+            squares[layer.owned[attribute]] += total
+
+
+def _add_one_by_one(
+    squares: Arrays,
+    parameters: Mapping[str, nn.Parameter],
+    evaluate: Evaluate,
+    loss: LossTerms,
+    cotangents: Cotangents,
+    batch: Any,
+) -> None:
+    """The general path: a forward pass for each example, and a backward pass for each of its terms."""
+    for example in range(batch_size(batch)):
+        outputs, targets = evaluate(take(batch, example, example + 1))
+        own = _of_example(cotangents, example, loss.row_shape(outputs, targets)[0])
+        for signs, cotangent in _terms(loss, own, outputs, targets):
+            for name, gradient in zip(parameters, parameter_gradients(outputs, parameters, cotangent), strict=True):
+                squares[name] += signs[0] * held(gradient) ** 2
+
+
+def _of_example(cotangents: Cotangents, example: int, rows: int) -> Cotangents:
+    """The same random signs as in the batch, in which an example has so many rows."""
+    draws = cotangents.draws
+    return (
+        cotangents if draws is None else cotangents._replace(draws=draws._replace(start=draws.start + example * rows))
+    )
+
+
+def _terms(loss: LossTerms, cotangents: Cotangents, outputs: torch.Tensor, targets: torch.Tensor) -> Iterator[Term]:
+    constant = outputs.detach()
+    return cotangent_terms(loss, cotangents, constant, targets, lambda signs: torch.as_tensor(signs).to(constant))
