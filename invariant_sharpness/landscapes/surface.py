@@ -1,4 +1,4 @@
-"""The loss on a line or a plane through the parameters."""
+"""The loss on a grid, on a line or a plane through the parameters."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from invariant_sharpness.errors import NonFiniteError
 from invariant_sharpness.parameters.vector import ParameterVector
-from invariant_sharpness.plotting import new_figure
+from invariant_sharpness.plotting import plot_landscape
 from invariant_sharpness.protocol import CurvatureOracle
 from invariant_sharpness.runtime.loop import Loop, tabulate
 
@@ -34,9 +34,15 @@ class Landscape:
     Parameters
     ----------
     positions
-        Along each direction, the same for all; zero is in the middle.
+        The coordinates a along each direction, the same for all; zero is in the middle.
     losses
-        One axis for each direction. Infinite where the loss is no number.
+        The loss at each point of the grid, one axis for each direction; infinite where the loss is no number.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> Landscape(np.array([-1.0, 0.0, 1.0]), np.array([4.0, 1.0, 2.0])).center
+    1.0
     """
 
     positions: HostArray
@@ -48,37 +54,55 @@ class Landscape:
         return float(self.losses[(len(self.positions) // 2,) * self.losses.ndim])
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain numbers and lists; None where the loss is no number."""
+        """Return plain numbers and lists; None where the loss is no number."""
         flat = [float(loss) if isfinite(loss) else None for loss in self.losses.ravel()]
         return {"positions": self.positions.tolist(), "shape": list(self.losses.shape), "losses": flat}
 
     def plot(self, axes: Axes | None = None) -> Axes:
-        """As :func:`invariant_sharpness.landscapes.plot_landscape`."""
-        from invariant_sharpness.landscapes.surface import plot_landscape
-
+        """Draw it by :func:`invariant_sharpness.landscapes.plot_landscape`."""
         return plot_landscape(self, axes)
 
 
 def loss_landscape(
     oracle: CurvatureOracle, directions: Sequence[ParameterVector], *, extent: float = 1.0, points: int = 25
 ) -> Landscape:
-    r"""The loss :math:`L(\theta + a_1 d_1 + a_2 d_2)` on a grid of :math:`a \in [-r, r]`.
+    r"""Compute the loss :math:`L(\theta + a_1 d_1 + a_2 d_2)` on a grid of :math:`a \in [-r, r]`.
 
-    The model itself stays where it is. Cost: ``points`` losses for one direction, their square for two.
+    The model itself stays where it is.
 
     Parameters
     ----------
+    oracle
+        The oracle of the model.
     directions
         One or two, such as from :func:`balanced_directions` or :func:`filter_normalized_directions`.
     extent
         The largest r, in lengths of the directions.
     points
-        Along each direction. An odd number, so that the parameters themselves are on the grid.
+        The number of points along each direction: an odd number, so that the parameters themselves are on the grid.
+
+    Returns
+    -------
+    Landscape
+        The losses and their positions. Cost: ``points`` losses for one direction, their square for two; a loss is a third of a gradient.
 
     Raises
     ------
     ValueError
         If there are no directions or more than two, ``points`` is even or less than 3, or ``extent`` is not positive and finite.
+
+    Notes
+    -----
+    Invariances: those of the directions. Source: Li, Xu, Taylor, Studer and Goldstein (2018).
+
+    Examples
+    --------
+    The loss is :math:`w^2 / 2` at w = 3, and the direction is 1.
+
+    >>> from invariant_sharpness_numpy import quadratic
+    >>> oracle = quadratic([[1.0]], [[3.0]])
+    >>> loss_landscape(oracle, [oracle.from_numpy({"weight": [[1.0]]})], points=3).losses.tolist()
+    [2.0, 4.5, 8.0]
     """
     if len(directions) not in (1, 2):
         msg = f"{len(directions)} directions, but a landscape has one or two"
@@ -94,68 +118,14 @@ def loss_landscape(
     grid = list(itertools.product(positions, repeat=len(directions)))
     settings = (*directions, extent, points)
     loop = Loop("landscape", oracle, settings, total=len(grid), gradients=_GRADIENTS_PER_LOSS, order=1)
-    losses = tabulate(loop, grid, lambda places: (_loss(oracle, directions, place) for place in places))
+    losses = tabulate(loop, grid, lambda points_left: (_loss(oracle, directions, a) for a in points_left))
     return Landscape(positions, losses.reshape((points,) * len(directions)))
 
 
-def _loss(oracle: CurvatureOracle, directions: Sequence[ParameterVector], place: Sequence[float]) -> float:
-    steps = (float(a) * direction for a, direction in zip(place, directions, strict=True) if a != 0)
+def _loss(oracle: CurvatureOracle, directions: Sequence[ParameterVector], coordinates: Sequence[float]) -> float:
+    steps = (float(a) * direction for a, direction in zip(coordinates, directions, strict=True) if a != 0)
     try:
         loss = oracle.loss(reduce(add, steps, oracle.parameters))
     except NonFiniteError:
         return inf
     return loss if isfinite(loss) else inf
-
-
-_LEVELS = 24
-_COLOR = "#0072B2"
-
-
-def plot_landscape(landscape: Landscape, axes: Axes | None = None) -> Axes:
-    """A curve of the loss along one direction, or its contours in the plane of two; a cross marks the parameters.
-
-    Contours are equally spaced in the logarithm of the loss, from its least value on the grid to the largest that is finite.
-
-    Parameters
-    ----------
-    landscape
-        What is drawn.
-    axes
-        Where to draw; by default in a new figure.
-
-    Raises
-    ------
-    MissingDependencyError
-        If matplotlib is not installed.
-    """
-    if axes is None:
-        axes = new_figure(5.2, 4.2).add_subplot()
-    if landscape.losses.ndim == 1:
-        _curve(landscape, axes)
-    else:
-        _contours(landscape, axes)
-    axes.set_title(f"loss {landscape.center:.4g} at the parameters", fontsize="medium", loc="left")
-    return axes
-
-
-def _curve(landscape: Landscape, axes: Axes) -> None:
-    finite = np.isfinite(landscape.losses)
-    axes.plot(landscape.positions[finite], landscape.losses[finite], color=_COLOR, linewidth=1.4)
-    axes.plot(0, landscape.center, "x", color="black")
-    axes.set(xlabel="along the direction", ylabel="loss")
-    axes.spines[["top", "right"]].set_visible(False)
-
-
-def _contours(landscape: Landscape, axes: Axes) -> None:
-    losses = np.ma.masked_invalid(landscape.losses).T
-    low, high = float(losses.min()), float(losses.max())
-    floor = max(low, 1e-12 * high, np.finfo(float).tiny)
-    if high > floor:
-        levels = np.geomspace(floor, high, _LEVELS)
-        drawn = axes.contourf(landscape.positions, landscape.positions, losses.clip(floor), levels, norm="log")
-        axes.contour(
-            landscape.positions, landscape.positions, losses.clip(floor), levels, colors="white", linewidths=0.3
-        )
-        axes.figure.colorbar(drawn, ax=axes, label="loss", format="%.2g")
-    axes.plot(0, 0, "x", color="black")
-    axes.set(xlabel="first direction", ylabel="second direction", aspect="equal")

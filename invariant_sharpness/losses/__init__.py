@@ -1,4 +1,8 @@
-"""Losses of network outputs, written once for every framework."""
+"""Losses of network outputs, written once for every framework.
+
+A loss is a number per row of outputs, with its gradient and its Hessian in the outputs in closed form (:class:`OutputLoss`), and, where it is
+convex, a square root of the Hessian (:class:`ConvexLoss`). :class:`PositionLoss` takes it at every position of outputs with more axes.
+"""
 
 from __future__ import annotations
 
@@ -25,12 +29,27 @@ __all__ = [
 
 
 def named_loss(name: str) -> OutputLoss:
-    """The loss that users ask for as ``"cross_entropy"``, ``"normalized_cross_entropy"`` or ``"mse"``.
+    """Return the loss that users ask for as ``"cross_entropy"``, ``"normalized_cross_entropy"`` or ``"mse"``.
+
+    Parameters
+    ----------
+    name
+        The name of the loss.
+
+    Returns
+    -------
+    OutputLoss
+        The loss, without class weights.
 
     Raises
     ------
     LossError
-        Lists the names there are.
+        If there is no such loss; lists the names.
+
+    Examples
+    --------
+    >>> named_loss("mse")
+    SquaredError()
     """
     losses: dict[str, OutputLoss] = {
         "cross_entropy": CrossEntropy(),

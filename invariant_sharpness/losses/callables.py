@@ -11,13 +11,25 @@ from invariant_sharpness.errors import LossError
 
 @dataclass(frozen=True, slots=True)
 class FunctionLoss:
-    """A function ``(outputs, targets) -> one loss per example``, which an adapter differentiates; all weights are one."""
+    """A function ``(outputs, targets) -> one loss per example``, which an adapter differentiates; all weights are one.
+
+    Parameters
+    ----------
+    function
+        The function.
+
+    Examples
+    --------
+    >>> def hinge(outputs, targets): ...
+    >>> FunctionLoss(hinge).name
+    'hinge'
+    """
 
     function: Callable[[Any, Any], Any]
 
     @property
     def name(self) -> str:
-        """For messages and reports."""
+        """The name in messages and reports."""
         return getattr(self.function, "__name__", type(self.function).__name__)
 
     def check_losses(self, losses: Any, array: type[Any], examples: int) -> None:

@@ -35,7 +35,7 @@ def check_labels(xp: Any, outputs: Array, labels: Array, ignore_index: int) -> N
 
 
 def one_hot(xp: Any, outputs: Array, labels: Array) -> Array:
-    """Rows of zeros with a one at the label, in the dtype of ``outputs``; all zeros if ignored."""
+    """Make rows of zeros with a one at the label, in the dtype of ``outputs``; all zeros if ignored."""
     labels = _widened(xp, labels)
     classes = xp.arange(outputs.shape[1], device=device(outputs), dtype=labels.dtype)
     return xp.astype(classes[None, :] == labels[:, None], outputs.dtype)
@@ -44,7 +44,7 @@ def one_hot(xp: Any, outputs: Array, labels: Array) -> Array:
 def label_weights(
     xp: Any, outputs: Array, labels: Array, class_weights: tuple[float, ...] | None, ignore_index: int
 ) -> Array:
-    """The weight of each row: that of its class, and zero if the label is ignored, be it a class or not."""
+    """Return the weight of each row: that of its class, and zero if the label is ignored, be it a class or not."""
     counts = xp.astype(_widened(xp, labels) != ignore_index, outputs.dtype)
     hot = one_hot(xp, outputs, labels) * counts[:, None]
     if class_weights is None:
@@ -59,5 +59,5 @@ def label_weights(
 
 
 def _widened(xp: Any, labels: Array) -> Array:
-    """Labels of a type that holds every class and ``ignore_index``: bytes, the labels of many data sets, do not."""
+    """Convert labels to a type that holds every class and ``ignore_index``: bytes, the labels of many data sets, do not."""
     return xp.astype(labels, xp.int32) if xp.iinfo(labels.dtype).bits < 32 else labels

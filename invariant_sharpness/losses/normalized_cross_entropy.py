@@ -33,6 +33,20 @@ class NormalizedCrossEntropy:
     ----------
     class_weights, ignore_index
         As in :class:`CrossEntropy`.
+
+    Notes
+    -----
+    Source: (20)-(22) of Tsuzuku, Sato and Sugiyama (2019).
+
+    Examples
+    --------
+    The scale of the outputs and their shift do not change it.
+
+    >>> import numpy as np
+    >>> import array_api_compat.numpy as xp
+    >>> loss, outputs, labels = NormalizedCrossEntropy(), np.array([[1.0, 2.0, 4.0]]), np.array([2])
+    >>> bool(np.isclose(loss.values(xp, outputs, labels), loss.values(xp, 8 * outputs + 3, labels)).all())
+    True
     """
 
     class_weights: tuple[float, ...] | None = None
@@ -79,20 +93,22 @@ class NormalizedCrossEntropy:
         classes = outputs.shape[1]
         q = softmax(xp, u) - one_hot(xp, outputs, targets)
         g = _project(xp, u, q)
+        # A = I - 11^T / K - u u^T / K, and the curvature of the cross-entropy between two of them.
         projector = xp.eye(classes, dtype=u.dtype, device=device(u)) - (1 + u[:, :, None] * u[:, None, :]) / classes
         curvature = projector @ CrossEntropy().hessian(xp, u, targets) @ projector
-        along = xp.sum(u * q, axis=1)[:, None, None] * projector
+        # The second derivative of the normalization, along the gradient of the cross-entropy.
+        radial = xp.sum(u * q, axis=1)[:, None, None] * projector
         mixed = u[:, :, None] * g[:, None, :]
-        return (curvature - (along + mixed + xp.matrix_transpose(mixed)) / classes) / s[:, :, None] ** 2
+        return (curvature - (radial + mixed + xp.matrix_transpose(mixed)) / classes) / s[:, :, None] ** 2
 
     def hessian_factors(self, xp: Any, outputs: Array, targets: Array, /) -> tuple[Array, Array]:
-        """Eigenvalues, of both signs, and eigenvectors."""
+        """Return the eigenvalues, of both signs, and the eigenvectors."""
         eigenvalues, eigenvectors = xp.linalg.eigh(self.hessian(xp, outputs, targets))
         return eigenvalues, eigenvectors
 
 
 def _standardize(xp: Any, outputs: Array) -> tuple[Array, Array]:
-    """Outputs with mean 0 and population variance 1, and the standard deviation; zeros and 1 for equal outputs.
+    """Return outputs with mean 0 and population variance 1, and the standard deviation; zeros and 1 for equal outputs.
 
     Rows of equal outputs are refused unless they are ignored, and then they must not become NaN.
     """

@@ -19,14 +19,23 @@ Term = tuple[Array, Array]
 
 
 class Factors(NamedTuple):
-    """Sums of squares to be taken: ``sum_n sum_t sum_r s_ntr (J_nt^T v_ntr)^2``.
+    """Weighted cotangents, of which squares are to be summed: ``sum_n sum_t sum_r s_ntr (J_nt^T v_ntr)^2``.
 
     Parameters
     ----------
     signs
-        The factors s, of shape ``(n, T, R)``: R for each of the T positions of an example.
+        The weights s, of either sign, of shape ``(n, T, R)``: R for each of the T positions of an example.
     vectors
-        Cotangents v of the K outputs of a position, of shape ``(n, T, K, R)``.
+        The cotangents v of the K outputs of a position, of shape ``(n, T, K, R)``.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import array_api_compat.numpy as xp
+    >>> from invariant_sharpness.losses import PositionLoss, SquaredError
+    >>> squares = PositionLoss(SquaredError()).curvature_rows(xp, np.zeros((1, 2)), np.zeros((1, 2)))
+    >>> squares.signs.tolist()  # the output Hessian of the squared error of two outputs is the unit matrix
+    [[[1.0, 1.0]]]
     """
 
     signs: Array
@@ -43,9 +52,19 @@ class PositionLoss:
     Parameters
     ----------
     row_loss
-        Of rows.
+        The loss of a row.
     class_axis
-        Where the K outputs stand: 1 in torch's own cross-entropy, -1 everywhere else.
+        The axis of the K outputs: 1 in torch's own cross-entropy, -1 everywhere else.
+
+    Examples
+    --------
+    Two positions of one example, each with two equal outputs: the loss of each is the logarithm of 2.
+
+    >>> import numpy as np
+    >>> import array_api_compat.numpy as xp
+    >>> from invariant_sharpness.losses import CrossEntropy, PositionLoss
+    >>> PositionLoss(CrossEntropy()).row_values(xp, np.zeros((1, 2, 2)), np.array([[0, 1]])).round(6).tolist()
+    [0.693147, 0.693147]
     """
 
     row_loss: OutputLoss
@@ -53,7 +72,7 @@ class PositionLoss:
 
     @property
     def name(self) -> str:
-        """For messages and reports."""
+        """The name in messages and reports."""
         return self.row_loss.name
 
     def check_rows(
@@ -67,27 +86,27 @@ class PositionLoss:
         self.row_loss.weights(xp, rows, labels)
 
     def rows(self, xp: Any, outputs: Array, targets: Array, /) -> tuple[Array, Array]:
-        """Outputs of shape ``(m, K)``, and their targets; of ``xp`` only ``moveaxis`` and ``reshape`` are needed."""
+        """Flatten outputs to shape ``(m, K)``, and their targets; of ``xp`` only ``moveaxis`` and ``reshape`` are needed."""
         if isinstance(self.row_loss, SquaredError):
             return _flat_rows(xp, outputs), _flat_rows(xp, targets)
         moved = xp.moveaxis(outputs, self.class_axis, -1)
         return xp.reshape(moved, (-1, moved.shape[-1])), xp.reshape(targets, (-1,))
 
     def row_values(self, xp: Any, outputs: Array, targets: Array, /) -> Array:
-        """Loss of each row."""
+        """Compute the loss of each row."""
         return self.row_loss.values(xp, *self.rows(xp, outputs, targets))
 
     def row_weights(self, xp: Any, outputs: Array, targets: Array, /) -> Array:
-        """Weight of each row in the mean."""
+        """Return the weight of each row in the mean."""
         return self.row_loss.weights(xp, *self.rows(xp, outputs, targets))
 
     def gradient_rows(self, xp: Any, outputs: Array, targets: Array, /) -> Factors:
-        """Factors of the second moment of the gradients."""
+        """Return the weighted cotangents of the second moment of the gradients."""
         gradient = self.row_loss.gradient(xp, *self.rows(xp, outputs, targets))
         return _factors(xp, outputs, self.row_weights(xp, outputs, targets)[:, None], gradient[:, :, None])
 
     def curvature_rows(self, xp: Any, outputs: Array, targets: Array, /) -> Factors:
-        """Factors of the Gauss-Newton diagonal."""
+        """Return the weighted cotangents of the Gauss-Newton diagonal."""
         signs, vectors = self.row_loss.hessian_factors(xp, *self.rows(xp, outputs, targets))
         return _factors(xp, outputs, signs * self.row_weights(xp, outputs, targets)[:, None], vectors)
 
@@ -97,9 +116,9 @@ class PositionLoss:
         return isinstance(self.row_loss, ConvexLoss)
 
     def sampled_cotangents(self, xp: Any, outputs: Array, targets: Array, signs: Array, /) -> Array:
-        r"""Cotangents :math:`\sqrt{w_t} R_t \varepsilon_t` in the shape of the outputs, from signs of shape ``(m, K)`` for the rows.
+        r"""Return cotangents :math:`\sqrt{w_t} R_t \varepsilon_t` in the shape of the outputs, from signs of shape ``(m, K)`` for the rows.
 
-        Over the signs, the mean of :math:`(J_n^T c_n)^2` is the share of an example in the Gauss-Newton diagonal.
+        Over the signs, the mean of :math:`(J_n^T c_n)^2` is the contribution of an example to the Gauss-Newton diagonal.
         """
         vectors = convex(self.row_loss).hessian_root_product(xp, *self.rows(xp, outputs, targets), signs)
         weighted = vectors * xp.sqrt(self.row_weights(xp, outputs, targets))[:, None]
@@ -107,7 +126,7 @@ class PositionLoss:
         return xp.moveaxis(xp.reshape(weighted, shape), -1, self.class_axis)
 
     def terms(self, xp: Any, factors: Factors, outputs: Array, /) -> Iterator[Term]:
-        """One term per position and factor: the outputs of other positions get no cotangent."""
+        """Yield one term per position and cotangent: the outputs of other positions get none."""
         shape = xp.moveaxis(outputs, self.class_axis, -1).shape
         _, positions, terms = factors.signs.shape
         for position in range(positions):
@@ -137,12 +156,12 @@ def _flat_rows(xp: Any, array: Array) -> Array:
 
 
 def _squeezed(shape: tuple[int, ...]) -> tuple[int, ...]:
-    """Without axes of length one, on which the order of the rows does not depend."""
+    """Leave out axes of length one, on which the order of the rows does not depend."""
     return tuple(length for length in shape if length != 1)
 
 
 def _factors(xp: Any, outputs: Array, signs: Array, vectors: Array) -> Factors:
-    """Rows of all positions, put in their places."""
+    """Sort the rows by example and position."""
     examples = outputs.shape[0]
     positions = signs.shape[0] // examples
     return Factors(

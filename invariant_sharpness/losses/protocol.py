@@ -28,23 +28,23 @@ class OutputLoss(Protocol):
         ...
 
     def weights(self, xp: Any, outputs: Array, targets: Array, /) -> Array:
-        """Weight of each row in the mean; zero for a row that is ignored. Shape ``(n,)``."""
+        """Return the weight of each row in the mean, of shape ``(n,)``; zero for a row that is ignored."""
         ...
 
     def values(self, xp: Any, outputs: Array, targets: Array, /) -> Array:
-        """Loss of each row. Shape ``(n,)``."""
+        """Compute the loss of each row, of shape ``(n,)``."""
         ...
 
     def gradient(self, xp: Any, outputs: Array, targets: Array, /) -> Array:
-        """Gradient in the outputs. Shape ``(n, K)``."""
+        """Compute the gradient in the outputs, of shape ``(n, K)``."""
         ...
 
     def hessian(self, xp: Any, outputs: Array, targets: Array, /) -> Array:
-        r"""Hessian in the outputs, :math:`\Lambda_n`. Shape ``(n, K, K)``."""
+        r"""Compute the Hessian in the outputs, :math:`\Lambda_n`, of shape ``(n, K, K)``."""
         ...
 
     def hessian_factors(self, xp: Any, outputs: Array, targets: Array, /) -> tuple[Array, Array]:
-        r"""Signed weights ``s`` of shape ``(n, R)`` and vectors ``v`` of shape ``(n, K, R)``.
+        r"""Return weights ``s`` of either sign, of shape ``(n, R)`` and vectors ``v`` of shape ``(n, K, R)``.
 
         They satisfy :math:`\Lambda_n = \sum_r s_{nr} v_{nr} v_{nr}^T`.
         """
@@ -56,7 +56,7 @@ class ConvexLoss(OutputLoss, Protocol):
     """A loss whose output Hessian is positive semidefinite, with a square root that never has to be formed."""
 
     def hessian_root_product(self, xp: Any, outputs: Array, targets: Array, vectors: Array, /) -> Array:
-        r"""Products :math:`R_n u_n` with :math:`R_n R_n^T = \Lambda_n`, for one vector per row. Shape ``(n, K)``.
+        r"""Compute the products :math:`R_n u_n` with :math:`R_n R_n^T = \Lambda_n`, for one vector per row, of shape ``(n, K)``.
 
         For random signs u the products have the second moment :math:`E[(R_n u)(R_n u)^T] = \Lambda_n`. Memory: that of the outputs.
         """
@@ -64,12 +64,28 @@ class ConvexLoss(OutputLoss, Protocol):
 
 
 def convex(loss: object) -> ConvexLoss:
-    """The loss itself, if its output Hessian has a root.
+    """Return the loss itself, if its output Hessian has a root.
+
+    Parameters
+    ----------
+    loss
+        Any loss.
+
+    Returns
+    -------
+    ConvexLoss
+        The same object.
 
     Raises
     ------
     LossError
-        If it has none.
+        If its output Hessian has no known root.
+
+    Examples
+    --------
+    >>> from invariant_sharpness.losses import SquaredError
+    >>> convex(SquaredError())
+    SquaredError()
     """
     if isinstance(loss, ConvexLoss):
         return loss

@@ -1,4 +1,4 @@
-"""Squared error."""
+"""Mean squared error."""
 
 from __future__ import annotations
 
@@ -18,6 +18,14 @@ class SquaredError:
 
     The factor is that of ``torch.nn.MSELoss`` and Keras' ``"mse"``, without one half:
     output Hessian :math:`\Lambda = \tfrac2K I`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import array_api_compat.numpy as xp
+    >>> outputs, targets = np.array([[1.0, 3.0]]), np.array([[0.0, 0.0]])
+    >>> SquaredError().values(xp, outputs, targets).tolist(), SquaredError().gradient(xp, outputs, targets).tolist()
+    ([5.0], [[1.0, 3.0]])
     """
 
     name = "mse"
@@ -47,6 +55,6 @@ class SquaredError:
         return vectors * (2 / outputs.shape[1]) ** 0.5
 
     def hessian_factors(self, xp: Any, outputs: Array, targets: Array, /) -> tuple[Array, Array]:
-        """The unit vectors, each with weight ``2 / K``."""
+        """Return the unit vectors, each with weight ``2 / K``."""
         identity = xp.eye(outputs.shape[1], dtype=outputs.dtype, device=device(outputs))
         return xp.ones_like(outputs) * (2 / outputs.shape[1]), xp.ones_like(outputs)[:, :, None] * identity

@@ -11,17 +11,34 @@ from invariant_sharpness.pac_bayes.scales import NATS_PER_FLOAT
 
 
 def hoeffding_term(lam: float, examples: int) -> float:
-    r"""Upper bound :math:`\lambda^2 / (8m)` of :math:`\Psi(\lambda, m)` (2) for a loss in [0, 1], by Hoeffding's lemma.
+    r"""Bound :math:`\Psi(\lambda, m) \le \lambda^2 / (8m)` (2) for a loss in [0, 1], by Hoeffding's lemma.
 
     The :math:`\lambda^2 / (2m)` of (3), and the :math:`\eta / (2n)` of Wang et al. (2018), hold as well, but are four times
     as large as need be.
+
+    Parameters
+    ----------
+    lam
+        The PAC-Bayes :math:`\lambda`.
+    examples
+        The number m of examples.
+
+    Returns
+    -------
+    float
+        The bound, in nats.
+
+    Examples
+    --------
+    >>> hoeffding_term(40.0, 100)
+    2.0
     """
     return lam**2 / (8 * examples)
 
 
 @dataclass(frozen=True, slots=True)
 class PacBayesBound:
-    r"""The terms of the bound.
+    r"""The PAC-Bayes bound of a network, with its terms.
 
     For a loss in [0, 1], with probability at least :math:`1 - \delta` over the m examples,
 
@@ -33,28 +50,37 @@ class PacBayesBound:
     Parameters
     ----------
     stochastic_loss
-        :math:`L_S(Q)`: the mean loss of the perturbed network.
+        The mean loss :math:`L_S(Q)` of the perturbed network.
     loss
-        :math:`L_S(f)`: the mean loss of the network itself.
+        The mean loss :math:`L_S(f)` of the network itself.
     divergences
-        :math:`\mathrm{KL}[Q \| P]` of each weight, at the best variances of the prior.
+        The divergence :math:`\mathrm{KL}[Q \| P]` of each weight in nats, at the best variances of the prior.
     equal_variances_divergence
-        (7): what the sum of these would be if the prior had the variances of the posterior.
+        The sum of the divergences by (7), as it would be if the prior had the variances of the posterior.
     floats
-        Numbers that the prior learns after training, which cost 22.2 nats each.
+        The number of floats that the prior learns after training, which cost 22.2 nats each.
     examples
-        m, the number of examples.
+        The number m of examples.
     lam
-        :math:`\lambda`, which must not depend on the examples.
+        The PAC-Bayes :math:`\lambda`, which must not depend on the examples.
     delta
-        With what probability the bound may fail.
+        The probability with which the bound may fail.
     standard_error
-        Of ``stochastic_loss``, if it was sampled.
+        The standard error of ``stochastic_loss``, if it was sampled.
 
     Raises
     ------
     ValueError
         If ``examples``, ``lam`` or ``delta`` are out of range.
+
+    Examples
+    --------
+    >>> bound = PacBayesBound(
+    ...     stochastic_loss=0.3, loss=0.2, divergences={"weight": 10.0}, equal_variances_divergence=12.0, floats=0,
+    ...     examples=1000, lam=100.0, delta=1.0,
+    ... )
+    >>> round(bound.term_b, 6), round(bound.term_c, 6), round(bound.confidence, 6), round(bound.value, 6)
+    (0.1, 0.1, 0.0125, 0.4125)
     """
 
     stochastic_loss: float
@@ -80,7 +106,7 @@ class PacBayesBound:
 
     @property
     def divergence(self) -> float:
-        """Of all weights, without the scales, in nats."""
+        """The divergence of all weights, without the cost of the scales, in nats."""
         return fsum(self.divergences.values())
 
     @property
@@ -90,17 +116,17 @@ class PacBayesBound:
 
     @property
     def term_b(self) -> float:
-        r"""(B), :math:`\lambda^{-1} \mathrm{KL}[Q \| P]`, with the cost of the scales."""
+        r"""The term (B), :math:`\lambda^{-1} \mathrm{KL}[Q \| P]`, with the cost of the scales."""
         return (self.divergence + self.cost_of_floats) / self.lam
 
     @property
     def term_c(self) -> float:
-        r"""(C), :math:`L_S(Q) - L_S(f)`: the sharpness."""
+        r"""The term (C), :math:`L_S(Q) - L_S(f)`: the sharpness."""
         return self.stochastic_loss - self.loss
 
     @property
     def confidence(self) -> float:
-        r"""What no network can change, :math:`\lambda^{-1} (\ln\tfrac1\delta + \Psi(\lambda, m))`."""
+        r"""The part that no network can change, :math:`\lambda^{-1} (\ln\tfrac1\delta + \Psi(\lambda, m))`."""
         return (log(1 / self.delta) + hoeffding_term(self.lam, self.examples)) / self.lam
 
     @property
@@ -109,11 +135,11 @@ class PacBayesBound:
         return self.stochastic_loss + self.term_b + self.confidence
 
     def for_the_network_itself(self, test_loss: float, stochastic_test_loss: float) -> float:
-        r"""The right-hand side of (4), which bounds :math:`L_D(f)`, with (A) :math:`= L_D(f) - L_D(Q)` from test data."""
+        r"""Return the right-hand side of (4), which bounds :math:`L_D(f)`, with (A) :math:`= L_D(f) - L_D(Q)` from test data."""
         return self.value + (test_loss - stochastic_test_loss)
 
     def to_dict(self) -> dict[str, Any]:
-        """All terms as plain numbers and dictionaries."""
+        """Return all terms as plain numbers and dictionaries."""
         return {
             "value": self.value,
             "stochastic_loss": self.stochastic_loss,

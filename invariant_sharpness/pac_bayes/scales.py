@@ -5,7 +5,7 @@ the numbers that a float can hold. Each scale then costs the logarithm of how ma
 :math:`32 \ln 2 \approx 22.2` nats in single precision: the constant of (7). A parameter that is not perturbed,
 such as a bias, is paid for in the same way (footnote 5, "naive parameter counting").
 
-Each class is one choice. The variances of its posterior transform as the squares of the parameters do, under layer rescaling or,
+Each class is one choice, :data:`SCALES` has them by name. The variances of its posterior transform as the squares of the parameters do, under layer rescaling or,
 all but the first, under row and column rescaling.
 """
 
@@ -31,18 +31,18 @@ class Scales(Protocol):
     """One choice of which weights share a variance."""
 
     def free(self, group: ParameterGroup) -> int:
-        """How many scales of a weight can be chosen independently."""
+        """Count the scales of a weight that can be chosen independently."""
         ...
 
     def posterior(self, oracle: CurvatureOracle, curvature: HostArrays, lam: float) -> dict[str, HostArray]:
-        r"""The variances v of the weights that minimize :math:`\sum_i a_i v_i + W_i^2 / (2\lambda v_i)` for curvatures a.
+        r"""Return the variances v of the weights that minimize :math:`\sum_i a_i v_i + W_i^2 / (2\lambda v_i)` for curvatures a.
 
         Where there is no minimum, because there is no curvature or no weight, v is the squared size of the weights.
         """
         ...
 
     def prior(self, group: ParameterGroup, weights: HostArray, posterior: HostArray) -> HostArray:
-        """The variances of the prior that has the least divergence."""
+        """Return the variances of the prior that has the least divergence."""
         ...
 
 
@@ -68,8 +68,8 @@ class RowColumnScales:
     r"""Variances :math:`(\sigma_i \sigma'_j)^2`, one scale per output unit and one per input unit: the minimizer of (17)."""
 
     def free(self, group: ParameterGroup) -> int:
-        blocks, rows, columns = channel_matrices(group, np.zeros(group.shape)).shape
-        return blocks * (rows + columns - 1)
+        channel_groups, rows, columns = channel_matrices(group, np.zeros(group.shape)).shape
+        return channel_groups * (rows + columns - 1)
 
     def posterior(self, oracle: CurvatureOracle, curvature: HostArrays, lam: float) -> dict[str, HostArray]:
         names = [group.name for group in oracle.groups if group.is_weight]
@@ -98,10 +98,33 @@ class ParameterScales:
 SCALES: Mapping[str, Scales] = MappingProxyType(
     {"matrix": MatrixScales(), "row_column": RowColumnScales(), "parameter": ParameterScales()}
 )
+"""The choices by name."""
 
 
 def number_of_floats(groups: Sequence[ParameterGroup], scales: Scales) -> int:
-    """Numbers that the prior learns after training: the scales of the weights, and every other parameter itself."""
+    """Count the floats that the prior learns after training: the scales of the weights, and every other parameter itself.
+
+    Parameters
+    ----------
+    groups
+        The parameter groups of the network.
+    scales
+        Which weights share a variance, one of :data:`SCALES`.
+
+    Returns
+    -------
+    int
+        The number of floats; each costs :data:`NATS_PER_FLOAT`.
+
+    Examples
+    --------
+    A 3 x 4 matrix has seven row and column scales, one of which is not independent of the others; a bias counts in full.
+
+    >>> from invariant_sharpness import ParameterGroup
+    >>> weight = ParameterGroup("weight", (3, 4), "matrix", output_axes=(0,), input_axes=(1,))
+    >>> number_of_floats([weight, ParameterGroup("bias", (3,), "bias")], SCALES["row_column"])
+    9
+    """
     return sum(scales.free(group) if group.is_weight else group.size for group in groups)
 
 

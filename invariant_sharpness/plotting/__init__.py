@@ -1,10 +1,11 @@
-"""Pictures of estimates. They take and return matplotlib axes, and never touch pyplot."""
+"""Pictures of results. They take results and return matplotlib axes, and never touch pyplot."""
 
 from __future__ import annotations
 
 from invariant_sharpness.plotting.certificate import plot_certificate
 from invariant_sharpness.plotting.figures import new_figure
 from invariant_sharpness.plotting.groups import MOST_BARS, plot_groups, plot_groups_together
+from invariant_sharpness.plotting.landscape import plot_landscape
 from invariant_sharpness.plotting.rescaling import plot_rescaling, plot_rescalings_together
 
 __all__ = [
@@ -13,6 +14,7 @@ __all__ = [
     "plot_certificate",
     "plot_groups",
     "plot_groups_together",
+    "plot_landscape",
     "plot_rescaling",
     "plot_rescalings_together",
 ]

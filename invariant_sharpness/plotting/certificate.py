@@ -25,7 +25,7 @@ _COLORS = {
 
 
 def plot_certificate(certificate: Records, axes: Axes | None = None) -> Axes:
-    """The largest relative change of each metric under each kind of symmetry, on a logarithmic scale.
+    """Draw the largest relative change of each metric under each kind of symmetry, on a logarithmic scale.
 
     The factor by which a metric moved is written beside the mark of those that did. Metrics that could not be measured are left out.
 
@@ -34,12 +34,28 @@ def plot_certificate(certificate: Records, axes: Axes | None = None) -> Axes:
     certificate
         From :func:`invariant_sharpness.certify`.
     axes
-        Where to draw; by default in a new figure, which is ``plot_certificate(certificate).figure``.
+        The axes to draw in; by default those of a new figure, which is ``plot_certificate(certificate).figure``.
+
+    Returns
+    -------
+    Axes
+        The axes with the picture.
 
     Raises
     ------
     MissingDependencyError
         If matplotlib is not installed.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import invariant_sharpness as ish
+    >>> from invariant_sharpness_numpy import NetworkOracle, ReluNetwork
+    >>> network = ReluNetwork([np.array([[1.0], [2.0]]), np.array([[3.0, 4.0]])], [np.zeros(2), np.zeros(1)])
+    >>> oracle = NetworkOracle(network, np.array([[1.0]]), np.array([[0.0]]), loss="mse")
+    >>> axes = plot_certificate(ish.certify(oracle, "hessian_trace"))
+    >>> [label.get_text() for label in axes.get_yticklabels()]
+    ['hessian_trace (row/column)', 'hessian_trace (layer)']
     """
     findings = [finding for finding in certificate.worst() if finding.verdict != "not measured"]
     if axes is None:

@@ -15,12 +15,27 @@ _LONGEST_NAME = 48
 
 
 def new_figure(width: float, height: float) -> Figure:
-    """A matplotlib figure of this size in inches, which belongs to no window and can be saved anywhere.
+    """Make a matplotlib figure of this size in inches, which belongs to no window and can be saved anywhere.
+
+    Parameters
+    ----------
+    width, height
+        The size in inches.
+
+    Returns
+    -------
+    Figure
+        The empty figure.
 
     Raises
     ------
     MissingDependencyError
         If matplotlib is not installed.
+
+    Examples
+    --------
+    >>> new_figure(4.0, 3.0).get_size_inches().tolist()
+    [4.0, 3.0]
     """
     try:
         from matplotlib.figure import Figure
@@ -31,7 +46,7 @@ def new_figure(width: float, height: float) -> Figure:
 
 
 def name_rows(axes: Axes, names: Sequence[str]) -> None:
-    """One row per name, the first on top. Names are the user's text: no formulas, not too long, on one line."""
+    """Label one row per name, the first on top. Names are the user's text: no formulas, not too long, on one line."""
     axes.set_yticks(range(len(names)), labels=[_shortened(name) for name in names], parse_math=False, fontsize="small")
     axes.set_ylim(len(names) - 0.4, -0.6)
     axes.tick_params(axis="y", length=0)
@@ -39,7 +54,7 @@ def name_rows(axes: Axes, names: Sequence[str]) -> None:
 
 
 def _shortened(name: str) -> str:
-    """The name on one line, with its middle left out if it is long: both ends tell groups apart."""
+    """Return the name on one line, with its middle left out if it is long: both ends tell groups apart."""
     line = "".join(character if character.isprintable() else " " for character in name)
     if len(line) <= _LONGEST_NAME:
         return line

@@ -1,4 +1,4 @@
-"""The share of each parameter group in a metric."""
+"""Bars: the contribution of each parameter group to a metric."""
 
 from __future__ import annotations
 
@@ -18,35 +18,71 @@ _SERIES = ("#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 
 
 def plot_groups(estimate: Estimate, axes: Axes | None = None) -> Axes:
-    """Horizontal bars: the share of each parameter group in a metric, with the standard errors of sampled ones.
+    """Draw horizontal bars: the contribution of each parameter group to a metric, with the standard errors of sampled ones.
 
     Parameters
     ----------
     estimate
-        Of a metric that is a sum over parameter groups.
+        The estimate of a metric that is a sum over parameter groups.
     axes
-        Where to draw; by default in a new figure, which is ``plot_groups(estimate).figure``.
+        The axes to draw in; by default those of a new figure, which is ``plot_groups(estimate).figure``.
+
+    Returns
+    -------
+    Axes
+        The axes with the picture.
 
     Raises
     ------
     ValueError
-        If the metric has no share per group; names the metric.
+        If the metric has no contribution per group; names the metric.
     MissingDependencyError
         If matplotlib is not installed.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import invariant_sharpness as ish
+    >>> from invariant_sharpness_numpy import quadratic
+    >>> axes = plot_groups(ish.hessian_trace(quadratic(np.diag([1.0, 2.0]), [[3.0, 4.0]])))
+    >>> [float(bar.get_width()) for bar in axes.patches]
+    [3.0]
     """
     title = f"{estimate.name} = {estimate.value:.4g}"
     return plot_groups_together({title: estimate}, axes)
 
 
 def plot_groups_together(estimates: Mapping[str, Estimate], axes: Axes | None = None) -> Axes:
-    """As :func:`plot_groups`, for several estimates of one metric side by side, by the title of each.
+    """Draw the bars of :func:`plot_groups` for several estimates of one metric, side by side.
+
+    Parameters
+    ----------
+    estimates
+        The estimates, by the title of each.
+    axes
+        The axes to draw in; by default those of a new figure.
+
+    Returns
+    -------
+    Axes
+        The axes with the picture.
 
     Raises
     ------
     ValueError
-        If one of them has no share per group, or they have different groups.
+        If one of them has no contribution per group, or they have different groups.
     MissingDependencyError
         If matplotlib is not installed.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import invariant_sharpness as ish
+    >>> from invariant_sharpness_numpy import quadratic
+    >>> sharp, flat = (ish.hessian_trace(quadratic(h * np.eye(2), [[3.0, 4.0]])) for h in (2.0, 1.0))
+    >>> axes = plot_groups_together({"sharp": sharp, "flat": flat})
+    >>> [float(bar.get_width()) for bar in axes.patches]
+    [4.0, 2.0]
     """
     names = _common_groups(estimates)
     shown = _largest(names, estimates)
@@ -54,12 +90,12 @@ def plot_groups_together(estimates: Mapping[str, Estimate], axes: Axes | None = 
         axes = new_figure(7.2, 1.0 + 0.3 * len(shown) * len(estimates) ** 0.5).add_subplot()
     height = 0.75 / len(estimates)
     for index, (title, estimate) in enumerate(estimates.items()):
-        shares = [estimate.per_group[name] for name in shown]
+        contributions = [estimate.per_group[name] for name in shown]
         axes.barh(
             [position + (index - (len(estimates) - 1) / 2) * height for position in range(len(shown))],
-            [share.value for share in shares],
+            [contribution.value for contribution in contributions],
             height=0.9 * height,
-            xerr=[share.standard_error or 0.0 for share in shares] if _is_sampled(estimate) else None,
+            xerr=[one.standard_error or 0.0 for one in contributions] if _is_sampled(estimate) else None,
             error_kw={"elinewidth": 1.2, "capsize": 3, "ecolor": "0.2"},
             color=_SERIES[index % len(_SERIES)],
             label=title,
@@ -67,10 +103,14 @@ def plot_groups_together(estimates: Mapping[str, Estimate], axes: Axes | None = 
     name_rows(axes, shown)
     axes.axvline(0, color="0.3", linewidth=0.8)
     axes.set_title(_title(estimates, len(shown), len(names)), fontsize="medium", loc="left", parse_math=False)
-    axes.set_xlabel("share of the group" + (", ± standard error" if any(map(_is_sampled, estimates.values())) else ""))
+    axes.set_xlabel(_label(estimates))
     if len(estimates) > 1:
         axes.legend(frameon=False, fontsize="small")
     return axes
+
+
+def _label(estimates: Mapping[str, Estimate]) -> str:
+    return "contribution of the group" + (", ± standard error" if any(map(_is_sampled, estimates.values())) else "")
 
 
 def _common_groups(estimates: Mapping[str, Estimate]) -> list[str]:
@@ -89,7 +129,7 @@ def _common_groups(estimates: Mapping[str, Estimate]) -> list[str]:
 
 
 def _largest(names: Sequence[str], estimates: Mapping[str, Estimate]) -> list[str]:
-    """The groups that are shown, in the order of the model."""
+    """Choose the groups that are shown, in the order of the model."""
 
     def size(name: str) -> float:
         return max(abs(estimate.per_group[name].value) for estimate in estimates.values())
@@ -99,7 +139,7 @@ def _largest(names: Sequence[str], estimates: Mapping[str, Estimate]) -> list[st
 
 
 def _is_sampled(estimate: Estimate) -> bool:
-    return any(share.standard_error is not None for share in estimate.per_group.values())
+    return any(one.standard_error is not None for one in estimate.per_group.values())
 
 
 def _title(estimates: Mapping[str, Estimate], shown: int, groups: int) -> str:

@@ -21,19 +21,24 @@ _INVARIANT, _RAW = "#0072B2", "#D55E00"
 def plot_rescaling(
     before: Measured, after: Measured, axes: Axes | None = None, *, rescaling: str = "row_column"
 ) -> Axes:
-    """By what factor each metric of a model moved when it was rescaled, on a logarithmic scale.
+    """Draw by what factor each metric of a model moved when it was rescaled, on a logarithmic scale.
 
     A bar goes from 1 to the magnitude of the value afterwards over the value before, which is written beside it. The metrics that
-    claim to survive the rescaling have another color.
+    are declared invariant to the rescaling have another color.
 
     Parameters
     ----------
     before, after
         The same metrics of the model and of the rescaled one, such as those of ``oracle`` and ``Moved(oracle, rescaled)``.
     axes
-        Where to draw; by default in a new figure, which is ``plot_rescaling(before, after).figure``.
+        The axes to draw in; by default those of a new figure, which is ``plot_rescaling(before, after).figure``.
     rescaling
-        What was done to the model: ``"row_column"``, ``"layer"``, or another word of the declarations.
+        What was done to the model: ``"row_column"``, ``"layer"``, or another :data:`invariant_sharpness.symmetries.Invariance`.
+
+    Returns
+    -------
+    Axes
+        The axes with the picture.
 
     Raises
     ------
@@ -41,6 +46,16 @@ def plot_rescaling(
         If the reports have different metrics, or the rescaling is not known.
     MissingDependencyError
         If matplotlib is not installed.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import invariant_sharpness as ish
+    >>> from invariant_sharpness_numpy import quadratic
+    >>> before, after = (ish.measure(quadratic(h * np.eye(2), [[3.0, 4.0]]), ["hessian_trace"]) for h in (1.0, 8.0))
+    >>> axes = plot_rescaling(before, after)
+    >>> [text.get_text() for text in axes.texts]
+    ['8']
     """
     return plot_rescalings_together({"": (before, after)}, axes, rescaling=rescaling)
 
@@ -48,7 +63,21 @@ def plot_rescaling(
 def plot_rescalings_together(
     reports: Mapping[str, tuple[Measured, Measured]], axes: Axes | None = None, *, rescaling: str = "row_column"
 ) -> Axes:
-    """As :func:`plot_rescaling`, for several models side by side, by the name of each.
+    """Draw the marks of :func:`plot_rescaling` for several models, side by side.
+
+    Parameters
+    ----------
+    reports
+        The results before and after, by the name of each model.
+    axes
+        The axes to draw in; by default those of a new figure.
+    rescaling
+        What was done to the models: ``"row_column"``, ``"layer"``, or another :data:`invariant_sharpness.symmetries.Invariance`.
+
+    Returns
+    -------
+    Axes
+        The axes with the picture.
 
     Raises
     ------
@@ -56,6 +85,16 @@ def plot_rescalings_together(
         If the reports have different metrics, or the rescaling is not known.
     MissingDependencyError
         If matplotlib is not installed.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import invariant_sharpness as ish
+    >>> from invariant_sharpness_numpy import quadratic
+    >>> before, after = (ish.measure(quadratic(h * np.eye(2), [[3.0, 4.0]]), ["hessian_trace"]) for h in (1.0, 8.0))
+    >>> axes = plot_rescalings_together({"one": (before, after), "the other": (after, before)})
+    >>> [text.get_text() for text in axes.texts]
+    ['8', '0.125']
     """
     if rescaling not in COVERED_BY:
         msg = f"rescaling={rescaling!r} is not known: take one of {', '.join(map(repr, COVERED_BY))}"
@@ -84,7 +123,7 @@ def plot_rescalings_together(
 def _common_metrics(
     reports: Mapping[str, tuple[Measured, Measured]],
 ) -> tuple[list[str], Mapping[str, frozenset[str]]]:
-    """The metrics of the first model, which have to be those of all, and what they claim."""
+    """Return the metrics of the first model, which have to be those of all, and their invariances."""
     (first, _), *others = reports.values()
     if any(list(other.estimates) != list(first.estimates) for other, _ in others):
         msg = f"the reports of {', '.join(reports)} have different metrics: draw each for itself"
@@ -118,12 +157,12 @@ def _has_mark(factor: float) -> bool:
 
 
 def _position(factor: float) -> float:
-    """Where a factor stands on the axis, which matplotlib cannot draw near the ends of the number range."""
+    """Return where a factor stands on the axis, which matplotlib cannot draw near the ends of the number range."""
     return min(max(abs(factor), 1e-100), 1e100)
 
 
 def _widen(axes: Axes, moved: Mapping[str, Mapping[str, float]]) -> None:
-    """Room for the figures beside the marks: they do not count in matplotlib's own limits."""
+    """Widen the axis for the figures beside the marks, which do not count in matplotlib's own limits."""
     values = [_position(f) for by_metric in moved.values() for f in by_metric.values() if _has_mark(f)]
     low, high = min([1.0, *values]), max([1.0, *values])
     decades = max((high / low) ** 0.25, 2.0)
@@ -134,8 +173,8 @@ def _explain_marks(axes: Axes, models: Sequence[str]) -> None:
     from matplotlib.lines import Line2D
 
     marks = [
-        Line2D([], [], color=_RAW, linewidth=2.2, label="makes no claim to survive this rescaling"),
-        Line2D([], [], color=_INVARIANT, linewidth=2.2, label="claims to survive it"),
+        Line2D([], [], color=_RAW, linewidth=2.2, label="not declared invariant to this rescaling"),
+        Line2D([], [], color=_INVARIANT, linewidth=2.2, label="declared invariant to it"),
     ]
     for index, model in enumerate(models if len(models) > 1 else ()):
         face = "0.3" if index == 0 else "white"
