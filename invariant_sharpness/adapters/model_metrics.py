@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from inspect import Parameter, Signature, signature
 from typing import Any
 
 from invariant_sharpness.adapters.registry import ModelBackend, backend
@@ -33,8 +34,15 @@ class ModelMetric:
     def __name__(self) -> str:
         return getattr(self.metric, "__name__", type(self.metric).__name__)
 
-    def __call__(self, oracle: CurvatureOracle, /) -> Any:
-        """The number that the metric returns.
+    @property
+    def __signature__(self) -> Signature:
+        """The oracle, and what the metric takes by keyword alone, such as ``seed``."""
+        own = signature(self.metric).parameters.values()
+        by_keyword = [parameter for parameter in own if parameter.kind is Parameter.KEYWORD_ONLY]
+        return Signature([Parameter("oracle", Parameter.POSITIONAL_ONLY), *by_keyword])
+
+    def __call__(self, oracle: CurvatureOracle, /, **options: Any) -> Any:
+        """Measure with these keywords, and return the number that the metric returns.
 
         Raises
         ------
@@ -44,7 +52,7 @@ class ModelMetric:
         base = oracle
         while isinstance(base, Moved):
             base = base.base
-        return self.metric(*model_backend(self.framework).copied_model(base, oracle.parameters))
+        return self.metric(*model_backend(self.framework).copied_model(base, oracle.parameters), **options)
 
 
 def model_backend(name: str) -> ModelBackend:

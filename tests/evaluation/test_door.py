@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import invariant_sharpness as ish
+from invariant_sharpness.adapters.model_metrics import ModelMetric
 from invariant_sharpness.evaluation import measuring
 from invariant_sharpness.evaluation.door import as_metric
 from invariant_sharpness_numpy import FunctionOracle, ReluNetwork
@@ -77,6 +78,14 @@ def test_function_of_a_user_gets_what_it_has_keywords_for(oracle: ish.CurvatureO
     assert report.claim("mine") == "unknown"
     assert (given["seed"], given["probes"]) == (7, 16)
     assert {group.name for group in oracle.groups if group.is_weight} <= given["diagonal"].groups.keys()
+
+
+def test_metric_of_models_gets_what_it_has_keywords_for(oracle: ish.CurvatureOracle) -> None:
+    def mine(_model: object, x: np.ndarray, _labels: np.ndarray, *, seed: int) -> float:
+        return float(len(x) + seed)
+
+    report = ish.measure(oracle, ModelMetric(mine, "numpy"), seed=7)
+    assert report["mine"].value == 12 + 7
 
 
 def test_objects_of_metrics_are_certified(oracle: ish.CurvatureOracle) -> None:
