@@ -9,7 +9,7 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from invariant_sharpness.cli.options import AsJson
+from invariant_sharpness.cli.options import AsJson, require_known
 from invariant_sharpness.cli.output import console
 from invariant_sharpness.cli.plain_text import plain_math, plain_text
 from invariant_sharpness.evaluation.report import strongest_claim
@@ -19,9 +19,8 @@ from invariant_sharpness.symmetries import NamedSymmetry
 
 
 def _known_name(name: str | None) -> str | None:
-    if name is not None and name not in METRICS:
-        msg = f"there is no metric {name!r}; the metrics are {', '.join(METRICS)}."
-        raise typer.BadParameter(msg)
+    if name is not None:
+        require_known(name)
     return name
 
 
@@ -48,6 +47,7 @@ def metrics(
 def _declaration(metric: Metric[...]) -> dict[str, Any]:
     return {
         "name": metric.name,
+        "version": metric.version,
         "symbol": metric.symbol,
         "equation": metric.equation,
         "summary": metric.summary,

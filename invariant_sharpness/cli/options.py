@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from invariant_sharpness.cli.output import in_existing_folder
+from invariant_sharpness.evaluation.door import as_metric
 from invariant_sharpness.metrics import METRICS
 
 
@@ -40,13 +41,20 @@ Target = Annotated[
 def _metric_names(text: str | None) -> str | None:
     names = names_in(text) or []
     for name in names:
-        if name not in METRICS:
-            msg = f"there is no metric {name!r}; the metrics are {', '.join(METRICS)}."
-            raise typer.BadParameter(msg)
+        require_known(name)
     if text is not None and not names:
         msg = f"it names no metric; the metrics are {', '.join(METRICS)}."
         raise typer.BadParameter(msg)
     return text
+
+
+def require_known(name: str) -> None:
+    """Refuse the name of a metric that does not exist, with the names there are."""
+    try:
+        as_metric(name)
+    except ValueError as error:
+        msg = f"{error}."
+        raise typer.BadParameter(msg) from error
 
 
 def names_in(text: str | None) -> list[str] | None:
