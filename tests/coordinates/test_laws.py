@@ -14,6 +14,7 @@ from invariant_sharpness.symmetries import chain_rescalings
 from invariant_sharpness_numpy import NetworkOracle, ReluNetwork
 from zoo import complex_step, numpy_problem
 from zoo.rises import factors, rescaled
+from zoo.vectors import assert_close, flat
 
 SIZES = (4, 6, 5, 3)
 
@@ -61,9 +62,9 @@ def test_gradient_is_divided_by_what_the_parameters_are_multiplied_by() -> None:
     problem = numpy_problem.problem("cross_entropy", True)
     there = rescaled(problem.oracle)
     before = complex_step.gradient(problem.mean_loss, problem.theta)
-    expected = before / numpy_problem.flat(factors(problem.oracle.parameters, there.parameters))
-    found = numpy_problem.flat(there.gradient(there.parameters))
-    numpy_problem.assert_close(found, expected, "gradient of the rescaled network", 1e-12)
+    expected = before / flat(factors(problem.oracle.parameters, there.parameters))
+    found = flat(there.gradient(there.parameters))
+    assert_close(found, expected, "gradient of the rescaled network", 1e-12)
 
 
 def signs(eigenvalues: Any) -> tuple[int, int]:

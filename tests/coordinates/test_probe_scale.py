@@ -10,13 +10,14 @@ import pytest
 from invariant_sharpness.coordinates import balanced, magnitudes
 from invariant_sharpness.coordinates.scales import matrix_norms, optimal
 from zoo import numpy_problem
+from zoo.vectors import flat
 
 PROBLEM = numpy_problem.problem("cross_entropy", False)
 H = numpy_problem.dense_hessian("cross_entropy", False)
 
 
 def best() -> Any:
-    return numpy_problem.flat(optimal(PROBLEM.oracle, PROBLEM.vector(np.diag(H)).arrays))
+    return flat(optimal(PROBLEM.oracle, PROBLEM.vector(np.diag(H)).arrays))
 
 
 def variance(scale: Any, sigma: Any) -> float:
@@ -28,7 +29,7 @@ def variance(scale: Any, sigma: Any) -> float:
 
 def test_formula_of_the_variance_is_that_of_draws() -> None:
     rng = np.random.default_rng(0)
-    scale, sigma = numpy_problem.flat(balanced(PROBLEM.oracle)), best()
+    scale, sigma = flat(balanced(PROBLEM.oracle)), best()
     signs = rng.choice([-1.0, 1.0], size=(20_000, len(H)))
     draws = (signs * ((signs * scale) @ H) / scale) @ sigma**2
     found, expected = float(draws.var()), variance(scale, sigma)
@@ -38,7 +39,7 @@ def test_formula_of_the_variance_is_that_of_draws() -> None:
 @pytest.mark.parametrize("other", [balanced, magnitudes, matrix_norms])
 def test_no_other_scale_has_less_variance(other: Any) -> None:
     sigma = best()
-    least, found = variance(sigma, sigma), variance(numpy_problem.flat(other(PROBLEM.oracle)), sigma)
+    least, found = variance(sigma, sigma), variance(flat(other(PROBLEM.oracle)), sigma)
     assert least < found, f"the variance is {least} with the minimizer of (17), and {found} with {other.__name__}"
 
 

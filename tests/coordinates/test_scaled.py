@@ -14,6 +14,7 @@ from invariant_sharpness.protocol import ExampleGradientOracle, GaussNewtonDiago
 from invariant_sharpness.symmetries import chain_rescalings, unit_count
 from invariant_sharpness_numpy import FunctionOracle
 from zoo import complex_step, numpy_problem
+from zoo.vectors import flat
 
 LOSS, BIASES = "cross_entropy", True
 
@@ -65,32 +66,32 @@ def test_the_loss_is_that_at_s_times_phi() -> None:
 
 def test_the_model_stays_where_it_is() -> None:
     oracle, s = scaled()
-    close(numpy_problem.flat(oracle.parameters) * s, problem().theta, "s times phi")
+    close(flat(oracle.parameters) * s, problem().theta, "s times phi")
     assert oracle.loss(oracle.parameters) == problem().oracle.loss(problem().oracle.parameters), "another loss here"
 
 
 def test_the_gradient_is_s_times_g() -> None:
     oracle, s = scaled()
     expected = s * complex_step.gradient(problem().mean_loss, problem().theta)
-    close(numpy_problem.flat(oracle.gradient(oracle.parameters)), expected, "the gradient", 1e-12)
+    close(flat(oracle.gradient(oracle.parameters)), expected, "the gradient", 1e-12)
 
 
 def test_the_hessian_is_s_h_s() -> None:
     oracle, s = scaled()
     expected = s[:, None] * numpy_problem.dense_hessian(LOSS, BIASES) * s
     columns = [oracle.hessian_vector_product(oracle.parameters, problem().vector(e)) for e in np.eye(s.size)]
-    close(np.stack([numpy_problem.flat(column) for column in columns], axis=1), expected, "the Hessian", 1e-9)
+    close(np.stack([flat(column) for column in columns], axis=1), expected, "the Hessian", 1e-9)
 
 
 def test_second_moments_and_gauss_newton_diagonal_carry_the_square_of_s() -> None:
     oracle, s = scaled()
     base, here, there = problem().oracle, oracle.parameters, problem().oracle.parameters
     names = frozenset(group.name for group in oracle.groups)
-    moments = numpy_problem.flat(oracle.gradient_second_moment(here))
+    moments = flat(oracle.gradient_second_moment(here))
     expected = s**2 * (numpy_problem.example_gradients(LOSS, BIASES) ** 2).mean(axis=1)
     close(moments, expected, "the second moments of the gradients", 1e-12)
-    diagonal = numpy_problem.flat(oracle.gauss_newton_diagonal(here, names))
-    close(diagonal, s**2 * numpy_problem.flat(base.gauss_newton_diagonal(there, names)), "the Gauss-Newton diagonal")
+    diagonal = flat(oracle.gauss_newton_diagonal(here, names))
+    close(diagonal, s**2 * flat(base.gauss_newton_diagonal(there, names)), "the Gauss-Newton diagonal")
     u = np.random.default_rng(2).normal(size=s.size)
     slope = oracle.directional_second_moment(here, problem().vector(u))
     close(slope, ((s * u @ numpy_problem.example_gradients(LOSS, BIASES)) ** 2).mean(), "the moment along u", 1e-12)
@@ -124,10 +125,10 @@ def test_scaling_twice_is_scaling_by_the_product() -> None:
     once = ish.Scaled(problem().oracle, first * second)
     u = problem().vector(positive(6))
     assert supports(twice, GaussNewtonDiagonalOracle), "the inner oracle can, so the outer one can"
-    close(numpy_problem.flat(twice.parameters), numpy_problem.flat(once.parameters), "the parameters")
-    products = [numpy_problem.flat(o.hessian_vector_product(o.parameters, u)) for o in (twice, once)]
+    close(flat(twice.parameters), flat(once.parameters), "the parameters")
+    products = [flat(o.hessian_vector_product(o.parameters, u)) for o in (twice, once)]
     close(products[0], products[1], "the Hessian-vector product")
-    moments = [numpy_problem.flat(o.gradient_second_moment(o.parameters)) for o in (twice, once)]
+    moments = [flat(o.gradient_second_moment(o.parameters)) for o in (twice, once)]
     close(moments[0], moments[1], "the second moment")
 
 
@@ -157,7 +158,7 @@ def test_powers_of_two_change_no_bit_in_the_coordinates_of_magnitudes() -> None:
     first, second = (ish.Scaled(oracle, magnitudes(oracle)) for oracle in (here, there))
     for name in ("gradient", "hessian_vector_product"):
         arguments = [(o.parameters,) if name == "gradient" else (o.parameters, u) for o in (first, second)]
-        one, two = (numpy_problem.flat(getattr(o, name)(*a)) for o, a in zip((first, second), arguments, strict=True))
+        one, two = (flat(getattr(o, name)(*a)) for o, a in zip((first, second), arguments, strict=True))
         assert np.array_equal(one, two), f"{name} differs by {np.abs(one - two).max():.1e}"
 
 

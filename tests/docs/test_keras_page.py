@@ -16,6 +16,7 @@ from zoo import ROOT
 PAGE = ROOT / "docs" / "keras.md"
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(find_spec("tensorflow") is None, reason="tensorflow is not installed")
 @pytest.mark.skipif(
     "keras" not in entry_points(group="invariant_sharpness.backends").names, reason="the backend is not registered"

@@ -11,6 +11,7 @@ import pytest
 import invariant_sharpness as ish
 from invariant_sharpness_numpy import NetworkOracle, ReluNetwork
 from invariant_sharpness_numpy.training import train_network
+from zoo.vectors import hessian_by_columns
 
 HIDDEN = (10, 8)
 RUNS = [(classes, seed) for classes in (2, 6) for seed in range(2)]
@@ -52,21 +53,11 @@ def test_negative_eigenvalues_are_smaller_than_positive_ones(classes: int, seed:
 @runs
 def test_training_gathers_eigenvalues_at_zero(classes: int, seed: int) -> None:
     """The share of those below a thousandth of the largest."""
-    before, after = (share_near_zero(np.linalg.eigvalsh(columns(oracle))) for oracle in oracles(classes, seed))
+    before, after = (
+        share_near_zero(np.linalg.eigvalsh(hessian_by_columns(oracle))) for oracle in oracles(classes, seed)
+    )
     assert 0.5 < before < after, f"{before:.1%} of the eigenvalues are near zero before the training, {after:.1%} after"
 
 
 def share_near_zero(eigenvalues: Any) -> float:
     return float(np.mean(np.abs(eigenvalues) < 1e-3 * eigenvalues.max()))
-
-
-def columns(oracle: NetworkOracle) -> Any:
-    """The Hessian, one column at a time."""
-    ends = np.cumsum([group.size for group in oracle.groups])
-    products = []
-    for unit in np.eye(ends[-1]):
-        parts = zip(oracle.groups, np.split(unit, ends[:-1]), strict=True)
-        vector = oracle.from_numpy({group.name: part.reshape(group.shape) for group, part in parts})
-        product = oracle.hessian_vector_product(oracle.parameters, vector)
-        products.append(np.concatenate([array.ravel() for array in product.arrays.values()]))
-    return np.stack(products)

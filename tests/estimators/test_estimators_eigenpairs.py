@@ -10,15 +10,8 @@ import pytest
 
 import invariant_sharpness as ish
 from invariant_sharpness.estimators.lanczos import eigenpairs, largest_magnitude_eigenvalue
-from zoo.estimator_problems import (
-    SPECTRA,
-    QuadraticOracle,
-    digits_hessian,
-    digits_oracle,
-    flat,
-    symmetric,
-    with_spectrum,
-)
+from zoo.estimator_problems import SPECTRA, QuadraticOracle, digits_hessian, digits_oracle, symmetric, with_spectrum
+from zoo.vectors import flat
 
 every_spectrum = pytest.mark.parametrize("spectrum", SPECTRA)
 

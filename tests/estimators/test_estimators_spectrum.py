@@ -16,11 +16,11 @@ from zoo.estimator_problems import (
     QuadraticOracle,
     digits_hessian,
     digits_oracle,
-    flat,
     of_rank,
     symmetric,
     with_spectrum,
 )
+from zoo.vectors import flat
 
 every_spectrum = pytest.mark.parametrize("spectrum", SPECTRA)
 

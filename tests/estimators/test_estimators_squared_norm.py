@@ -14,13 +14,13 @@ from zoo.estimator_problems import (
     QuadraticOracle,
     digits_hessian,
     digits_oracle,
-    flat,
     of_rank,
     orthonormal,
     signs,
     symmetric,
     with_spectrum,
 )
+from zoo.vectors import flat
 
 every_spectrum = pytest.mark.parametrize("spectrum", SPECTRA)
 

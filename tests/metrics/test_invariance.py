@@ -12,6 +12,7 @@ from invariant_sharpness.symmetries import UnitRescaling, chain_rescalings
 from invariant_sharpness_numpy import NetworkOracle, ReluNetwork
 from zoo.invariant_metrics import INVARIANT, relative_change
 from zoo.problems import Problem, problems
+from zoo.vectors import hessian_by_columns
 
 
 @given(problems())
@@ -39,7 +40,7 @@ def test_normalized_sharpness_does_not_move_under_the_normalized_loss(problem: P
 @given(problem=problems())
 def test_the_trace_obeys_its_law(problem: Problem) -> None:
     """``Tr' = sum_i h_i / d_i^2``, with the diagonal from columns of products at the first point."""
-    columns = dense_hessian(problem.oracle)
+    columns = hessian_by_columns(problem.oracle)
     factors = np.concatenate([problem.factors[g.name].ravel() for g in problem.oracle.groups])
     expected = float((np.diag(columns) / factors**2).sum())
     value = ish.hessian_trace(problem.moved).value
@@ -51,7 +52,7 @@ def test_the_trace_obeys_its_law(problem: Problem) -> None:
 def test_spectral_and_frobenius_norm_obey_their_law(problem: Problem) -> None:
     """``H' = D^-1 H D^-1``."""
     factors = np.concatenate([problem.factors[g.name].ravel() for g in problem.oracle.groups])
-    matrix = dense_hessian(problem.oracle) / np.outer(factors, factors)
+    matrix = hessian_by_columns(problem.oracle) / np.outer(factors, factors)
     frobenius = ish.hessian_frobenius_norm(problem.moved, probes=len(matrix) + 1).value
     assert frobenius == pytest.approx(np.linalg.norm(matrix), rel=1e-8), str(problem)
     assume(np.linalg.norm(matrix) > 0)
@@ -94,16 +95,3 @@ def test_the_sandwich_holds_layer_by_layer(problem: Problem) -> None:
         slack = 1e-9 * c
         assert a <= b + slack, f"{name}: {a} <= {b} fails on {problem}"
         assert b <= c + slack, f"{name}: {b} <= {c} fails on {problem}"
-
-
-def dense_hessian(oracle: ish.CurvatureOracle) -> np.ndarray:
-    """All columns, from Hessian-vector products, which tests of their own compare with dense references."""
-    point = oracle.to_numpy(oracle.parameters)
-    columns = []
-    for name, values in point.items():
-        for index in np.ndindex(*values.shape):
-            unit = {key: np.zeros_like(array) for key, array in point.items()}
-            unit[name][index] = 1.0
-            product = oracle.to_numpy(oracle.hessian_vector_product(oracle.parameters, oracle.from_numpy(unit)))
-            columns.append(np.concatenate([product[key].ravel() for key in point]))
-    return np.array(columns).T

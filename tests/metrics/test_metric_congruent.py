@@ -16,7 +16,8 @@ from invariant_sharpness.estimators.minibatches import minibatches_of
 from invariant_sharpness.estimators.sketches import compressions
 from invariant_sharpness.symmetries import chain_rescalings
 from invariant_sharpness_numpy import FunctionOracle, NetworkOracle, ReluNetwork
-from zoo.mixed_coordinates import Linear, flat
+from zoo.mixed_coordinates import Linear
+from zoo.vectors import flat
 
 EXAMPLES, CLASSES, MINIBATCHES = 40, 3, 4
 SIZES = (4, 5, CLASSES)
@@ -39,7 +40,7 @@ def outputs_moved(model: NetworkOracle) -> Any:
         for k in range(CLASSES):
             cotangents = np.zeros((EXAMPLES, CLASSES))
             cotangents[n] = root[k]
-            rows[n, k] = flat(model, model.vector_jacobian_product(model.parameters, cotangents))
+            rows[n, k] = flat(model.vector_jacobian_product(model.parameters, cotangents))
     return rows
 
 

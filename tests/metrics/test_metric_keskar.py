@@ -13,8 +13,9 @@ import invariant_sharpness as ish
 from invariant_sharpness import prng
 from invariant_sharpness.coordinates import magnitudes
 from invariant_sharpness.errors import LossError
-from zoo import complex_step, numpy_problem
+from zoo import complex_step
 from zoo.rises import problem, quadratic, random_quadratic, rescaled
+from zoo.vectors import flat
 
 
 def by_scipy(basis: np.ndarray, reach: np.ndarray) -> float:
@@ -46,7 +47,7 @@ def test_value_is_that_of_the_paper_recipe(epsilon: float) -> None:
 def test_value_in_a_subspace_is_that_of_the_paper_recipe(columns: int, scale: float) -> None:
     """A pseudoinverse by singular values; with 100 columns there are more of them than parameters."""
     oracle, theta = problem().oracle, problem().theta
-    A = scale * np.stack([numpy_problem.flat(prng.normals(oracle, 3, j)) for j in range(columns)], axis=1)
+    A = scale * np.stack([flat(prng.normals(oracle, 3, j)) for j in range(columns)], axis=1)
     expected = by_scipy(A, 1e-3 * (np.abs(np.linalg.pinv(A) @ theta) + 1))
     found = ish.keskar_subspace_sharpness(oracle, columns=columns, column_scale=scale, seed=3).value
     assert found == pytest.approx(expected, rel=1e-6), f"{found} instead of {expected}"

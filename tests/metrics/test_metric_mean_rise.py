@@ -16,6 +16,7 @@ from invariant_sharpness.estimators.perturbations import Noise
 from invariant_sharpness_numpy import FunctionOracle
 from zoo import numpy_problem
 from zoo.rises import factors, plain_loss, problem, quadratic, random_quadratic, rescaled, with_zeros
+from zoo.vectors import flat
 
 
 def test_mean_over_seeds_is_half_the_trace() -> None:
@@ -67,7 +68,7 @@ def test_variance_of_a_pair_is_that_of_the_quadratic_form() -> None:
 def test_zero_weights_do_not_move(seed: int) -> None:
     """The plain formula, draw by draw: the same noise times the magnitude of each parameter, and its pair."""
     oracle, theta = with_zeros()
-    noise = [numpy_problem.flat(prng.normals(oracle, seed, index)) for index in range(8)]
+    noise = [flat(prng.normals(oracle, seed, index)) for index in range(8)]
     losses = [plain_loss(theta + 0.1 * sign * theta * v) for v in noise for sign in (1, -1)]
     expected = float(np.mean(losses)) - plain_loss(theta)
     found = ish.average_adaptive_sharpness(oracle, probes=8, seed=seed).value

@@ -17,7 +17,8 @@ from invariant_sharpness.coordinates.scales import balanced
 from invariant_sharpness.errors import MissingCapabilityError
 from invariant_sharpness.symmetries import chain_rescalings
 from invariant_sharpness_numpy import FunctionOracle, NetworkOracle, ReluNetwork
-from zoo.mixed_coordinates import Linear, flat
+from zoo.mixed_coordinates import Linear
+from zoo.vectors import flat
 
 EXAMPLES, CLASSES, MINIBATCHES = 36, 3, 4
 SIZES = (4, 5, CLASSES)
@@ -40,7 +41,7 @@ def oracle(sizes: Sequence[int] = SIZES, *, biases: bool = True) -> NetworkOracl
 def part_gradients(model: NetworkOracle) -> Any:
     """Of the same minibatches, each by an oracle of its own."""
     parts = [NetworkOracle(model.network, X[part], Y[part]) for part in PARTS]
-    return np.stack([flat(part, part.gradient(part.parameters)) for part in parts])
+    return np.stack([flat(part.gradient(part.parameters)) for part in parts])
 
 
 def fisher_root(model: NetworkOracle) -> Any:
@@ -52,7 +53,7 @@ def fisher_root(model: NetworkOracle) -> Any:
         for k in range(CLASSES):
             cotangents = np.zeros((EXAMPLES, CLASSES))
             cotangents[n] = root[k]
-            rows.append(flat(model, model.vector_jacobian_product(model.parameters, cotangents)))
+            rows.append(flat(model.vector_jacobian_product(model.parameters, cotangents)))
     return np.stack(rows) / EXAMPLES**0.5, p
 
 
@@ -211,7 +212,7 @@ def hessian_column(model: NetworkOracle, unit: Any) -> Any:
     arrays = {}
     for group in model.groups:
         arrays[group.name], unit = unit[: group.size].reshape(group.shape), unit[group.size :]
-    return flat(model, model.hessian_vector_product(model.parameters, model.from_numpy(arrays)))
+    return flat(model.hessian_vector_product(model.parameters, model.from_numpy(arrays)))
 
 
 def test_contrastive_ratio_of_normalized_sharpness_is_at_most_one_and_stays() -> None:

@@ -16,6 +16,7 @@ from invariant_sharpness_numpy import FunctionOracle, NetworkOracle, ReluNetwork
 from zoo.invariant_metrics import relative_change
 from zoo.numpy_problem import dense_hessian, problem
 from zoo.problems import Problem, problems
+from zoo.vectors import hessian_by_columns
 
 CUBES = np.array([3.0, 0.5, 7.0, 1.0])
 
@@ -128,22 +129,10 @@ def test_constant_of_the_operator_is_the_norm_of_the_dense_change() -> None:
     theta = oracle.to_numpy(oracle.parameters)
     noise = oracle.to_numpy(signs(oracle, 3, 0))
     shift = oracle.from_numpy({n: (0.1 * np.abs(t) + 0.1) * noise[n] for n, t in theta.items()})
-    change = columns(oracle, oracle.parameters + shift) - columns(oracle, oracle.parameters)
+    change = hessian_by_columns(oracle, oracle.parameters + shift) - hessian_by_columns(oracle, oracle.parameters)
     expected = np.linalg.norm(change, 2) / shift.norm()
     value = ish.hessian_lipschitz_of_operator(oracle, draws=1, tolerance=1e-9, seed=3).value
     assert value == pytest.approx(expected, rel=1e-8), f"{value} instead of {expected}"
-
-
-def columns(oracle: ish.CurvatureOracle, point: ish.ParameterVector) -> Any:
-    """All columns of the Hessian at a point, from products, which tests of their own compare with dense references."""
-    found = []
-    for group in oracle.groups:
-        for index in np.ndindex(*group.shape):
-            unit = {other.name: np.zeros(other.shape) for other in oracle.groups}
-            unit[group.name][index] = 1.0
-            product = oracle.to_numpy(oracle.hessian_vector_product(point, oracle.from_numpy(unit)))
-            found.append(np.concatenate([product[g.name].ravel() for g in oracle.groups]))
-    return np.array(found)
 
 
 def test_the_default_constant_is_that_of_the_diagonal() -> None:

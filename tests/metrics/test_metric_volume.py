@@ -13,6 +13,7 @@ from invariant_sharpness.coordinates.scales import balanced
 from invariant_sharpness.metrics.volume import ellipsoid_log_volume
 from invariant_sharpness.symmetries import chain_rescalings
 from invariant_sharpness_numpy import FunctionOracle, NetworkOracle, ReluNetwork
+from zoo.vectors import hessian_by_columns
 
 SIZES = (4, 6, 5, 3)
 
@@ -21,17 +22,6 @@ def oracle() -> NetworkOracle:
     rng = np.random.default_rng(0)
     network = ReluNetwork([rng.normal(size=(n, m)) for m, n in pairwise(SIZES)], None)
     return NetworkOracle(network, rng.normal(size=(40, 4)), rng.integers(3, size=40))
-
-
-def dense(oracle: Any) -> Any:
-    columns = []
-    for group in oracle.groups:
-        for index in np.ndindex(*group.shape):
-            arrays = {g.name: np.zeros(g.shape) for g in oracle.groups}
-            arrays[group.name][index] = 1.0
-            product = oracle.hessian_vector_product(oracle.parameters, oracle.from_numpy(arrays))
-            columns.append(np.concatenate([a.ravel() for a in oracle.to_numpy(product).values()]))
-    return np.stack(columns)
 
 
 def layers_scaled(model: NetworkOracle, factors: list[float]) -> ish.Moved:
@@ -50,7 +40,7 @@ def units_scaled(model: NetworkOracle) -> ish.Moved:
 def test_volume_is_that_of_the_dense_hessian_in_balanced_coordinates() -> None:
     model = oracle()
     s = np.concatenate([a.ravel() for a in model.to_numpy(balanced(model)).values()])
-    eigenvalues = np.linalg.eigvalsh(s[:, None] * dense(model) * s)
+    eigenvalues = np.linalg.eigvalsh(s[:, None] * hessian_by_columns(model) * s)
     expected = -np.log1p(np.maximum(eigenvalues, 0)).sum() / 2
     found = ish.flatness_volume(model, probes=60)
     low, high = found.interval(0.999)
@@ -121,7 +111,7 @@ def test_ellipsoid_grows_by_the_determinant_of_a_linear_map() -> None:
 
 def test_spectrum_knows_the_largest_eigenvalues() -> None:
     model = oracle()
-    expected = np.sort(np.linalg.eigvalsh(dense(model)))[::-1][:10]
+    expected = np.sort(np.linalg.eigvalsh(hessian_by_columns(model)))[::-1][:10]
     found = np.sort(ish.hessian_spectrum(model).known)[::-1]
     assert np.allclose(found, expected, rtol=1e-5), f"{found} instead of {expected}"
 
@@ -130,10 +120,10 @@ def test_spectrum_knows_the_largest_eigenvalues() -> None:
 def test_any_number_of_eigenvalues_becomes_larger_than_any_bound(target: float) -> None:
     """Dinh et al.: ``alpha_k = 1 / beta`` for all layers but the last, which takes ``beta**(K - 1)``."""
     model = oracle()
-    before = np.linalg.eigvalsh(dense(model))
+    before = np.linalg.eigvalsh(hessian_by_columns(model))
     positive = before[before > 1e-9 * before[-1]]
     beta = 2.0 ** np.ceil(np.log2(np.sqrt(target / positive[0])) + 1)
-    after = np.linalg.eigvalsh(dense(layers_scaled(model, [1 / beta, 1 / beta, beta**2])))
+    after = np.linalg.eigvalsh(hessian_by_columns(layers_scaled(model, [1 / beta, 1 / beta, beta**2])))
     large, least = int((after > target).sum()), len(positive) - model.groups[-1].size
     assert large >= least > 0, f"{large} eigenvalues are larger than {target}, but the theorem says at least {least}"
 

@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from invariant_sharpness import ParameterVector
+from zoo.vectors import flat
 
 SHAPES = {"weight": (3, 4), "bias": (3,), "kernel": (2, 3, 2), "scalar": ()}
 
@@ -19,10 +20,6 @@ SHAPES = {"weight": (3, 4), "bias": (3,), "kernel": (2, 3, 2), "scalar": ()}
 def vector(seed: int) -> ParameterVector:
     random = np.random.default_rng(seed)
     return ParameterVector(xp, {name: random.uniform(0.5, 2.0, shape) for name, shape in SHAPES.items()})
-
-
-def flat(v: ParameterVector) -> Any:
-    return np.concatenate([np.ravel(a) for a in v.arrays.values()])
 
 
 OPERATIONS: dict[str, Callable[[Any, Any], Any]] = {

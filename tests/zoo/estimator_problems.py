@@ -12,6 +12,7 @@ import invariant_sharpness as ish
 from invariant_sharpness import prng
 from invariant_sharpness_numpy import FunctionOracle, NetworkOracle
 from invariant_sharpness_numpy.training import train_network
+from zoo.vectors import flat
 
 SPECTRA = {
     "flat": lambda i: 1 + i / 100,
@@ -55,10 +56,6 @@ def _shapes(size: int) -> dict[str, tuple[int, ...]]:
     """A matrix, a scalar and a vector."""
     rows = size // 6
     return {"matrix": (rows, 3), "scalar": (), "vector": (size - 3 * rows - 1,)}
-
-
-def flat(vector: ish.ParameterVector) -> Any:
-    return np.concatenate([np.ravel(array) for array in vector.arrays.values()])
 
 
 def symmetric(eigenvalues: Any, seed: int = 0) -> Any:

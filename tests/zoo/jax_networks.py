@@ -77,29 +77,6 @@ LOSSES = {
 }
 
 
-def flat(oracle: Any, vector: Any) -> Any:
-    return np.concatenate([np.ravel(array) for array in oracle.to_numpy(vector).values()])
-
-
-def vector_of(oracle: Any, values: Any) -> Any:
-    """Undo :func:`flat`."""
-    arrays, position = {}, 0
-    for group in oracle.groups:
-        arrays[group.name] = values[position : position + group.size].reshape(group.shape)
-        position += group.size
-    return oracle.from_numpy(arrays)
-
-
-def direction(oracle: Any, seed: int = 8) -> Any:
-    random = np.random.default_rng(seed)
-    return oracle.from_numpy({group.name: random.normal(size=group.shape) for group in oracle.groups})
-
-
-def assert_close(value: Any, expected: Any, what: str) -> None:
-    error = float(np.max(np.abs(value - expected)) / np.max(np.abs(expected)))
-    assert error <= 1e-9, f"relative error {error:.1e} of {what}: {value} instead of {expected}"
-
-
 def dense_hessian(apply: Any, parameters: Any, x: Any, y: Any, loss: Any) -> Any:
     """The whole Hessian of the mean loss, in the order of the leaves."""
     theta, unravel = jax.flatten_util.ravel_pytree(parameters)

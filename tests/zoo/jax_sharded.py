@@ -20,7 +20,8 @@ from jax.sharding import AxisType, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 import invariant_sharpness as ish
-from zoo.jax_networks import Network, flat, random_parameters
+from zoo.jax_networks import Network, random_parameters
+from zoo.vectors import flat
 
 SIZES = (8, 8, 4)
 ROWS, COLUMNS = P("devices"), P(None, "devices")
@@ -95,7 +96,7 @@ def with_typed_axes(parameters: Any, x: Any) -> Any:
 def measured(apply: Any, parameters: Any, x: Any, y: Any) -> tuple[dict[str, Any], dict[str, float], Any]:
     oracle = ish.oracle(apply, (x, y), parameters=parameters)
     found = vectors(oracle)
-    values = {name: flat(oracle, vector) for name, vector in found.items()}
+    values = {name: flat(vector) for name, vector in found.items()}
     given = {name_of(path): array for path, array in jax.tree_util.tree_leaves_with_path(parameters)}
     moved = {
         what: [name for name, array in given.items() if not is_kept(vector[name], array)]

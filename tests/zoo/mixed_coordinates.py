@@ -10,10 +10,7 @@ import numpy as np
 
 import invariant_sharpness as ish
 from invariant_sharpness_numpy import NetworkOracle
-
-
-def flat(oracle: Any, vector: ish.ParameterVector) -> Any:
-    return np.concatenate([array.ravel() for array in oracle.to_numpy(vector).values()])
+from zoo.vectors import flat
 
 
 @dataclass(frozen=True)
@@ -33,7 +30,7 @@ class Linear:
 
     @property
     def parameters(self) -> ish.ParameterVector:
-        return self.from_numpy({"all": np.linalg.solve(self.A, flat(self.base, self.base.parameters))})
+        return self.from_numpy({"all": np.linalg.solve(self.A, flat(self.base.parameters))})
 
     @property
     def examples(self) -> int:
@@ -69,4 +66,4 @@ class Linear:
         return self.base.from_numpy(arrays)
 
     def _back(self, gradient: ish.ParameterVector) -> ish.ParameterVector:
-        return self.from_numpy({"all": self.A.T @ flat(self.base, gradient)})
+        return self.from_numpy({"all": self.A.T @ flat(gradient)})

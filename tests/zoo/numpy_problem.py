@@ -12,6 +12,7 @@ import numpy as np
 from invariant_sharpness import ParameterVector
 from invariant_sharpness_numpy import NetworkOracle, ReluNetwork
 from zoo import complex_step
+from zoo.vectors import flat
 
 SIZES = (4, 5, 3, 3)
 EXAMPLES = 11
@@ -49,10 +50,6 @@ class Problem:
         return self.oracle.from_numpy(arrays)
 
 
-def flat(vector: ParameterVector) -> Any:
-    return np.concatenate([np.ravel(array) for array in vector.arrays.values()])
-
-
 def random_network(biases: bool) -> ReluNetwork:
     random = np.random.default_rng(3)
     weights = tuple(random.normal(size=(units, inputs)) for inputs, units in pairwise(SIZES))
@@ -84,10 +81,3 @@ def example_gradients(loss: str, biases: bool) -> Any:
     """Gradients of the examples' losses, (P, n)."""
     p = problem(loss, biases)
     return complex_step.derivatives(p.losses, p.theta[None])[0]
-
-
-def assert_close(value: Any, expected: Any, what: str, tolerance: float = 1e-9) -> None:
-    error = float(np.max(np.abs(value - expected)) / np.max(np.abs(expected)))
-    assert error <= tolerance, (
-        f"relative error {error:.1e} of {what}, at most {tolerance:.0e} is allowed: {value} instead of {expected}"
-    )

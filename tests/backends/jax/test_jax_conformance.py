@@ -96,7 +96,10 @@ MODELS = {
 }
 
 
-@pytest.mark.parametrize("name", [pytest.param(n, marks=pytest.mark.slow) if n == "residual" else n for n in MODELS])
+QUICK = ("perceptron", "convolutional")
+
+
+@pytest.mark.parametrize("name", [n if n in QUICK else pytest.param(n, marks=pytest.mark.slow) for n in MODELS])
 def test_jax_oracles_pass(name: str) -> None:
     apply, parameters, x = MODELS[name]()
     oracle = ish.oracle(apply, (x, np.arange(6) % 3), parameters=parameters, batch_size=3)

@@ -16,16 +16,13 @@ from invariant_sharpness_jax.room import room_within_limit
 from zoo.jax_networks import (
     LOSSES,
     Network,
-    assert_close,
     dense_hessian,
-    direction,
     example_gradients,
-    flat,
     random_data,
     random_parameters,
     squared_error,
-    vector_of,
 )
+from zoo.vectors import assert_close, direction, flat, vector_of
 
 NAMES = [*LOSSES, "a callable"]
 
@@ -51,33 +48,33 @@ def measured(loss: str) -> tuple[Any, Any, Any]:
 @pytest.mark.parametrize("loss", NAMES)
 def test_the_gradient_is_the_mean_of_those_of_the_examples(loss: str) -> None:
     oracle, _, gradients = measured(loss)
-    assert_close(flat(oracle, oracle.gradient(oracle.parameters)), gradients.mean(axis=0), "the gradient")
+    assert_close(flat(oracle.gradient(oracle.parameters)), gradients.mean(axis=0), "the gradient")
 
 
 @pytest.mark.parametrize("loss", NAMES)
 def test_the_product_is_that_of_the_dense_hessian(loss: str) -> None:
     oracle, matrix, _ = measured(loss)
     u = direction(oracle)
-    product = flat(oracle, oracle.hessian_vector_product(oracle.parameters, u))
-    assert_close(product, matrix @ flat(oracle, u), "the product")
+    product = flat(oracle.hessian_vector_product(oracle.parameters, u))
+    assert_close(product, matrix @ flat(u), "the product")
 
 
 @pytest.mark.parametrize("loss", NAMES)
 def test_the_gauss_newton_diagonal_of_a_relu_network_is_that_of_the_hessian(loss: str) -> None:
     oracle, matrix, _ = measured(loss)
     names = frozenset(group.name for group in oracle.groups)
-    diagonal = flat(oracle, oracle.gauss_newton_diagonal(oracle.parameters, names))
+    diagonal = flat(oracle.gauss_newton_diagonal(oracle.parameters, names))
     assert_close(diagonal, matrix.diagonal(), "the diagonal")
 
 
 @pytest.mark.parametrize("loss", NAMES)
 def test_second_moments_are_those_of_the_gradients_of_the_examples(loss: str) -> None:
     oracle, _, gradients = measured(loss)
-    moments = flat(oracle, oracle.gradient_second_moment(oracle.parameters))
+    moments = flat(oracle.gradient_second_moment(oracle.parameters))
     assert_close(moments, (gradients**2).mean(axis=0), "the second moments")
     u = direction(oracle)
     along = oracle.directional_second_moment(oracle.parameters, u)
-    assert_close(along, ((gradients @ flat(oracle, u)) ** 2).mean(), "the second moment along a direction")
+    assert_close(along, ((gradients @ flat(u)) ** 2).mean(), "the second moment along a direction")
 
 
 def test_the_diagonal_is_zero_for_the_groups_that_are_left_out() -> None:
@@ -95,7 +92,7 @@ def test_chunks_of_examples_that_do_not_divide_the_batch_change_nothing() -> Non
     names = frozenset(group.name for group in oracle.groups)
     with ish.memory_limit(8 * 200):
         assert room_within_limit().examples(sum(g.size for g in oracle.groups)) == 3, "the chunks are not those meant"
-        diagonal = flat(oracle, oracle.gauss_newton_diagonal(oracle.parameters, names))
+        diagonal = flat(oracle.gauss_newton_diagonal(oracle.parameters, names))
     assert_close(diagonal, measured("cross_entropy")[1].diagonal(), "the diagonal in chunks")
 
 
@@ -126,7 +123,7 @@ def test_positions_count_like_examples() -> None:
     names = frozenset(group.name for group in pairs.groups)
     for what in ("loss", "gradient_second_moment"):
         values = [getattr(oracle, what)(oracle.parameters) for oracle in (pairs, single)]
-        values = values if what == "loss" else [flat(pairs, vector) for vector in values]
+        values = values if what == "loss" else [flat(vector) for vector in values]
         assert_close(values[0], values[1], what)
-    diagonals = [flat(oracle, oracle.gauss_newton_diagonal(oracle.parameters, names)) for oracle in (pairs, single)]
+    diagonals = [flat(oracle.gauss_newton_diagonal(oracle.parameters, names)) for oracle in (pairs, single)]
     assert_close(*diagonals, "the diagonal")

@@ -18,6 +18,8 @@ from invariant_sharpness_jax import from_nnx
 from zoo.invariant_metrics import relative_change
 from zoo.jax_networks import cross_entropy
 
+pytestmark = pytest.mark.slow
+
 EXAMPLES = 16
 
 

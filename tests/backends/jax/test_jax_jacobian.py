@@ -12,17 +12,8 @@ import pytest
 import invariant_sharpness as ish
 from invariant_sharpness.errors import DataError
 from invariant_sharpness.protocol import JacobianOracle, supports
-from zoo.jax_networks import (
-    EXAMPLES,
-    Network,
-    assert_close,
-    dense_jacobian,
-    direction,
-    flat,
-    random_data,
-    random_parameters,
-    vector_of,
-)
+from zoo.jax_networks import EXAMPLES, Network, dense_jacobian, random_data, random_parameters
+from zoo.vectors import assert_close, direction, flat, vector_of
 
 COUNTS = [1, 4, 6, EXAMPLES, 100]
 """Less than a batch, a batch, into the second one, all examples, and more than there are."""
@@ -60,13 +51,13 @@ def test_outputs_are_those_of_the_first_examples(examples: int) -> None:
 def test_the_product_is_that_of_the_dense_jacobian(examples: int) -> None:
     u = direction(oracle())
     rows = oracle().jacobian_vector_product(oracle().parameters, u, examples)
-    assert_close(rows, (jacobian() @ flat(oracle(), u))[:examples], "the rows")
+    assert_close(rows, (jacobian() @ flat(u))[:examples], "the rows")
 
 
 @pytest.mark.parametrize("examples", [0, *COUNTS[:-1]])
 def test_the_transposed_product_is_that_of_the_dense_jacobian(examples: int) -> None:
     c = cotangents(examples)
-    found = flat(oracle(), oracle().vector_jacobian_product(oracle().parameters, c))
+    found = flat(oracle().vector_jacobian_product(oracle().parameters, c))
     expected = np.einsum("nk,nkp->p", c, jacobian()[:examples])
     error = np.abs(found - expected).max()
     assert error <= 1e-12, f"off by {error:.1e}: {found} instead of {expected}"
@@ -81,12 +72,12 @@ def test_the_two_products_are_adjoint() -> None:
 
 def test_at_another_point_in_other_coordinates_the_jacobian_is_j_s() -> None:
     moved = ish.Moved(oracle(), oracle().from_tree(random_parameters(seed=9)))
-    s = np.random.default_rng(2).uniform(0.1, 10, flat(oracle(), moved.parameters).size)
+    s = np.random.default_rng(2).uniform(0.1, 10, flat(moved.parameters).size)
     scaled = ish.Scaled(moved, vector_of(oracle(), s))
     p, u, c, expected = scaled.parameters, direction(oracle()), cotangents(), jacobian(seed=9) * s
     assert_close(scaled.outputs(p, EXAMPLES), outputs(seed=9), "the outputs")
-    assert_close(scaled.jacobian_vector_product(p, u, EXAMPLES), expected @ flat(oracle(), u), "J u")
-    transposed = flat(oracle(), scaled.vector_jacobian_product(p, c))
+    assert_close(scaled.jacobian_vector_product(p, u, EXAMPLES), expected @ flat(u), "J u")
+    transposed = flat(scaled.vector_jacobian_product(p, c))
     assert_close(transposed, np.einsum("nk,nkp->p", c, expected), "J^T c")
 
 

@@ -11,7 +11,8 @@ import pytest
 import invariant_sharpness as ish
 from invariant_sharpness import prng
 from invariant_sharpness_jax.layer_sites import tapped
-from zoo.jax_networks import Network, flat, random_data, random_parameters
+from zoo.jax_networks import Network, random_data, random_parameters
+from zoo.vectors import flat
 
 MATCHING = 1e-12
 
@@ -41,7 +42,7 @@ def everything(oracle: Any) -> dict[str, Any]:
         "sampled diagonal": [oracle.sampled_gauss_newton_diagonal(point, names, range(3), 0)],
         "second moments": [oracle.gradient_second_moment(point)],
     }
-    return {what: np.stack([flat(oracle, vector) for vector in vectors]) for what, vectors in found.items()}
+    return {what: np.stack([flat(vector) for vector in vectors]) for what, vectors in found.items()}
 
 
 def assert_same(ours: Any, theirs: Any) -> None:

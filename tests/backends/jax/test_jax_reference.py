@@ -1,16 +1,15 @@
-"""JAX against the reference backend: the same weights give the same numbers, sampled ones too."""
+"""JAX against the reference backend: the same weights give the same probes, entry by entry."""
 
 from __future__ import annotations
 
 from functools import cache
 
 import numpy as np
-import pytest
 
 import invariant_sharpness as ish
 from invariant_sharpness_jax import backend
 from invariant_sharpness_numpy import NetworkOracle, ReluNetwork
-from zoo.jax_networks import Network, assert_equal_reports, random_data, random_parameters
+from zoo.jax_networks import Network, random_data, random_parameters
 
 TOLERANCE = 1e-9
 
@@ -22,17 +21,6 @@ def pair(loss: str) -> tuple[ish.CurvatureOracle, ish.CurvatureOracle]:
     network = ReluNetwork(weights, [np.asarray(layer["bias"]) for layer in parameters.values()])
     ours = backend.oracle(Network().apply, data, loss=loss, parameters=parameters)
     return ours, NetworkOracle(network, *data, loss)
-
-
-@pytest.mark.parametrize("loss", ["cross_entropy", "normalized_cross_entropy", "mse"])
-def test_all_metrics_equal_those_of_the_reference_backend(loss: str) -> None:
-    assert_equal_reports(*pair(loss))
-
-
-def test_a_frobenius_norm_from_few_probes_is_equal_probe_by_probe() -> None:
-    values = [ish.hessian_frobenius_norm(oracle, probes=4, seed=1) for oracle in pair("cross_entropy")]
-    assert values[0].value == pytest.approx(values[1].value, rel=TOLERANCE), values
-    assert values[0].standard_error == pytest.approx(values[1].standard_error, rel=TOLERANCE), values
 
 
 def test_a_probed_diagonal_is_equal_entry_by_entry() -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
+import pytest
 import torch
 from torch import nn
 
@@ -107,12 +108,14 @@ def assert_equal_metrics(
     assert_equal_reports(ours, ish.oracle(model, (x, y)))
 
 
+@pytest.mark.slow
 def test_a_convolutional_network_with_batch_norm_measures_as_in_torch() -> None:
     torch.manual_seed(0)
     grouped = ish.ParameterGroup("grouped.kernel", (3, 3, 2, 6), "convolution", (3,), (2,), channel_groups=2)
     assert_equal_metrics(randomized(Plain()), convolutional_network, (grouped,))
 
 
+@pytest.mark.slow
 def test_a_residual_network_measures_as_in_torch() -> None:
     torch.manual_seed(0)
     assert_equal_metrics(randomized(Residual()), residual_network)

@@ -27,6 +27,7 @@ def test_exact_diagonal_is_that_of_the_columns_of_the_hessian(engine: str) -> No
         assert relative_error(pair) <= TOLERANCE[engine], f"{name}: {pair[0]}, by its column {pair[1]}"
 
 
+@pytest.mark.slow
 @tensorflow_alone
 @with_digits
 def test_mobile_network_is_exact_in_every_variable() -> None:
@@ -38,6 +39,7 @@ def test_mobile_network_is_exact_in_every_variable() -> None:
     assert len(methods["hessian_trace"]) == 158
 
 
+@pytest.mark.slow
 @tensorflow_alone
 @with_digits
 def test_one_smooth_activation_makes_all_layers_before_it_inexact() -> None:
@@ -47,6 +49,7 @@ def test_one_smooth_activation_makes_all_layers_before_it_inexact() -> None:
     assert {"block_15_depthwise", "block_16_project", "Conv_1", "predictions"} <= set(verdicts["exact"])
 
 
+@pytest.mark.slow
 @tensorflow_alone
 @with_digits
 def test_exact_diagonal_after_a_smooth_activation_is_that_of_the_columns_of_the_hessian() -> None:

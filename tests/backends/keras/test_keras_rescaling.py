@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from zoo.keras_results import every_engine, found, relative_error
+from zoo.keras_results import every_engine_deep, found, relative_error
 
 TOLERANCE = 1e-10
 """On single precision, too: powers of two change no digit, and what is left is the solver's own tolerance, in float64."""
@@ -13,7 +13,7 @@ INVARIANT = ("normalized_sharpness", "parameter_normalized_sharpness", "fisher_r
 every_network = pytest.mark.parametrize("kind", ["dense", "conv"])
 
 
-@every_engine
+@every_engine_deep
 @every_network
 def test_loss_stays_bit_by_bit(engine: str, kind: str) -> None:
     for case in found(engine, "rescaling")[kind]:
@@ -21,7 +21,7 @@ def test_loss_stays_bit_by_bit(engine: str, kind: str) -> None:
         assert before == after, f"the loss moved from {before!r} to {after!r}"
 
 
-@every_engine
+@every_engine_deep
 @every_network
 @pytest.mark.parametrize("metric", INVARIANT)
 def test_normalized_metrics_stay(engine: str, kind: str, metric: str) -> None:
@@ -30,7 +30,7 @@ def test_normalized_metrics_stay(engine: str, kind: str, metric: str) -> None:
         assert error <= TOLERANCE, f"{metric} moved from {case[metric][0]!r} to {case[metric][1]!r} ({error:.1e})"
 
 
-@every_engine
+@every_engine_deep
 @every_network
 def test_trace_moves_by_its_law(engine: str, kind: str) -> None:
     for case in found(engine, "rescaling")[kind]:

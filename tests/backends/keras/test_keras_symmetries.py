@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from zoo.keras_results import every_engine, found
+from zoo.keras_results import found, tensorflow_before_others
 
 DEPTHWISE, TRANSPOSED = "convolutional/depthwise_conv2d", "convolutional/conv2d_transpose"
 NORM = "convolutional/batch_normalization"
@@ -44,7 +44,7 @@ def without_numbers(text: str) -> str:
     return re.sub(r"_\d+(?=/)", "", text)
 
 
-@every_engine
+@tensorflow_before_others
 @pytest.mark.parametrize("network", EXPECTED)
 def test_those_derived_by_hand_are_found(engine: str, network: str) -> None:
     texts = [without_numbers(text) for text in found(engine, "symmetries")[network]["texts"]]
@@ -54,7 +54,7 @@ def test_those_derived_by_hand_are_found(engine: str, network: str) -> None:
     )
 
 
-@every_engine
+@tensorflow_before_others
 @pytest.mark.parametrize("network", EXPECTED)
 def test_the_search_is_complete_and_nothing_is_idle(engine: str, network: str) -> None:
     result = found(engine, "symmetries")[network]

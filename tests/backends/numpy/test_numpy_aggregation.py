@@ -9,14 +9,8 @@ import pytest
 
 from invariant_sharpness.losses import CrossEntropy, NormalizedCrossEntropy
 from invariant_sharpness_numpy import NetworkOracle, ReluNetwork
-from zoo.numpy_problem import (
-    EXAMPLES,
-    assert_close,
-    flat,
-    problem,
-    random_data,
-    random_network,
-)
+from zoo.numpy_problem import EXAMPLES, problem, random_data, random_network
+from zoo.vectors import assert_close, flat
 
 CLASS_WEIGHTS = (0.5, 2.0, 1.25)
 

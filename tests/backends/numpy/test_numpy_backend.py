@@ -14,16 +14,8 @@ from invariant_sharpness.protocol import ExampleGradientOracle, GaussNewtonDiago
 from invariant_sharpness.runtime.progress import listening
 from invariant_sharpness_numpy import ReluNetwork, backend
 from zoo import complex_step
-from zoo.numpy_problem import (
-    EXAMPLE_LOSSES,
-    assert_close,
-    dense_hessian,
-    example_gradients,
-    flat,
-    problem,
-    random_data,
-    random_network,
-)
+from zoo.numpy_problem import EXAMPLE_LOSSES, dense_hessian, example_gradients, problem, random_data, random_network
+from zoo.vectors import assert_close, flat
 
 PROBLEMS = [(loss, biases) for loss in EXAMPLE_LOSSES for biases in (True, False)]
 everywhere = pytest.mark.parametrize(("loss", "biases"), PROBLEMS, ids=lambda v: v if isinstance(v, str) else f"b={v}")

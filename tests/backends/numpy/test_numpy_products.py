@@ -10,7 +10,8 @@ import pytest
 
 from invariant_sharpness import prng
 from zoo import complex_step
-from zoo.numpy_problem import EXAMPLES, SIZES, assert_close, flat, problem
+from zoo.numpy_problem import EXAMPLES, SIZES, problem
+from zoo.vectors import assert_close, flat
 
 SETTINGS = [(loss, biases) for loss in ("cross_entropy", "normalized_cross_entropy", "mse") for biases in (False, True)]
 every_setting = pytest.mark.parametrize(("loss", "biases"), SETTINGS)

@@ -17,6 +17,8 @@ from invariant_sharpness.estimators.affine_test import curvature_defects, exact_
 from zoo import EXPERIMENTS
 from zoo.invariant_metrics import relative_change
 
+pytestmark = pytest.mark.slow
+
 networks = runpy.run_path(str(EXPERIMENTS / "real_networks.py"))
 
 WIDTH = 64

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 import invariant_sharpness as ish
+from zoo.invariant_metrics import USUAL
 from zoo.three_classes import inputs, labels, network
 
 
@@ -44,12 +45,15 @@ class Constant(nn.Module):
         return torch.zeros_like(x[:, :3])
 
 
-OF_THE_LOSS = [
+OF_THE_LOSS = tuple(
     name
     for name, metric in ish.METRICS.items()
     if "parts of the data" not in metric.needs and metric.needs != "the weights alone"
-]
+)
 """The others compare minibatches, of which one example has none, or do not look at the loss."""
+
+USED_BY_ALL = tuple(name for name in OF_THE_LOSS if name in USUAL)
+"""Metrics that ask for every capability: where these are finite, the capabilities are."""
 
 WEIGHTLESS = (
     "matrix_normalized_sharpness",
@@ -75,13 +79,16 @@ DEGENERATE: dict[str, tuple[Callable[[], nn.Module], tuple[str, ...]]] = {
 }
 
 
+@pytest.mark.parametrize(
+    "names", [USED_BY_ALL, pytest.param(OF_THE_LOSS, marks=pytest.mark.slow)], ids=["usual", "all"]
+)
 @pytest.mark.parametrize("what", DEGENERATE)
 @pytest.mark.parametrize("loss", ["cross_entropy", "mse"])
 @pytest.mark.parametrize("examples", [1, 8])
-def test_degenerate_network_has_the_right_limit(what: str, loss: str, examples: int) -> None:
+def test_degenerate_network_has_the_right_limit(what: str, loss: str, examples: int, names: tuple[str, ...]) -> None:
     build, zeros = DEGENERATE[what]
     targets = labels(examples) if loss == "cross_entropy" else inputs(examples, 3)
-    report = ish.measure(ish.oracle(build(), (inputs(examples), targets), loss=loss), OF_THE_LOSS)
+    report = ish.measure(ish.oracle(build(), (inputs(examples), targets), loss=loss), names)
     for name, estimate in report.estimates.items():
         assert np.isfinite(estimate.value), f"{name} is {estimate.value}"
         assert estimate.converged, f"{name} did not converge"

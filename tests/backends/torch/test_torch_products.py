@@ -11,9 +11,10 @@ import torch
 from torch.func import functional_call, hessian, jacrev
 
 import invariant_sharpness as ish
-from invariant_sharpness import ParameterVector, prng
+from invariant_sharpness import prng
 from invariant_sharpness.errors import DataError
 from zoo.networks import LOSSES, random_problem
+from zoo.vectors import flat
 
 PROBLEMS = [(kind, loss) for kind in ("mlp", "cnn", "resnet") for loss in LOSSES]
 EXAMPLES = 11
@@ -32,10 +33,6 @@ def problem(kind: str, loss: str) -> tuple[ish.CurvatureOracle, Any, Any]:
         [hessian(lambda row, i=i: LOSSES[loss](row[None], y[i : i + 1])[0])(z[i]) for i in range(len(y))]
     )
     return ish.oracle(model, (x, y), loss=loss, batch_size=4), J.numpy(), Lambda.numpy()
-
-
-def flat(vector: ParameterVector) -> Any:
-    return np.concatenate([np.ravel(array) for array in vector.arrays.values()])
 
 
 def assert_close(value: Any, expected: Any, what: str) -> None:

@@ -20,6 +20,8 @@ from invariant_sharpness.symmetries import UnitRescaling, unit_count
 from zoo import EXPERIMENTS
 from zoo.invariant_metrics import relative_change
 
+pytestmark = pytest.mark.slow
+
 SCRIPT = EXPERIMENTS / "real_networks.py"
 resnet18 = runpy.run_path(str(SCRIPT))["resnet18"]
 

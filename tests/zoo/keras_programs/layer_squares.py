@@ -25,14 +25,14 @@ NETWORKS = WITH_RULES | OTHERS
 
 def diagonals_of_layers() -> dict[str, dict[str, float]]:
     """For each network and variable, the error of the diagonal relative to the largest entry of the variable's."""
-    return {name: errors(oracle_of(name)) for name in NETWORKS}
+    return {name: relative_errors(oracle_of(name)) for name in NETWORKS}
 
 
 def diagonal_in_single_precision() -> dict[str, float]:
     with single_precision():
         network = images()
         data = (examples_of(network).astype("float32"), labels(EXAMPLES))
-        return errors(backend.oracle(network, data, loss="cross_entropy"))
+        return relative_errors(backend.oracle(network, data, loss="cross_entropy"))
 
 
 def passes_of_single_examples() -> dict[str, int]:
@@ -87,7 +87,7 @@ def examples_of(network: keras.Model) -> np.ndarray[Any, Any]:
     return random.integers(0, 3, shape) if entry.dtype == "int32" else random.normal(size=shape)
 
 
-def errors(oracle: KerasOracle) -> dict[str, float]:
+def relative_errors(oracle: KerasOracle) -> dict[str, float]:
     x = examples_of(oracle.model)
     z, jacobian = outputs_and_jacobian(oracle.model, x if x.dtype.kind == "i" else x.astype(keras.config.floatx()))
     found = diagonal(oracle)

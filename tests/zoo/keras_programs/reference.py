@@ -1,38 +1,26 @@
-"""Metrics and derivatives against the NumPy backend and against differences."""
+"""A few metrics and derivatives against the NumPy backend and against differences."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import keras
-from keras_problems import USUAL, inputs, labels, perceptron, perceptron_oracle, relu_network
+from keras_problems import inputs, labels, perceptron, perceptron_oracle, relu_network
 
 import invariant_sharpness as ish
 from invariant_sharpness_keras import backend
 
-FEWER_STEPS: dict[str, dict[str, int]] = {
-    "flatness_volume": {"probes": 2, "steps": 8},
-    "posterior_sharpness": {"draws": 4, "max_iterations": 20},
-}
-"""Of metrics that take hundreds of products or gradients by default."""
+END_TO_END = ["normalized_sharpness", "hessian_spectral_norm", "average_adaptive_sharpness"]
+"""Metrics made of exact diagonals, of products, and of losses at random points."""
 
 
-def every_metric_of_the_reference() -> dict[str, Any]:
-    """Every metric on Keras, whether it has converged there, and its value on the NumPy backend."""
+def metrics_from_end_to_end() -> dict[str, list[float]]:
+    """Three metrics and the loss, on Keras and on the NumPy backend."""
     oracles = perceptron_oracle(), ish.oracle(relu_network(), (inputs(), labels()), "cross_entropy")
-    found = {}
-    for name, metric in ish.METRICS.items():
-        mine, reference = (metric.function(oracle, **FEWER_STEPS.get(name, {})) for oracle in oracles)
-        found[name] = [mine.value, reference.value, mine.converged]
-    return found
-
-
-def metrics_under_the_normalized_loss() -> dict[str, list[float]]:
-    """The usual metrics and the loss, on Keras and on the NumPy backend."""
-    loss = "normalized_cross_entropy"
-    oracles = perceptron_oracle(loss), ish.oracle(relu_network(), (inputs(), labels()), loss)
-    mine, reference = (ish.measure(oracle, USUAL) for oracle in oracles)
-    return {name: [mine[name].value, reference[name].value] for name in USUAL} | {"loss": [mine.loss, reference.loss]}
+    mine, reference = (ish.measure(oracle, END_TO_END) for oracle in oracles)
+    return {name: [mine[name].value, reference[name].value] for name in END_TO_END} | {
+        "loss": [mine.loss, reference.loss]
+    }
 
 
 def squared_error() -> list[float]:
@@ -67,8 +55,7 @@ def derivative_by_differences() -> list[float]:
 
 
 CHECKS = [
-    every_metric_of_the_reference,
-    metrics_under_the_normalized_loss,
+    metrics_from_end_to_end,
     squared_error,
     callable_loss,
     derivative_by_differences,

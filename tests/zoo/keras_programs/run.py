@@ -1,4 +1,4 @@
-"""Run all checks of an engine, which is fixed per process, and print what they found as JSON on the last line."""
+"""Run the checks of an engine, which is fixed per process, and print what they found as JSON on the last line."""
 
 from __future__ import annotations
 
@@ -10,28 +10,32 @@ import time
 import traceback
 from typing import Any
 
-EVERY_ENGINE = (
+ALWAYS = (
     "reference",
-    "twins",
     "products",
     "conformance",
     "exactness",
-    "layer_squares",
-    "rescaling",
-    "symmetries_of_keras",
     "layers_of_keras",
     "forms_of_input",
     "untouched_model",
     "bad_input",
     "model_metric",
 )
-TENSORFLOW = ("tensorflow_alone", "mobile_network")
+DEEP = ("every_metric", "twins", "rescaling")
+ONCE = ("layer_squares", "symmetries_of_keras")
+"""What depends on the layers and not on the engine: on TensorFlow always, on the others in the slow tests."""
 
 
-def results(engine: str) -> dict[str, Any]:
+def modules(engine: str, *, deep: bool) -> tuple[str, ...]:
+    if engine == "tensorflow":
+        return (*DEEP, "mobile_network") if deep else (*ALWAYS, *ONCE, "tensorflow_alone")
+    return (*DEEP, *ONCE) if deep else ALWAYS
+
+
+def results(engine: str, *, deep: bool) -> dict[str, Any]:
     os.environ["KERAS_BACKEND"] = engine
     found: dict[str, Any] = {"seconds": {}}
-    for module in (*EVERY_ENGINE, *(TENSORFLOW if engine == "tensorflow" else ())):
+    for module in modules(engine, deep=deep):
         for check in importlib.import_module(module).CHECKS:
             started = time.process_time()
             try:
@@ -43,4 +47,4 @@ def results(engine: str) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    print(json.dumps(results(sys.argv[1])))
+    print(json.dumps(results(sys.argv[1], deep=sys.argv[2] == "deep")))

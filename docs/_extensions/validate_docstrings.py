@@ -1,0 +1,77 @@
+"""Validate the docstrings of all public functions and classes, by the rules of numpydoc.
+
+``python docs/_extensions/validate_docstrings.py`` prints what is missing, and exits with 1 if anything is.
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import sys
+from collections.abc import Iterator
+from importlib.util import find_spec
+
+from numpydoc.validate import validate
+
+MODULES = (
+    "invariant_sharpness",
+    "invariant_sharpness.metrics",
+    "invariant_sharpness.estimators",
+    "invariant_sharpness.scales",
+    "invariant_sharpness.symmetries",
+    "invariant_sharpness.adapters",
+    "invariant_sharpness.landscapes",
+    "invariant_sharpness.losses",
+    "invariant_sharpness.plotting",
+    "invariant_sharpness.testing",
+)
+RULES = {
+    "GL08": "there is no docstring",
+    "SS01": "the first line is no summary",
+    "PR01": "parameters are not described",
+    "PR02": "parameters are described that do not exist",
+    "PR03": "parameters come in another order than in the signature",
+    "RT01": "what it returns is not described",
+    "EX01": "there is no example",
+}
+WITHOUT_EXAMPLE = (BaseException,)
+"""Classes that a user meets and does not call."""
+
+
+def public_names() -> Iterator[tuple[str, object]]:
+    """Yield each public function and class once, under its shortest name."""
+    seen: set[int] = set()
+    for module in MODULES:
+        if find_spec(module) is None:
+            continue
+        namespace = importlib.import_module(module)
+        for name in getattr(namespace, "__all__", ()):
+            thing = getattr(namespace, name)
+            described = getattr(thing, "function", thing)  # a metric is described by its function
+            if id(described) not in seen and (inspect.isclass(described) or inspect.isfunction(described)):
+                seen.add(id(described))
+                yield f"{module}.{name}" + ("" if described is thing else ".function"), described
+
+
+def excused(thing: object, rule: str) -> bool:
+    """Say whether a rule does not apply: protocols and errors are not called."""
+    called = not inspect.isclass(thing) or not (
+        getattr(thing, "_is_protocol", False) or issubclass(thing, WITHOUT_EXAMPLE)
+    )
+    return rule == "EX01" and not called
+
+
+def main() -> int:
+    count, found = 0, 0
+    for name, thing in public_names():
+        count += 1
+        rules = {rule for rule, _ in validate(name)["errors"] if rule in RULES and not excused(thing, rule)}
+        found += len(rules)
+        for rule in sorted(rules):
+            print(f"{name.removesuffix('.function')}: {rule}, {RULES[rule]}")
+    print(f"{count} public functions and classes, {found} findings")
+    return 1 if found else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
