@@ -17,7 +17,7 @@ from invariant_sharpness.estimators.sketches import compressions
 from invariant_sharpness.symmetries import chain_rescalings
 from invariant_sharpness_numpy import FunctionOracle, NetworkOracle, ReluNetwork
 from zoo.mixed_coordinates import Linear
-from zoo.vectors import flat
+from zoo.vectors import assert_close, flat
 
 EXAMPLES, CLASSES, MINIBATCHES = 40, 3, 4
 SIZES = (4, 5, CLASSES)
@@ -54,11 +54,6 @@ def dense(rows: Any) -> tuple[float, int]:
     return float(np.mean([np.linalg.norm(root.T @ G @ root) ** 2 for G in matrices])), int(kept.sum())
 
 
-def close(found: float, expected: float, tolerance: float, what: str) -> None:
-    error = abs(found - expected) / abs(expected)
-    assert error <= tolerance, f"{what} is {found!r} instead of {expected!r}, off by {error:.1e}"
-
-
 def value(model: Any, **options: Any) -> float:
     return ish.congruent_contrastive_ratio(model, minibatches=MINIBATCHES, **options).value
 
@@ -66,7 +61,7 @@ def value(model: Any, **options: Any) -> float:
 def test_value_is_that_of_dense_matrices() -> None:
     expected, rank = dense(outputs_moved(oracle()))
     found = ish.congruent_contrastive_ratio(oracle(), minibatches=MINIBATCHES)
-    close(found.value, expected, 1e-8, "the ratio")
+    assert_close(found.value, expected, "the ratio", 1e-8)
     assert found.converged, str(found)
     assert found.notes == (f"rank {rank}, value / rank {expected / rank:.6g}",), found.notes
     assert rank < expected < MINIBATCHES * rank, f"{expected} is not between the rank {rank} and {MINIBATCHES} times it"
@@ -77,14 +72,14 @@ def test_value_is_that_of_the_diagonal_blocks_of_a_projector_in_function_space()
     U, S, _ = np.linalg.svd(rows.reshape(-1, rows.shape[2]), full_matrices=False)
     U = U[:, 1e-6 * S[0] < S].reshape(EXAMPLES, CLASSES, -1)
     blocks = [U[part].reshape(-1, U.shape[2]) @ U[part].reshape(-1, U.shape[2]).T for part in PARTS]
-    close(value(oracle()), MINIBATCHES * sum(float(np.sum(block**2)) for block in blocks), 1e-8, "the ratio")
+    assert_close(value(oracle()), MINIBATCHES * sum(float(np.sum(block**2)) for block in blocks), "the ratio", 1e-8)
 
 
 def test_mean_of_the_traces_is_the_rank() -> None:
     parts, _ = minibatches_of(ish.GaussNewton(oracle()), MINIBATCHES, 0, "test")
     found = compressions(parts, directions=256, seed=0)
     traces = np.trace(found.whitened, axis1=1, axis2=2)
-    close(float(traces.mean()), dense(outputs_moved(oracle()))[1], 1e-12, "the mean of the traces")
+    assert_close(float(traces.mean()), dense(outputs_moved(oracle()))[1], "the mean of the traces", 1e-12)
     assert np.ptp(traces) > 0.1, f"each trace is the rank, which proves nothing: {traces}"
 
 
@@ -93,7 +88,7 @@ def test_any_linear_map_leaves_it_alone() -> None:
     size = sum(group.size for group in model.groups)
     left, right = (np.linalg.qr(rng.normal(size=(size, size)))[0] for _ in range(2))
     mixed = Linear(model, left * np.geomspace(1, 30, size) @ right)
-    close(value(mixed), value(model), 1e-8, "the ratio in mixed coordinates")
+    assert_close(value(mixed), value(model), "the ratio in mixed coordinates", 1e-8)
     raw = [ish.contrastive_ratio(o, minibatches=MINIBATCHES).value for o in (model, mixed)]
     assert abs(raw[1] / raw[0] - 1) > 1e-2, f"the ratio of spectral norms stayed at {raw}"
 
@@ -104,7 +99,7 @@ def test_rescaled_units_leave_it_alone_also_where_directions_are_few(directions:
     (rescaling,) = chain_rescalings(model.groups)
     factors = np.ldexp(1.0, np.array([9, -7, 0, 3, -12]))
     moved = ish.Moved(model, rescaling.apply(model, model.parameters, factors))
-    close(value(moved, directions=directions), value(model, directions=directions), 1e-8, "the rescaled ratio")
+    assert_close(value(moved, directions=directions), value(model, directions=directions), "the rescaled ratio", 1e-8)
 
 
 def test_few_directions_give_a_lower_bound_and_say_so() -> None:
@@ -124,14 +119,14 @@ def test_interpolating_network_is_called_degenerate() -> None:
     x, y = np.random.default_rng(4).normal(size=(12, 4)), np.arange(12) % CLASSES
     model = NetworkOracle(ReluNetwork.initialize((4, 13, CLASSES), seed=0), x, y)
     found = ish.congruent_contrastive_ratio(model, minibatches=MINIBATCHES)
-    close(found.value, MINIBATCHES * 24, 1e-9, "the ratio of an interpolating network")
+    assert_close(found.value, MINIBATCHES * 24, "the ratio of an interpolating network", 1e-9)
     assert any("can move each output by itself" in note for note in found.notes), f"notes {found.notes}"
 
 
 def test_equal_minibatches_have_the_rank_as_their_value() -> None:
     x, y = np.random.default_rng(5).normal(size=(1, 4)), np.zeros(1, dtype=int)
     model = NetworkOracle(oracle().network, np.repeat(x, 12, axis=0), np.repeat(y, 12))
-    close(value(model), CLASSES - 1, 1e-9, "the ratio of equal minibatches")
+    assert_close(value(model), CLASSES - 1, "the ratio of equal minibatches", 1e-9)
 
 
 def test_network_without_curvature_has_the_value_zero() -> None:

@@ -29,11 +29,7 @@ from zoo.attention import (
 )
 from zoo.head_problems import scipy_minimum
 from zoo.solver_problems import scipy_minimum as scipy_minimum_of_17
-
-
-def close(found: float, expected: float, tolerance: float, what: str) -> None:
-    error = abs(found - expected) / abs(expected)
-    assert error <= tolerance, f"{what} is {found!r} instead of {expected!r}, off by {error:.1e}"
+from zoo.vectors import assert_close
 
 
 @cache
@@ -68,33 +64,33 @@ def value(measured: Any, **options: Any) -> float:
 def test_each_weight_has_the_value_that_scipy_finds_for_dense_blocks() -> None:
     found = ish.head_normalized_sharpness(oracle(), heads=HEADS)
     for name in HEADS:
-        close(found.per_group[name].value, scipy_minimum(*dense_blocks(name)), 1e-9, name)
+        assert_close(found.per_group[name].value, scipy_minimum(*dense_blocks(name)), name, 1e-9)
     for name in ("inner.weight", "head.weight"):
         h = np.einsum("abab->ab", dense_gauss_newton()[name])
         W = problem()[0].get_parameter(name).detach().numpy()
-        close(found.per_group[name].value, scipy_minimum_of_17(h, W**2, np.zeros(sum(W.shape))), 1e-9, name)
+        assert_close(found.per_group[name].value, scipy_minimum_of_17(h, W**2, np.zeros(sum(W.shape))), name, 1e-9)
     assert found.converged, str(found)
-    close(found.value, sum(share.value for share in found.per_group.values()), 1e-14, "the sum of the shares")
+    assert_close(found.value, sum(share.value for share in found.per_group.values()), "the sum of the shares", 1e-14)
 
 
 def test_value_is_proportional_to_the_inverse_root_of_lambda() -> None:
-    close(value(oracle(), lam=2.0), value(oracle()) / 2, 1e-11, "the value at lambda = 2")
+    assert_close(value(oracle(), lam=2.0), value(oracle()) / 2, "the value at lambda = 2", 1e-11)
 
 
 @pytest.mark.parametrize("seed", range(3))
 def test_any_basis_of_the_heads_leaves_it_alone_but_moves_17(seed: int) -> None:
     there = in_another_basis(oracle(), seed)
-    close(there.loss(there.parameters), oracle().loss(oracle().parameters), 1e-13, "the loss")
+    assert_close(there.loss(there.parameters), oracle().loss(oracle().parameters), "the loss", 1e-13)
     before, after = (ish.head_normalized_sharpness(o, heads=HEADS).per_group for o in (oracle(), there))
     plain = [ish.normalized_sharpness(ish.GaussNewton(o)).per_group for o in (oracle(), there)]
     for name in HEADS:
-        close(after[name].value, before[name].value, 1e-10, f"{name} in another basis")
+        assert_close(after[name].value, before[name].value, f"{name} in another basis", 1e-10)
         factor = plain[1][name].value / plain[0][name].value
         assert abs(np.log(factor)) > 0.2, f"(17) of {name} moved by a factor of {factor} alone"
 
 
 def test_rescaled_units_leave_it_alone() -> None:
-    close(value(rescaled(oracle())), value(oracle()), 1e-11, "the value of the rescaled network")
+    assert_close(value(rescaled(oracle())), value(oracle()), "the value of the rescaled network", 1e-11)
 
 
 def test_value_is_at_most_that_of_17() -> None:
@@ -109,12 +105,12 @@ def test_value_is_at_most_that_of_17() -> None:
 def test_heads_of_width_one_give_17(side: Any) -> None:
     heads = {name: ish.Heads(WIDTH, side) for name in HEADS}
     found = ish.head_normalized_sharpness(oracle(), heads=heads).value
-    close(found, ish.normalized_sharpness(ish.GaussNewton(oracle())).value, 1e-11, "heads of width one")
+    assert_close(found, ish.normalized_sharpness(ish.GaussNewton(oracle())).value, "heads of width one", 1e-11)
 
 
 def test_without_heads_it_is_17_and_says_so() -> None:
     found = ish.head_normalized_sharpness(oracle())
-    close(found.value, ish.normalized_sharpness(ish.GaussNewton(oracle())).value, 1e-14, "no heads")
+    assert_close(found.value, ish.normalized_sharpness(ish.GaussNewton(oracle())).value, "no heads", 1e-14)
     assert any("no heads were named" in note for note in found.notes), found.notes
 
 
@@ -122,8 +118,10 @@ def test_17_of_named_weights_is_the_sum_of_their_shares() -> None:
     shares = ish.normalized_sharpness(oracle()).per_group
     found = ish.normalized_sharpness(oracle(), parameters=frozenset({"out.weight", "head.weight"}))
     assert list(found.per_group) == ["out.weight", "head.weight"], found.per_group
-    close(found.per_group["head.weight"].value, shares["head.weight"].value, 1e-14, "the share of the last layer")
-    close(found.value, sum(share.value for share in found.per_group.values()), 1e-14, "the sum of the shares")
+    assert_close(
+        found.per_group["head.weight"].value, shares["head.weight"].value, "the share of the last layer", 1e-14
+    )
+    assert_close(found.value, sum(share.value for share in found.per_group.values()), "the sum of the shares", 1e-14)
 
 
 def test_columns_and_examples_give_the_same_blocks() -> None:
@@ -143,12 +141,12 @@ def test_weighted_examples_are_left_to_columns() -> None:
     weighted = oracle(loss=nn.CrossEntropyLoss(weight=weight))
     found = ish.head_normalized_sharpness(weighted, heads={"key.weight": ish.Heads(COUNT)})
     assert found.per_group["key.weight"].method == "exact (columns)", str(found)
-    close(value(in_another_basis(weighted, 4)), value(weighted), 1e-10, "the weighted value in another basis")
+    assert_close(value(in_another_basis(weighted, 4)), value(weighted), "the weighted value in another basis", 1e-10)
 
 
 def test_single_precision_has_the_same_value() -> None:
     found = ish.head_normalized_sharpness(oracle(dtype="float32"), heads=HEADS)
-    close(found.value, value(oracle()), 1e-4, "the value in single precision")
+    assert_close(found.value, value(oracle()), "the value in single precision", 1e-4)
 
 
 def test_value_is_the_same_on_jax() -> None:
@@ -174,7 +172,7 @@ def test_value_is_the_same_on_jax() -> None:
 
     there = ish.oracle(apply, (x.numpy(), y.numpy()), parameters=parameters, batch_size=EXAMPLES)
     heads = {name.replace("weight", "kernel"): own for name, own in HEADS.items()}
-    close(ish.head_normalized_sharpness(there, heads=heads).value, value(oracle()), 1e-10, "the value on JAX")
+    assert_close(ish.head_normalized_sharpness(there, heads=heads).value, value(oracle()), "the value on JAX", 1e-10)
 
 
 def test_fused_and_transposed_kernels_fall_into_the_same_heads() -> None:

@@ -18,7 +18,7 @@ from invariant_sharpness.errors import MissingCapabilityError
 from invariant_sharpness.symmetries import chain_rescalings
 from invariant_sharpness_numpy import FunctionOracle, NetworkOracle, ReluNetwork
 from zoo.mixed_coordinates import Linear
-from zoo.vectors import flat
+from zoo.vectors import assert_close, flat
 
 EXAMPLES, CLASSES, MINIBATCHES = 36, 3, 4
 SIZES = (4, 5, CLASSES)
@@ -63,11 +63,6 @@ def mean_regret(gram: Any) -> float:
     return float(np.mean([norms[j] - gram[i, j] / norms[i] for i, j in pairs]))
 
 
-def close(found: float, expected: float, tolerance: float, what: str) -> None:
-    error = abs(found - expected) / abs(expected)
-    assert error <= tolerance, f"{what} is {found!r} instead of {expected!r}, off by {error:.1e}"
-
-
 def moved(model: Any, factors: Any) -> ish.Moved:
     (rescaling,) = chain_rescalings(model.groups)
     return ish.Moved(model, rescaling.apply(model, model.parameters, factors))
@@ -75,7 +70,7 @@ def moved(model: Any, factors: Any) -> ish.Moved:
 
 def test_local_regret_is_its_formula() -> None:
     G = part_gradients(oracle())
-    close(ish.local_regret(oracle(), minibatches=MINIBATCHES).value, mean_regret(G @ G.T), 1e-12, "local regret")
+    assert_close(ish.local_regret(oracle(), minibatches=MINIBATCHES).value, mean_regret(G @ G.T), "local regret", 1e-12)
 
 
 def test_kl_regret_is_its_formula_with_a_dense_pseudo_inverse() -> None:
@@ -84,7 +79,7 @@ def test_kl_regret_is_its_formula_with_a_dense_pseudo_inverse() -> None:
     F = np.linalg.pinv(B.T @ B, rcond=1e-11, hermitian=True)
     G = part_gradients(model)
     found = ish.kl_regret(model, minibatches=MINIBATCHES)
-    close(found.value, mean_regret(G @ F @ G.T), 1e-8, "KL regret")
+    assert_close(found.value, mean_regret(G @ F @ G.T), "KL regret", 1e-8)
     assert found.converged, f"residual {found.certificate}"
 
 
@@ -101,7 +96,7 @@ def test_kl_regret_is_a_projection_in_function_space() -> None:
     U, S, _ = np.linalg.svd(B, full_matrices=False)
     along = a.reshape(MINIBATCHES, -1) @ U[:, 1e-8 * S[0] < S]
     found = ish.kl_regret(model, minibatches=MINIBATCHES).value
-    close(found, mean_regret(along @ along.T), 1e-8, "KL regret")
+    assert_close(found, mean_regret(along @ along.T), "KL regret", 1e-8)
 
 
 def exact_regret(weights: Any, squared_length: Callable[[Any], float], radius: float) -> float:
@@ -128,7 +123,7 @@ def test_local_regret_is_the_limit_of_the_exact_ball(radius: float) -> None:
     model = oracle((4, CLASSES), biases=False)
     exact = exact_regret(model.network.weights[0], lambda d: float(d @ d), radius)
     found = ish.local_regret(model, minibatches=MINIBATCHES).value
-    close(found, exact, 2 * radius, f"at radius {radius}, the limit")
+    assert_close(found, exact, f"at radius {radius}, the limit", 2 * radius)
 
 
 @pytest.mark.parametrize("radius", [0.1, 0.03, 0.01])
@@ -143,7 +138,7 @@ def test_kl_regret_is_the_limit_of_the_exact_ball(radius: float) -> None:
         return float(((np.exp(there) - np.exp(here)) * (there - here)).sum(axis=1).mean())
 
     found = ish.kl_regret(model, minibatches=MINIBATCHES).value
-    close(found, exact_regret(W, divergence, radius), 2 * radius, f"at radius {radius}, the limit")
+    assert_close(found, exact_regret(W, divergence, radius), f"at radius {radius}, the limit", 2 * radius)
 
 
 @pytest.mark.parametrize("steps", [2, 20])
@@ -153,7 +148,7 @@ def test_kl_regret_survives_row_and_column_rescaling_also_where_it_is_truncated(
     before, after = (
         ish.kl_regret(o, minibatches=MINIBATCHES, max_iterations=steps).value for o in (model, moved(model, factors))
     )
-    close(after, before, 1e-8 if steps == 20 else 1e-12, f"KL regret after {steps} steps")
+    assert_close(after, before, f"KL regret after {steps} steps", 1e-8 if steps == 20 else 1e-12)
 
 
 def test_kl_regret_survives_any_linear_map() -> None:
@@ -163,7 +158,7 @@ def test_kl_regret_survives_any_linear_map() -> None:
     Q, _ = np.linalg.qr(rng.normal(size=(size, size)))
     A = Q * np.geomspace(1, 100, size) @ np.linalg.qr(rng.normal(size=(size, size)))[0]
     before, after = (ish.kl_regret(o, minibatches=MINIBATCHES).value for o in (model, Linear(model, A)))
-    close(after, before, 1e-8, "KL regret in mixed coordinates")
+    assert_close(after, before, "KL regret in mixed coordinates", 1e-8)
     raw, mixed = (ish.local_regret(o, minibatches=MINIBATCHES).value for o in (model, Linear(model, A)))
     assert abs(mixed / raw - 1) > 0.5, f"Euclidean regret {raw} and {mixed} in mixed coordinates"
 
@@ -176,7 +171,7 @@ def test_interpolating_network_is_called_degenerate() -> None:
     p = softmax(model.outputs(model.parameters, 12), axis=1)[np.arange(12), y]
     parts = prng.permutation(0, 12).reshape(MINIBATCHES, -1)
     lengths = [np.sqrt(12 * np.sum(1 / p[part] - 1)) / len(part) for part in parts]
-    close(found.value, float(np.mean(lengths)), 1e-7, "KL regret of an interpolating network")
+    assert_close(found.value, float(np.mean(lengths)), "KL regret of an interpolating network", 1e-7)
     assert any("all minibatches are orthogonal" in note for note in found.notes), f"notes {found.notes}"
 
 
@@ -204,7 +199,9 @@ def test_contrastive_ratio_is_its_formula() -> None:
         return float(np.linalg.norm(np.stack([hessian_column(own, unit) for unit in units]), 2))
 
     expected = np.mean([norm(part) for part in PARTS]) / norm(np.arange(EXAMPLES))
-    close(ish.contrastive_ratio(model, minibatches=MINIBATCHES).value, float(expected), 1e-6, "contrastive ratio")
+    assert_close(
+        ish.contrastive_ratio(model, minibatches=MINIBATCHES).value, float(expected), "contrastive ratio", 1e-6
+    )
     assert expected > 1, f"the norm is convex, but the ratio is {expected}"
 
 
@@ -223,7 +220,7 @@ def test_contrastive_ratio_of_normalized_sharpness_is_at_most_one_and_stays() ->
         for o in (model, moved(model, factors))
     )
     assert before <= 1, f"normalized sharpness is concave in the curvature, but the ratio is {before}"
-    close(after, before, 1e-11, "ratio of normalized sharpness")
+    assert_close(after, before, "ratio of normalized sharpness", 1e-11)
 
 
 @pytest.mark.parametrize("metric", [ish.local_regret, ish.contrastive_ratio])
@@ -233,7 +230,7 @@ def test_raw_measures_move_and_those_in_balanced_coordinates_stay(metric: Any) -
     raw = [metric(o, minibatches=MINIBATCHES).value for o in (model, there)]
     scaled = [metric(ish.Scaled(o, balanced(o)), minibatches=MINIBATCHES).value for o in (model, there)]
     assert abs(raw[1] / raw[0] - 1) > 1e-2, f"{metric.__name__} stayed at {raw}"
-    close(scaled[1], scaled[0], 1e-9, f"{metric.__name__} in balanced coordinates")
+    assert_close(scaled[1], scaled[0], f"{metric.__name__} in balanced coordinates", 1e-9)
 
 
 def test_errors_are_those_of_the_jackknife() -> None:
@@ -243,7 +240,7 @@ def test_errors_are_those_of_the_jackknife() -> None:
     whole = ish.hessian_spectral_norm(oracle()).value
     expected = np.std(norms, ddof=1) / MINIBATCHES**0.5 / whole
     assert found.standard_error is not None
-    close(found.standard_error, float(expected), 1e-5, "standard error")
+    assert_close(found.standard_error, float(expected), "standard error", 1e-5)
 
 
 @pytest.mark.parametrize("metric", [ish.local_regret, ish.kl_regret, ish.contrastive_ratio])

@@ -12,17 +12,13 @@ from hypothesis import strategies as st
 from invariant_sharpness.solvers.heads import HeadSolution, solve_heads
 from invariant_sharpness.solvers.rows_columns import solve
 from zoo.head_problems import curvatures, objective, random_problem, scipy_minimum
+from zoo.vectors import assert_close
 
 SHAPES = [(1, 5, 3), (2, 4, 2), (3, 6, 2), (1, 2, 4), (2, 1, 3)]
 
 
-def close(found: float, expected: float, tolerance: float, what: str) -> None:
-    error = abs(found - expected) / abs(expected)
-    assert error <= tolerance, f"{what} is {found!r} instead of {expected!r}, off by {error:.1e}"
-
-
 def assert_infimum(solution: HeadSolution, expected: float, what: str, tolerance: float = 1e-10) -> None:
-    close(solution.value, expected, tolerance, what)
+    assert_close(solution.value, expected, what, tolerance)
     assert solution.gap <= 1e-12, f"{what}: the gap of {solution} is {solution.gap:.1e}"
 
 
@@ -67,7 +63,7 @@ def test_another_basis_of_each_head_and_another_scale_of_each_row_change_nothing
         np.einsum("alk,ailm,amn->aikn", inverse, H, inverse) / r[:, :, None] ** 2,
         np.einsum("akl,ail->aik", C, w) * r,
     )
-    close(solve_heads(*moved).value, solve_heads(H, w).value, 1e-11, "the value in another basis")
+    assert_close(solve_heads(*moved).value, solve_heads(H, w).value, "the value in another basis", 1e-11)
 
 
 @given(seed=st.integers(0, 2**32), decades=st.floats(0, 4), rank=st.integers(1, 5))

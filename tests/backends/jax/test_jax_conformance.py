@@ -96,7 +96,7 @@ MODELS = {
 }
 
 
-QUICK = ("perceptron", "convolutional")
+QUICK = ("convolutional",)
 
 
 @pytest.mark.parametrize("name", [n if n in QUICK else pytest.param(n, marks=pytest.mark.slow) for n in MODELS])
