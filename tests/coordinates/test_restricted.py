@@ -13,7 +13,7 @@ from invariant_sharpness.errors import MissingCapabilityError, ModelError
 from invariant_sharpness.protocol import EVERY_CAPABILITY, ModelPrecisionOracle, supports
 from invariant_sharpness_numpy import FunctionOracle, quadratic
 from zoo import numpy_problem
-from zoo.numpy_problem import assert_close, flat
+from zoo.vectors import assert_close, flat
 
 PATTERNS: dict[str, Any] = {
     "a name": "layers.1.weight",
