@@ -6,15 +6,22 @@ from invariant_sharpness import errors, estimators, metrics, symmetries
 from invariant_sharpness.adapters.registry import oracle
 from invariant_sharpness.coordinates import GaussNewton, Moved, Restricted, Scaled, scales
 from invariant_sharpness.errors import InvariantSharpnessError
-from invariant_sharpness.estimators.densities import SpectralDensity
-from invariant_sharpness.estimators.diagonals import HessianDiagonal
-from invariant_sharpness.estimators.exact_diagonal import hessian_diagonal
-from invariant_sharpness.estimators.hutchinson import hutch_plus_plus_trace, hutchinson_trace, hutchinson_trace_within
-from invariant_sharpness.estimators.lanczos import Eigenpairs, eigenpairs
-from invariant_sharpness.estimators.lanczos_quadrature import schatten_norm, spectral_density
-from invariant_sharpness.estimators.leave_one_out_diagonal import xdiag
-from invariant_sharpness.estimators.leave_one_out_trace import xtrace
-from invariant_sharpness.estimators.lipschitz import hessian_lipschitz_of_diagonal, hessian_lipschitz_of_operator
+from invariant_sharpness.estimators import (
+    Eigenpairs,
+    HessianDiagonal,
+    SpectralDensity,
+    eigenpairs,
+    hessian_diagonal,
+    hessian_lipschitz_of_diagonal,
+    hessian_lipschitz_of_operator,
+    hutch_plus_plus_trace,
+    hutchinson_trace,
+    hutchinson_trace_within,
+    schatten_norm,
+    spectral_density,
+    xdiag,
+    xtrace,
+)
 from invariant_sharpness.evaluation.certificate import Certificate
 from invariant_sharpness.evaluation.certifying import certify
 from invariant_sharpness.evaluation.measuring import measure

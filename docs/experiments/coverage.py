@@ -83,12 +83,12 @@ def all_runs(oracle: DenseOracle, seeds: int, products: int) -> dict[str, tuple[
     trace, half = float(np.trace(H)), products // 2
     eigenvalues = np.linalg.eigvalsh(H)
     functions: dict[str, tuple[Callable[[int], ish.Estimate], float]] = {
-        "hutchinson_trace": (lambda seed: hutchinson_trace(oracle, products=products, seed=seed), trace),
+        "hutchinson_trace": (lambda seed: hutchinson_trace(oracle, num_matvecs=products, seed=seed), trace),
         "hutchinson_trace_within 5 %": (
             lambda seed: hutchinson_trace_within(oracle, relative_error=0.05, seed=seed),
             trace,
         ),
-        "hutch_plus_plus_trace": (lambda seed: hutch_plus_plus_trace(oracle, products=products, seed=seed), trace),
+        "hutch_plus_plus_trace": (lambda seed: hutch_plus_plus_trace(oracle, num_matvecs=products, seed=seed), trace),
         "hessian_frobenius_norm": (
             lambda seed: ish.hessian_frobenius_norm(oracle, probes=products, seed=seed),
             float(np.linalg.norm(H)),
@@ -106,14 +106,14 @@ def all_runs(oracle: DenseOracle, seeds: int, products: int) -> dict[str, tuple[
         "entries times themselves": np.diag(H),
         "one entry in ten": np.eye(10)[0, np.arange(len(H)) % 10],
     }
-    diagonals = [xdiag(oracle, products=products, seed=seed)["parameters"] for seed in range(seeds)]
+    diagonals = [xdiag(oracle, num_matvecs=products, seed=seed)["parameters"] for seed in range(seeds)]
     for name, slope in slopes.items():
         totals = [found.parts @ slope for found in diagonals]
         runs = [run_with(float(t.mean()), float(np.std(t, ddof=1)) / half**0.5, half - 1) for t in totals]
         result[f"xdiag, sum of {name}"] = runs, float(np.diag(H) @ slope)
     ten = eigenpairs(oracle, largest=10, smallest=0)
     for words, known in (("", None), (", 10 known", ten)):
-        densities = [spectral_density(oracle, probes=8, steps=12, seed=seed, known=known) for seed in range(seeds)]
+        densities = [spectral_density(oracle, probes=8, steps=12, seed=seed, eigenpairs=known) for seed in range(seeds)]
         for p in (1, 2):
             truth = float(np.sum(np.abs(eigenvalues) ** p) ** (1 / p))
             result[f"schatten_norm({p}){words}"] = [run_of(density.schatten_norm(p)) for density in densities], truth

@@ -33,8 +33,9 @@ from sklearn.datasets import load_digits
 from torch import nn
 
 import invariant_sharpness as ish
-from invariant_sharpness.estimators.diagonals import GroupDiagonal, HessianDiagonal
-from invariant_sharpness.estimators.sampled_diagonal import probed_groups, sampled_groups
+from invariant_sharpness.estimators.diagonal_results import GroupDiagonal, HessianDiagonal
+from invariant_sharpness.estimators.probed_diagonal import probed_groups
+from invariant_sharpness.estimators.sampled_diagonal import sampled_groups
 
 BUDGETS = (10, 30, 100)
 PILOTS = (6, 24)
@@ -126,11 +127,11 @@ def own_methods(oracle: Any, unit: Callable[[], object]) -> dict[str, dict[str, 
 
     traces = {
         "hessian_trace (exact)": Method(lambda _m, _s: ish.hessian_trace(oracle).value, unit, exact=True),
-        "xtrace": Method(lambda m, seed: ish.xtrace(oracle, products=m // 2 * 2, seed=seed).value, unit),
+        "xtrace": Method(lambda m, seed: ish.xtrace(oracle, num_matvecs=m // 2 * 2, seed=seed).value, unit),
         "hutch_plus_plus_trace": Method(
-            lambda m, seed: ish.hutch_plus_plus_trace(oracle, products=m, seed=seed).value, unit
+            lambda m, seed: ish.hutch_plus_plus_trace(oracle, num_matvecs=m, seed=seed).value, unit
         ),
-        "hutchinson_trace": Method(lambda m, seed: ish.hutchinson_trace(oracle, products=m, seed=seed).value, unit),
+        "hutchinson_trace": Method(lambda m, seed: ish.hutchinson_trace(oracle, num_matvecs=m, seed=seed).value, unit),
     }
     sharpness = {
         "normalized_sharpness (exact)": Method(lambda _m, _s: ish.normalized_sharpness(oracle).value, unit, exact=True),

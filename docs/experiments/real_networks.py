@@ -139,7 +139,7 @@ def row(name: str, probes: int) -> list[str]:
     gradient = min(seconds(lambda: oracle.gradient(oracle.parameters)) for _ in range(3))
     weights = frozenset(group.name for group in oracle.groups if group.is_weight)
     started = time.perf_counter()
-    diagonal = ish.hessian_diagonal(oracle, names=weights, probes=probes, known=network.known)
+    diagonal = ish.hessian_diagonal(oracle, parameters=weights, probes=probes, diagonal=network.known)
     normalized = ish.normalized_sharpness(oracle, diagonal=diagonal)
     elapsed, memory = time.perf_counter() - started, peak_memory()
     by_layer = ish.matrix_normalized_sharpness(oracle, diagonal=diagonal)

@@ -51,7 +51,7 @@ def sharpness(work: str, multiple: int) -> Callable[[], object]:
 def trace(work: str, probes: int) -> Callable[[], object]:
     """The trace from so many probes."""
     oracle = ish.oracle(works.torch_network(work), works.torch_batches(work))
-    return lambda: ish.hutchinson_trace(oracle, products=probes)
+    return lambda: ish.hutchinson_trace(oracle, num_matvecs=probes)
 
 
 SWEEPS = {"examples": (sharpness, EXAMPLES), "probes": (trace, PROBES)}

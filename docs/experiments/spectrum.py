@@ -146,7 +146,7 @@ def main() -> None:
     found = {
         "this library": nodes_of_density(ish.spectral_density(oracle, probes=PROBES, steps=STEPS)),
         "this library, 10 known": nodes_of_density(
-            ish.spectral_density(oracle, probes=PROBES, steps=STEPS, known=known)
+            ish.spectral_density(oracle, probes=PROBES, steps=STEPS, eigenpairs=known)
         ),
         "PyHessian": ritz_values(pyhessian),
         "curvlinops": nodes_of_grid(curvlinops),

@@ -1,4 +1,4 @@
-r"""The certificate that the diagonal of the Hessian is that of the Gauss-Newton matrix.
+r"""The affine test says in which parameter groups the diagonal of the Hessian is that of the Gauss-Newton matrix.
 
 The Hessian of a mean loss is :math:`H = G + \sum_{nk} \frac{\partial \ell_n}{\partial z_{nk}} \nabla^2 z_{nk}`. If the outputs are (locally) an affine
 function of a parameter group, because every path crosses it at most once and all that follows is piecewise
@@ -8,6 +8,8 @@ This is not assumed but tested. For random cotangents c, :math:`\phi = \sum_{nk}
 group, :math:`(\nabla^2_{gg} \phi) u` vanishes with probability one only if all :math:`\nabla^2_{gg} z_{nk}` do. Comparing ``H u`` with ``G u`` for the
 loss itself is weaker: there the second term is weighted with the residuals, which are small where the
 network already fits the few examples of the test, and not small elsewhere.
+
+:func:`curvature_defects` measures and :func:`exact_groups` decides; nothing else does.
 """
 
 from __future__ import annotations
@@ -22,27 +24,63 @@ from invariant_sharpness.parameters.vector import Array
 from invariant_sharpness.protocol import CurvatureOracle, GaussNewtonDiagonalOracle
 
 _ROUNDING = 1000.0
-"""A defect up to this many units of rounding counts as zero; real ones are of order one."""
+"""A relative curvature up to this many machine epsilons counts as zero; real ones are of order one."""
 
 
 def curvature_defects(oracle: GaussNewtonDiagonalOracle, seed: int = 0) -> dict[str, float]:
-    r"""The relative defect of each group, :math:`\|s \circ (\nabla^2_{gg}\phi) u\| / \|s \circ \nabla_g \phi\|`.
+    r"""Measure the relative curvature of the outputs in each group, :math:`\|s \circ (\nabla^2_{gg}\phi) u\| / \|s \circ \nabla_g \phi\|`.
 
-    The direction is ``u = s * r``, with ``s = abs(theta)`` and ``r`` uniform on [-1, 1): the defect does not
+    The direction is ``u = s * r``, with ``s = abs(theta)`` and ``r`` uniform on [-1, 1): the relative curvature does not
     change when the network is rescaled, and so neither does the verdict. Cost: one gradient and one more
     backward pass per group, on a few examples.
+
+    Parameters
+    ----------
+    oracle
+        An oracle that differentiates random combinations of its outputs.
+    seed
+        Seed of the cotangents and of the direction.
+
+    Returns
+    -------
+    dict of str to float
+        Zero up to rounding for a group in which the outputs are affine, and of order one for others.
+
+    Examples
+    --------
+    The outputs of a linear layer are affine in its weight:
+
+    >>> import numpy as np
+    >>> from invariant_sharpness_numpy import NetworkOracle, ReluNetwork
+    >>> oracle = NetworkOracle(ReluNetwork((np.eye(2),)), np.array([[1.0, 1.0]]), np.array([0]))
+    >>> curvature_defects(oracle)
+    {'layers.0.weight': 0.0}
     """
     scale = magnitudes(oracle)
     direction = scale * prng.uniform(oracle, seed, 0)
     first, second = oracle.output_curvature(oracle.parameters, direction, seed)
-    bends, slopes = scale * second, scale * first
-    return {g.name: _ratio(_norm(oracle, bends[g.name]), _norm(oracle, slopes[g.name])) for g in oracle.groups}
+    # relative curvature: second over first derivative, both in units of the parameters
+    second, first = scale * second, scale * first
+    return {g.name: _ratio(_norm(oracle, second[g.name]), _norm(oracle, first[g.name])) for g in oracle.groups}
 
 
 def exact_groups(oracle: CurvatureOracle, defects: Mapping[str, float]) -> frozenset[str]:
-    """The groups whose defect is rounding in their own precision."""
+    """Return the groups that pass the affine test: their relative curvature is rounding in their own precision.
+
+    Parameters
+    ----------
+    oracle
+        The oracle whose groups they are.
+    defects
+        The relative curvature of each group, from :func:`curvature_defects`.
+
+    Returns
+    -------
+    frozenset of str
+        Names of groups. Their diagonal blocks of the Hessian and of the Gauss-Newton matrix are equal.
+    """
     return frozenset(
-        name for name, defect in defects.items() if defect <= _ROUNDING * _precision(oracle, oracle.parameters[name])
+        name for name, defect in defects.items() if defect <= _ROUNDING * _epsilon(oracle, oracle.parameters[name])
     )
 
 
@@ -50,11 +88,11 @@ def _norm(oracle: GaussNewtonDiagonalOracle, values: Array) -> float:
     return float(oracle.xp.sum(values * values)) ** 0.5
 
 
-def _ratio(bend: float, slope: float) -> float:
-    if bend == 0:
+def _ratio(second: float, first: float) -> float:
+    if second == 0:
         return 0.0
-    return bend / slope if slope > 0 else np.inf
+    return second / first if first > 0 else np.inf
 
 
-def _precision(oracle: CurvatureOracle, values: Array) -> float:
+def _epsilon(oracle: CurvatureOracle, values: Array) -> float:
     return float(oracle.xp.finfo(values.dtype).eps)

@@ -1,4 +1,4 @@
-"""An orthonormal basis of parameter vectors."""
+"""Orthonormal bases of parameter vectors, and the vectors that they are made of."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from invariant_sharpness.protocol import CurvatureOracle, machine_epsilon
 HostArray = npt.NDArray[np.float64]
 
 _ROUNDING, _MOST_ROUNDING = 100.0, 0.01
-"""A remainder up to this many units of rounding is no new direction, unless it is larger than this share of the vector."""
+"""A remainder up to this many machine epsilons is no new direction, unless it is larger than this fraction of the vector."""
 
 
 class OrthonormalBasis:
@@ -26,7 +26,7 @@ class OrthonormalBasis:
     Parameters
     ----------
     oracle
-        Whose vectors they are: their precision says what is rounding.
+        The oracle whose vectors they are: their precision says what is rounding.
     """
 
     def __init__(self, oracle: CurvatureOracle) -> None:

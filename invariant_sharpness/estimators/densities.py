@@ -1,9 +1,4 @@
-"""A function of the eigenvalue, with its errors.
-
-A picture of the spectrum, in the manner of :mod:`invariant_sharpness.plotting`.
-
-What stochastic Lanczos quadrature says of the spectrum: densities, moments and traces of functions.
-"""
+"""What stochastic Lanczos quadrature says of the spectrum: densities, moments, norms, traces of functions, and a picture."""
 
 from __future__ import annotations
 
@@ -30,11 +25,17 @@ class SpectralCurve:
     Parameters
     ----------
     grid
-        Eigenvalues.
+        Eigenvalues, in ascending order.
     values, standard_errors
-        Of the function there.
+        The function there, and its standard error over the probes.
     width
         Standard deviation of the Gaussian that smooths each eigenvalue; zero for none.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> print(SpectralCurve(np.array([0.0, 1.0]), np.array([0.5, 1.0]), np.zeros(2), 0.0))
+    2 points from 0 to 1, not smoothed
     """
 
     grid: HostArray
@@ -52,46 +53,10 @@ class SpectralCurve:
         return {name: array.tolist() for name, array in arrays.items()} | {"width": self.width}
 
 
-_COLOR = "#0072B2"
-_FEWEST = 1e-3
-"""The vertical axis starts where this share of one eigenvalue would peak."""
-
-
-def plot_density(spectrum: SpectralDensity, axes: Axes | None = None) -> Axes:
-    """The density of the eigenvalues on a logarithmic scale, with a band of one standard error.
-
-    Parameters
-    ----------
-    spectrum
-        What is drawn.
-    axes
-        Where to draw; by default in a new figure.
-
-    Raises
-    ------
-    MissingDependencyError
-        If matplotlib is not installed.
-    """
-    if axes is None:
-        axes = new_figure(7.2, 3.6).add_subplot()
-    curve = spectrum.density()
-    lower, upper = curve.values - curve.standard_errors, curve.values + curve.standard_errors
-    floor = _FEWEST / (spectrum.size * curve.width)
-    axes.fill_between(curve.grid, lower.clip(floor), upper.clip(floor), color=_COLOR, alpha=0.25, linewidth=0)
-    axes.plot(curve.grid, curve.values.clip(floor), color=_COLOR, linewidth=1.4)
-    axes.set_yscale("log")
-    axes.set_ylim(bottom=floor)
-    axes.set_xlabel(f"eigenvalue (smoothed by a Gaussian of width {curve.width:.2g})")
-    axes.set_ylabel("density, ± standard error")
-    axes.set_title(str(spectrum), fontsize="medium", loc="left", parse_math=False)
-    axes.spines[["top", "right"]].set_visible(False)
-    return axes
-
-
 _GRID_POINTS = 512
 
 _ROUNDING = 1e-6
-"""Rules whose results differ by less than this share do not differ."""
+"""Rules whose results differ by a smaller fraction do not differ."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -104,11 +69,21 @@ class SpectralDensity:
     Parameters
     ----------
     projections
-        What Lanczos' method found from each probe.
+        The tridiagonal matrix and coupling that Lanczos' method found from each probe.
     known
         Eigenvalues that are known, and not probed.
     size
         Number of all eigenvalues.
+
+    Examples
+    --------
+    Two steps suffice for a matrix of two eigenvalues, whose squares add up to 10:
+
+    >>> from invariant_sharpness.estimators import spectral_density
+    >>> from invariant_sharpness_numpy import quadratic
+    >>> density = spectral_density(quadratic([[3.0, 0.0], [0.0, 1.0]], [[1.0, 1.0]]), probes=4, steps=2)
+    >>> round(density.trace_of(lambda eigenvalues: eigenvalues**2).value, 6)
+    10.0
     """
 
     projections: tuple[Projection, ...]
@@ -150,11 +125,11 @@ class SpectralDensity:
         Parameters
         ----------
         function
-            Of an array of numbers, elementwise. Nodes can lie outside of the spectrum.
+            A function of an array of numbers, elementwise. Nodes can lie outside of the spectrum.
         kink
             Where the function is not smooth.
         name
-            Of the estimate.
+            Name of the estimate.
         """
         values = [
             [float(rule.weights @ function(rule.nodes)) for rule in rules_with_the_same_moments(projection, kink)]
@@ -198,7 +173,7 @@ class SpectralDensity:
         )
 
     def density(self, grid: HostArray | None = None, *, width: float | None = None) -> SpectralCurve:
-        """The share of eigenvalues per unit of the eigenvalue, each smoothed by a Gaussian.
+        """The fraction of eigenvalues per unit of the eigenvalue, each smoothed by a Gaussian.
 
         Parameters
         ----------
@@ -217,7 +192,7 @@ class SpectralDensity:
         return self._curve(grid, lambda nodes: np.exp(-(((grid[:, None] - nodes) / width) ** 2) / 2) / peaks, width)
 
     def cumulative(self, grid: HostArray | None = None) -> SpectralCurve:
-        """The share of eigenvalues up to each point of the grid; by default at all nodes."""
+        """The fraction of eigenvalues up to each point of the grid; by default at all nodes."""
         if grid is None:
             grid = np.unique(np.concatenate([self.known, *(rule.nodes for rule in self.rules)]))
         return self._curve(grid, lambda nodes: (nodes <= grid[:, None]).astype(float), 0.0)
@@ -230,8 +205,6 @@ class SpectralDensity:
         MissingDependencyError
             If matplotlib is not installed.
         """
-        from invariant_sharpness.estimators.densities import plot_density
-
         return plot_density(self, axes)
 
     @property
@@ -258,3 +231,39 @@ class SpectralDensity:
         rows = [shape(rule.nodes) @ rule.weights * (1 - len(self.known) / self.size) for rule in self.rules]
         errors = np.std(rows, axis=0, ddof=1) / np.sqrt(len(rows))
         return SpectralCurve(grid, known + np.mean(rows, axis=0), errors, width)
+
+
+_COLOR = "#0072B2"
+_FEWEST = 1e-3
+"""The vertical axis starts where this fraction of one eigenvalue would peak."""
+
+
+def plot_density(spectrum: SpectralDensity, axes: Axes | None = None) -> Axes:
+    """The density of the eigenvalues on a logarithmic scale, with a band of one standard error.
+
+    Parameters
+    ----------
+    spectrum
+        What is drawn.
+    axes
+        Where to draw; by default in a new figure.
+
+    Raises
+    ------
+    MissingDependencyError
+        If matplotlib is not installed.
+    """
+    if axes is None:
+        axes = new_figure(7.2, 3.6).add_subplot()
+    curve = spectrum.density()
+    lower, upper = curve.values - curve.standard_errors, curve.values + curve.standard_errors
+    floor = _FEWEST / (spectrum.size * curve.width)
+    axes.fill_between(curve.grid, lower.clip(floor), upper.clip(floor), color=_COLOR, alpha=0.25, linewidth=0)
+    axes.plot(curve.grid, curve.values.clip(floor), color=_COLOR, linewidth=1.4)
+    axes.set_yscale("log")
+    axes.set_ylim(bottom=floor)
+    axes.set_xlabel(f"eigenvalue (smoothed by a Gaussian of width {curve.width:.2g})")
+    axes.set_ylabel("density, ± standard error")
+    axes.set_title(str(spectrum), fontsize="medium", loc="left", parse_math=False)
+    axes.spines[["top", "right"]].set_visible(False)
+    return axes

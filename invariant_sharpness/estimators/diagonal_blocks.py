@@ -1,13 +1,8 @@
-r"""Which entries of the Gauss-Newton matrix are asked for.
+r"""Diagonal blocks of the Gauss-Newton matrix, by the cheaper of two exact ways.
 
-Blocks from columns of the Gauss-Newton matrix, one product each.
-
-Blocks from the Gauss-Newton matrices of single examples, whose rank is no more than the number of outputs.
-
-A positive semidefinite matrix of rank K is known from its products with K random vectors, the columns of :math:`\Omega`:
-:math:`G_n = Y (\Omega^T Y)^+ Y^T` with :math:`Y = G_n \Omega`. The blocks of all examples are added up.
-
-Blocks of the Gauss-Newton matrix, by the cheaper of two exact ways.
+One is a product for each column of a block. The other adds up the matrices of single examples, whose rank is no more than the
+number K of outputs: a matrix of rank K is known from its products with K random vectors, the columns of :math:`\Omega`, as
+:math:`G_n = Y (\Omega^T Y)^+ Y^T` with :math:`Y = G_n \Omega`.
 """
 
 from __future__ import annotations
@@ -21,15 +16,15 @@ import numpy.typing as npt
 from invariant_sharpness import prng as random
 from invariant_sharpness.coordinates import GaussNewton, Scaled, balanced
 from invariant_sharpness.estimators.bases import unit_vector
-from invariant_sharpness.estimators.exact_diagonal import MOST_OUTPUTS
+from invariant_sharpness.estimators.hessian_diagonals import MOST_OUTPUTS
 from invariant_sharpness.estimators.products import multiplied, tracked_products
 from invariant_sharpness.protocol import (
     CurvatureOracle,
     GaussNewtonDiagonalOracle,
     SubsetOracle,
+    capability,
     machine_epsilon,
     require,
-    supports,
 )
 from invariant_sharpness.runtime.memory import reserve
 from invariant_sharpness.runtime.progress import track
@@ -44,17 +39,17 @@ Blocks = dict[str, HostArray]
 
 
 def number_of_entries(places: Places) -> int:
-    """Number of parameters in all blocks."""
+    """Return the number of parameters in all blocks."""
     return sum(place.size for place in places.values())
 
 
 def flat_entries(oracle: CurvatureOracle, arrays: Mapping[str, HostArray], places: Places) -> HostArray:
-    """The groups of the places, one after the other."""
+    """Return the entries of the groups of the places, one group after the other."""
     return np.concatenate([arrays[group.name].ravel() for group in oracle.groups if group.name in places])
 
 
 def offsets(oracle: CurvatureOracle, places: Places) -> dict[str, int]:
-    """Where each group begins among them."""
+    """Return where each group begins among them."""
     found, start = {}, 0
     for group in oracle.groups:
         if group.name in places:
@@ -63,7 +58,7 @@ def offsets(oracle: CurvatureOracle, places: Places) -> dict[str, int]:
 
 
 def blocks_of_columns(oracle: CurvatureOracle, places: Places) -> Blocks:
-    """All blocks, exactly. Cost: a Gauss-Newton product for each entry."""
+    """Compute all blocks from columns, exactly. Cost: a Gauss-Newton product for each entry."""
     result = {name: np.zeros((*place.shape, place.shape[-1])) for name, place in places.items()}
     entries = [(name, index) for name, place in places.items() for index in np.ndindex(*place.shape)]
     units = (unit_vector(oracle, name, int(places[name][index])) for name, index in entries)
@@ -75,12 +70,12 @@ def blocks_of_columns(oracle: CurvatureOracle, places: Places) -> Blocks:
     return {name: (blocks + np.swapaxes(blocks, -1, -2)) / 2 for name, blocks in result.items()}
 
 
-_HELD_EXAMPLES = 256
+_EXAMPLES_IN_MEMORY = 256
 """So many examples are taken into memory at once: each time is one pass over the data."""
 
 
 def blocks_of_examples(oracle: SubsetOracle, places: Places, outputs: int, seed: int) -> Blocks | None:
-    """All blocks, exactly; None if the loss is no plain mean over examples, as with weights of classes.
+    """Compute all blocks from single examples, exactly; None if the loss is no plain mean over examples, as with weights of classes.
 
     Cost: twice as many Gauss-Newton products as an example has outputs, half of them example by example.
     """
@@ -107,8 +102,8 @@ def blocks_of_examples(oracle: SubsetOracle, places: Places, outputs: int, seed:
 
 
 def _examples(oracle: Scaled) -> Iterator[CurvatureOracle]:
-    for start in range(0, oracle.examples, _HELD_EXAMPLES):
-        held = oracle.subset(range(start, min(start + _HELD_EXAMPLES, oracle.examples)))
+    for start in range(0, oracle.examples, _EXAMPLES_IN_MEMORY):
+        held = oracle.subset(range(start, min(start + _EXAMPLES_IN_MEMORY, oracle.examples)))
         for number in range(held.examples):
             yield held.subset([number])
 
@@ -117,10 +112,12 @@ def _add(
     result: Blocks, oracle: CurvatureOracle, places: Places, seen: HostArray, products: HostArray, rounding: float
 ) -> None:
     """Add the blocks of one example; eigenvalues of what the vectors see that are rounding beside the largest are left out."""
+    # pseudo-inverse of the small matrix, as far as its eigenvalues are above rounding
     values, vectors = np.linalg.eigh((seen + seen.T) / 2)
     kept = np.abs(values) > rounding * len(values) * np.abs(values).max()
     rows = vectors[:, kept].T @ products
     for name, start in offsets(oracle, places).items():
+        # the entries of each block, and their outer products
         own = rows[:, start + places[name]]
         result[name] += np.einsum("n,n...k,n...l->...kl", 1 / values[kept], own, own)
 
@@ -151,8 +148,8 @@ class CurvatureBlocks(NamedTuple):
     rounding: float
 
 
-def gauss_newton_blocks(oracle: CurvatureOracle, places: Places, *, products: int, seed: int) -> CurvatureBlocks:
-    """The blocks at these places, exactly.
+def gauss_newton_blocks(oracle: CurvatureOracle, places: Places, *, num_matvecs: int, seed: int) -> CurvatureBlocks:
+    """Compute the blocks at these places, exactly.
 
     From the matrices of single examples, if the oracle can be restricted to them and they have few outputs, or else from
     one column for each entry.
@@ -161,8 +158,8 @@ def gauss_newton_blocks(oracle: CurvatureOracle, places: Places, *, products: in
     ----------
     places
         Which entries belong to a block.
-    products
-        At most so many products, each with the whole of the data.
+    num_matvecs
+        Number of products with the whole of the data, at most.
 
     Raises
     ------
@@ -170,14 +167,13 @@ def gauss_newton_blocks(oracle: CurvatureOracle, places: Places, *, products: in
         If more products are needed; says how many.
     """
     outputs, entries, rounding = _outputs(oracle), number_of_entries(places), machine_epsilon(oracle)
-    if outputs is not None and 2 * outputs <= min(products, entries):
-        able = require(oracle, SubsetOracle, metric="gauss_newton_blocks")
-        blocks = blocks_of_examples(able, places, outputs, seed)
+    if outputs is not None and 2 * outputs <= min(num_matvecs, entries):
+        blocks = blocks_of_examples(require(oracle, SubsetOracle, metric="gauss_newton_blocks"), places, outputs, seed)
         if blocks is not None:
             return CurvatureBlocks(blocks, "exact (examples)", max(rounding**2, _DOUBLE))
-    if entries > products:
+    if entries > num_matvecs:
         msg = (
-            f"the blocks of {', '.join(places)} need {entries} Gauss-Newton products, one for each entry, and num_matvecs={products}: "
+            f"the blocks of {', '.join(places)} need {entries} Gauss-Newton products, one for each entry, and num_matvecs={num_matvecs}: "
             f"allow for more, or name the heads of fewer weights"
         )
         raise ValueError(msg)
@@ -186,7 +182,7 @@ def gauss_newton_blocks(oracle: CurvatureOracle, places: Places, *, products: in
 
 def _outputs(oracle: CurvatureOracle) -> int | None:
     """Number of outputs of an example, if examples can be taken one by one and these are not too many."""
-    if not (supports(oracle, SubsetOracle) and supports(oracle, GaussNewtonDiagonalOracle)):
+    able = capability(oracle, GaussNewtonDiagonalOracle)
+    if able is None or capability(oracle, SubsetOracle) is None:
         return None
-    outputs = require(oracle, GaussNewtonDiagonalOracle, metric="gauss_newton_blocks").outputs_per_example
-    return outputs if outputs <= MOST_OUTPUTS else None
+    return able.outputs_per_example if able.outputs_per_example <= MOST_OUTPUTS else None

@@ -24,7 +24,7 @@ class InverseProducts(NamedTuple):
 
 
 def inverse_products(
-    oracle: CurvatureOracle, vectors: Sequence[ParameterVector], *, steps: int, tolerance: float
+    oracle: CurvatureOracle, vectors: Sequence[ParameterVector], *, max_iterations: int, tolerance: float
 ) -> InverseProducts:
     r"""All inner products of some vectors in the range of A, which is the Hessian of ``oracle``.
 
@@ -32,20 +32,20 @@ def inverse_products(
     for all vectors in one space, with every direction kept orthogonal to all others. Diagonal entries come from below. Eigenvalues
     of T that are rounding beside the largest count as zero.
 
-    Cost: ``steps`` products for each vector, and as many vectors in memory.
+    Cost: ``max_iterations`` products for each vector, and as many vectors in memory.
 
     Parameters
     ----------
-    steps
-        Blocks of products, at most.
+    max_iterations
+        Number of blocks of products, at most.
     tolerance
         Residual at which to stop.
     """
-    with reserve(oracle, len(vectors) * (steps + 1), "the inverse of the Fisher matrix"):
+    with reserve(oracle, len(vectors) * (max_iterations + 1), "the inverse of the Fisher matrix"):
         space = KrylovSpace(oracle, vectors)
         first = np.stack([_coordinates(space, vector) for vector in vectors], axis=1)
         found = InverseProducts(np.zeros((len(vectors), len(vectors))), 1.0)
-        for _ in track(range(steps), "Krylov space of the gradients", steps):
+        for _ in track(range(max_iterations), "Krylov space of the gradients", max_iterations):
             if not space.block or found.residual <= tolerance:
                 break
             block = space.block
@@ -60,13 +60,16 @@ def _coordinates(space: KrylovSpace, vector: ParameterVector) -> HostArray:
 
 
 def _galerkin(space: KrylovSpace, first: HostArray, rounding: float) -> InverseProducts:
+    # eigenvalues of T that are no rounding
     T = space.projected
     values, X = np.linalg.eigh(T)
     kept = values > rounding * len(T) * values[-1]
     g = np.zeros((len(T), first.shape[1]))
     g[: len(first)] = first
+    # x = T^+ g, and g^T x
     along = X[:, kept].T @ g
     x = X[:, kept] @ (along / values[kept, None])
+    # residuals inside of the space and outside of it
     errors = np.hypot(np.linalg.norm(T @ x - g, axis=0), np.linalg.norm(space.coupling_to(x), axis=0))
     sizes = np.linalg.norm(g, axis=0)
     residual = float(np.max(np.divide(errors, sizes, out=np.zeros_like(sizes), where=sizes > 0)))

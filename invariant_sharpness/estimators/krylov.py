@@ -40,7 +40,7 @@ class KrylovSpace:
     Parameters
     ----------
     oracle
-        With the Hessian.
+        The oracle with the Hessian.
     start
         The first block. Without any, :meth:`refill` makes it.
     """
@@ -106,10 +106,12 @@ class KrylovSpace:
         self.products += len(products)
         old, new = len(self), len(self) + len(products)
         size = float(np.linalg.norm(self._projected))
+        # coordinates of the products, which also extend the basis
         columns = [self._basis.extend(product, size) for product in products]
         grown = np.zeros((len(self._basis), new))
         for index, column in enumerate(columns, start=old):
             grown[: len(column), index] = column
+        # the new T: its old square, the coupling of the last block by symmetry, and the new square
         T = grown[:new]
         T[:old, :old] = self._projected
         T[old:, :old] = T[:old, old:].T

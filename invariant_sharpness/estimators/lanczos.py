@@ -1,7 +1,4 @@
-"""What is known of the ends of the spectrum.
-
-Extreme eigenvalues of the Hessian, by Lanczos' method in blocks with full reorthogonalization.
-"""
+"""The ends of the spectrum: extreme eigenvalues of the Hessian, by Lanczos' method in blocks with full reorthogonalization."""
 
 from __future__ import annotations
 
@@ -11,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from invariant_sharpness.deprecation import renamed
 from invariant_sharpness.estimators.krylov import Indices, KrylovSpace, grown
 from invariant_sharpness.estimators.products import GRADIENTS_PER_PRODUCT
 from invariant_sharpness.parameters.vector import ParameterVector
@@ -87,38 +85,71 @@ class Eigenpairs:
         }
 
 
+@renamed(products="num_matvecs")
 def eigenpairs(
     oracle: CurvatureOracle,
     *,
     largest: int = 1,
     smallest: int = 1,
     tolerance: float = 1e-6,
-    products: int = 1000,
+    num_matvecs: int = 1000,
     seed: int = 0,
 ) -> Eigenpairs:
-    """The largest and the smallest eigenvalues of the Hessian, with their vectors and residuals.
+    r"""The largest and the smallest eigenvalues of the Hessian, with their vectors and residuals.
+
+    .. math:: H v \approx \lambda v, \qquad \text{residual} = \lVert H v - \lambda v \rVert, \quad \lVert v \rVert = 1
 
     Blocks are as wide as the larger of both numbers, so that a multiple eigenvalue is found as often as it occurs; where a
     block finds nothing new, random directions go on. A pair has converged if its residual is at most ``tolerance``
     times the largest magnitude. A residual r means an error of the eigenvalue of at most r, and of about ``r**2 / gap``
     once it is isolated. That nothing more extreme is missing is not proven, as with every Krylov method.
 
-    Cost: at most ``products`` Hessian-vector products, in blocks. Memory: as many vectors, or half of what fits into the
+    Invariances: those of the eigenvalues, which are orthogonal changes of the parameters; on a
+    :class:`~invariant_sharpness.Scaled` oracle with an equivariant scale, rescalings too.
+
+    Cost: at most ``num_matvecs`` Hessian-vector products, in blocks. Memory: as many vectors, or half of what fits into the
     memory limit, but four times the pairs that were asked for in any case: there the method restarts with the best half
     (Wu and Simon 2000).
     Source: Lanczos (1950), Golub and Underwood (1977).
+
+    Parameters
+    ----------
+    oracle
+        The oracle with the Hessian.
+    largest, smallest
+        How many pairs of each end. The smallest eigenvalues can be negative.
+    tolerance
+        The largest residual of a pair that has converged, relative to the largest magnitude of an eigenvalue.
+    num_matvecs
+        Number of Hessian-vector products, at most.
+    seed
+        Seed of the random directions with which the blocks begin.
+
+    Returns
+    -------
+    Eigenpairs
+        Both ends, and how many products they took.
 
     Raises
     ------
     ValueError
         If no pair is asked for, or more than there are parameters or than the products can find.
+
+    Examples
+    --------
+    A diagonal Hessian has its entries as eigenvalues:
+
+    >>> from invariant_sharpness_numpy import quadratic
+    >>> found = eigenpairs(quadratic([[3.0, 0.0], [0.0, -1.0]], [[1.0, 1.0]]))
+    >>> round(found.largest[0].value, 6), round(found.smallest[0].value, 6)
+    (3.0, -1.0)
     """
     width, asked = max(largest, smallest), largest + smallest
     size = sum(group.size for group in oracle.groups)
-    findable = min(size, products // max(width, 1) * width)
+    findable = min(size, num_matvecs // max(width, 1) * width)
     if min(largest, smallest) < 0 or not 1 <= asked <= findable:
         msg = (
-            f"largest={largest} and smallest={smallest} of {size} eigenvalues, with products={products} in blocks of "
+            f"largest={largest} and smallest={smallest} of {size} eigenvalues, with num_matvecs={num_matvecs} in blocks of "
             f"{width}: ask for 1 to {findable} in all, or give more products"
         )
         raise ValueError(msg)
@@ -129,17 +160,17 @@ def eigenpairs(
         return len(space) >= asked and bool(residuals[ends].max() <= tolerance * np.abs(values).max())
 
     goal = f"eigenpairs to {tolerance}"
-    space = _space_until(converged, oracle, smallest, largest, products // width, seed, goal)
+    space = _space_until(converged, oracle, smallest, largest, num_matvecs // width, seed, goal)
     pairs = _pairs_at_ends(space, smallest, largest, tolerance)
     return Eigenpairs(pairs[smallest:][::-1], pairs[:smallest], space.products)
 
 
 def largest_magnitude_eigenvalue(
-    oracle: CurvatureOracle, *, tolerance: float, steps: int, seed: int
+    oracle: CurvatureOracle, *, tolerance: float, max_iterations: int, seed: int
 ) -> ExtremeEigenvalue:
-    """The eigenvalue of largest magnitude, up to a residual of at most ``tolerance * abs(value)``.
+    """Find the eigenvalue of largest magnitude, up to a residual of at most ``tolerance * abs(value)``.
 
-    Cost: at most ``steps`` Hessian-vector products; memory as for :func:`eigenpairs`.
+    Cost: at most ``max_iterations`` Hessian-vector products; memory as for :func:`eigenpairs`.
     """
 
     def largest_of(space: KrylovSpace) -> ExtremeEigenvalue:
@@ -151,7 +182,7 @@ def largest_magnitude_eigenvalue(
         return ExtremeEigenvalue(value, residual, space.products, residual <= tolerance * abs(value))
 
     goal = f"largest magnitude to {tolerance}"
-    return largest_of(_space_until(lambda space: largest_of(space).converged, oracle, 1, 1, steps, seed, goal))
+    return largest_of(_space_until(lambda space: largest_of(space).converged, oracle, 1, 1, max_iterations, seed, goal))
 
 
 def _space_until(
@@ -159,7 +190,7 @@ def _space_until(
     oracle: CurvatureOracle,
     smallest: int,
     largest: int,
-    steps: int,
+    max_iterations: int,
     seed: int,
     goal: str,
 ) -> KrylovSpace:
@@ -176,7 +207,7 @@ def _space_until(
         return grown(space, width, seed)
 
     settings = (smallest, largest, capacity, seed, goal)
-    loop = Loop("Lanczos", oracle, settings, total=steps, gradients=GRADIENTS_PER_PRODUCT * width)
+    loop = Loop("Lanczos", oracle, settings, total=max_iterations, gradients=GRADIENTS_PER_PRODUCT * width)
     return iterate(step, KrylovSpace(oracle), loop)
 
 

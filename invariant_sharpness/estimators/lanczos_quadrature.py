@@ -1,4 +1,9 @@
-r"""The spectrum by stochastic Lanczos quadrature, from random signs u: :math:`E[u^T f(H) u] = \operatorname{tr} f(H)`."""
+r"""The whole spectrum by stochastic Lanczos quadrature.
+
+Random signs u have :math:`E[u^T f(H) u] = \operatorname{tr} f(H)` for any function f. A few steps of Lanczos' method from u give a Gauss rule
+for the measure that u sees (see :mod:`~invariant_sharpness.estimators.gauss_rules`), whatever f is. All probes take a step together, so
+that the data are read once for all of them.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from invariant_sharpness import prng as random
+from invariant_sharpness.deprecation import renamed
 from invariant_sharpness.estimators.bases import OrthonormalBasis
 from invariant_sharpness.estimators.densities import SpectralDensity
 from invariant_sharpness.estimators.gauss_rules import Projection
@@ -23,15 +29,23 @@ _BESIDES = 4
 """For each probe the direction that comes next, and what its product holds."""
 
 
+@renamed(known="eigenpairs")
 def spectral_density(
     oracle: CurvatureOracle,
     *,
     probes: int = 16,
     steps: int = 30,
     seed: int = 0,
-    known: Eigenpairs | None = None,
+    eigenpairs: Eigenpairs | None = None,
 ) -> SpectralDensity:
-    """The distribution of all eigenvalues of the Hessian, by Lanczos quadrature.
+    r"""The distribution of all eigenvalues of the Hessian, by Lanczos quadrature.
+
+    .. math:: \frac{1}{P} \sum_{i=1}^{P} f(\lambda_i) \approx \frac{1}{m} \sum_{j=1}^{m} \sum_{k} w_{jk} f(\theta_{jk})
+
+    with the nodes and weights of m probes. Its moments of order less than ``2 * steps`` are unbiased.
+
+    Invariances: those of the eigenvalues, which are orthogonal changes of the parameters; on a
+    :class:`~invariant_sharpness.Scaled` oracle with an equivariant scale, rescalings too.
 
     Cost: ``probes * steps`` Hessian-vector products, in blocks of one step of as many probes as fit into the memory limit.
     Memory: ``steps`` vectors for each of these.
@@ -39,28 +53,50 @@ def spectral_density(
 
     Parameters
     ----------
-    known
-        From :func:`~invariant_sharpness.estimators.lanczos.eigenpairs`. These count without an error, and only the others
-        are probed: with the few large eigenvalues of a network most of the error goes, and the skewness of the draws, for
-        which intervals from few probes cover too little.
+    oracle
+        The oracle with the Hessian.
+    probes
+        Number of random vectors; their sampling error is that of the result.
+    steps
+        Lanczos steps from each of them, the number of nodes.
+    seed
+        Seed of the random vectors.
+    eigenpairs
+        Eigenpairs from :func:`~invariant_sharpness.estimators.lanczos.eigenpairs`. These count without an error, and only the
+        others are probed: with the few large eigenvalues of a network most of the error goes, and the skewness of the
+        draws, for which intervals from few probes cover too little.
+
+    Returns
+    -------
+    SpectralDensity
+        Densities, moments, norms and traces of functions, each with its error.
 
     Raises
     ------
     ValueError
         If there are fewer than 2 probes, no steps, known pairs that have not converged or are all there are, or the
         vectors of one probe do not fit into the memory limit.
+
+    Examples
+    --------
+    Two steps suffice for a matrix of two eigenvalues, whose mean is 2:
+
+    >>> from invariant_sharpness_numpy import quadratic
+    >>> density = spectral_density(quadratic([[3.0, 0.0], [0.0, 1.0]], [[1.0, 1.0]]), probes=4, steps=2)
+    >>> [round(end, 6) for end in density.support], round(density.moment(1).value, 6)
+    ([1.0, 3.0], 2.0)
     """
     random.require_probes(probes, 2)
     if steps < 1:
         msg = f"steps={steps}, but Lanczos' method takes at least 1"
         raise ValueError(msg)
-    size, locked = sum(group.size for group in oracle.groups), _locked(oracle, known)
+    size, locked = sum(group.size for group in oracle.groups), _locked(oracle, eigenpairs)
     if len(locked) >= size:
         msg = f"all {size} eigenvalues are known: there is nothing to probe"
         raise ValueError(msg)
     together = max(1, (vectors_within_limit(oracle) - len(locked)) // (steps + _BESIDES))
     batches = [range(start, min(start + together, probes)) for start in range(0, probes, together)]
-    pairs = () if known is None else (*known.largest, *known.smallest)
+    pairs = () if eigenpairs is None else (*eigenpairs.largest, *eigenpairs.smallest)
     return SpectralDensity(
         projections=tuple(p for batch in batches for p in _projections(oracle, locked, batch, steps, seed)),
         known=np.array([pair.value for pair in pairs]),
@@ -68,6 +104,7 @@ def spectral_density(
     )
 
 
+@renamed(known="eigenpairs")
 def schatten_norm(
     oracle: CurvatureOracle,
     p: float,
@@ -75,27 +112,55 @@ def schatten_norm(
     probes: int = 16,
     steps: int = 30,
     seed: int = 0,
-    known: Eigenpairs | None = None,
+    eigenpairs: Eigenpairs | None = None,
 ) -> Estimate:
     r"""The norm :math:`(\sum_i |\lambda_i|^p)^{1/p}` of the Hessian: nuclear for p = 1, Frobenius for p = 2.
 
-    Parameters, cost and memory are those of :func:`spectral_density`, which serves for several p.
+    Cost and memory are those of :func:`spectral_density`, which serves for several p, and so are the invariances.
+    Source: Ubaru, Chen and Saad (2017).
+
+    Parameters
+    ----------
+    oracle
+        The oracle with the Hessian.
+    p
+        The order of the norm, at least 1 and finite.
+    probes
+        Number of random vectors.
+    steps
+        Lanczos steps from each of them.
+    seed
+        Seed of the random vectors.
+    eigenpairs
+        Eigenpairs that count without an error.
+
+    Returns
+    -------
+    Estimate
+        The norm, with a standard error to first order and the bracket of the quadrature.
 
     Raises
     ------
     ValueError
         As :func:`spectral_density`, or if p is not from 1 to infinity.
+
+    Examples
+    --------
+    The eigenvalues 3 and -1 have the nuclear norm 4:
+
+    >>> from invariant_sharpness_numpy import quadratic
+    >>> oracle = quadratic([[3.0, 0.0], [0.0, -1.0]], [[1.0, 1.0]])
+    >>> round(schatten_norm(oracle, 1, probes=4, steps=2).value, 6)
+    4.0
     """
-    return spectral_density(oracle, probes=probes, steps=steps, seed=seed, known=known).schatten_norm(p)
+    return spectral_density(oracle, probes=probes, steps=steps, seed=seed, eigenpairs=eigenpairs).schatten_norm(p)
 
 
 def _locked(oracle: CurvatureOracle, known: Eigenpairs | None) -> OrthonormalBasis:
     basis = OrthonormalBasis(oracle)
     if known is not None:
         if not known.converged:
-            msg = (
-                f"known {known}: only eigenpairs that have converged can be taken out, so give eigenpairs more products"
-            )
+            msg = f"eigenpairs={known}: only eigenpairs that have converged can be taken out, so give eigenpairs more products"
             raise ValueError(msg)
         basis.vectors.extend(pair.vector for pair in (*known.largest, *known.smallest))
     return basis

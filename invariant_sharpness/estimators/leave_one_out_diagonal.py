@@ -4,8 +4,8 @@ Each estimate :math:`d_i` sketches with all vectors but one, and probes what is 
 
 .. math:: d_i = \operatorname{diag}(Q_{(i)} Q_{(i)}^T H) + \omega_i \circ (I - Q_{(i)} Q_{(i)}^T) H \omega_i .
 
-Given the others it is unbiased, but the :math:`d_i` share vectors: the scatter of a sum over entries, such as the trace, can be
-half of what it should be. The jackknife errs to the other side: leaving a vector out altogether changes the mean
+Given the others it is unbiased, but the :math:`d_i` share vectors: the error that they tell of a sum over entries, such as the trace,
+can be half of what it should be. The jackknife errs to the other side: leaving a vector out altogether changes the mean
 by more than the vector's own part in its error, by a factor that is much the same for all sums over entries. So
 the parts are those of the jackknife, times the factor with which the variances of all entries add up to their unbiased
 estimate (see :mod:`~invariant_sharpness.estimators.leave_one_out_trace`).
@@ -21,9 +21,10 @@ from operator import add
 import numpy as np
 
 from invariant_sharpness import prng as random
+from invariant_sharpness.deprecation import renamed
 from invariant_sharpness.estimators.bases import HostArray, combination, zero_vector
-from invariant_sharpness.estimators.diagonals import GroupDiagonal, HessianDiagonal
-from invariant_sharpness.estimators.hutchinson import require_products
+from invariant_sharpness.estimators.diagonal_results import GroupDiagonal, HessianDiagonal
+from invariant_sharpness.estimators.hutchinson import require_matvecs
 from invariant_sharpness.estimators.products import cached_products
 from invariant_sharpness.estimators.sketches import Sketch, sketch
 from invariant_sharpness.parameters.vector import ParameterVector
@@ -31,24 +32,50 @@ from invariant_sharpness.protocol import CurvatureOracle
 from invariant_sharpness.runtime.memory import reserve
 
 
-def xdiag(oracle: CurvatureOracle, *, products: int = 64, seed: int = 0) -> HessianDiagonal:
+@renamed(products="num_matvecs")
+def xdiag(oracle: CurvatureOracle, *, num_matvecs: int = 64, seed: int = 0) -> HessianDiagonal:
     r"""XDiag, the mean of all :math:`d_i`, with random signs :math:`\omega_i`.
 
-    Unbiased; exact if the rank of H is less than ``products // 2``. The ``parts`` of each group are pseudo-values of
+    Unbiased; exact if the rank of H is less than ``num_matvecs // 2``. The ``parts`` of each group are pseudo-values of
     the jackknife, one per vector, made for the standard error of any sum over entries; they are not independent, and the
     mean of some of them is no estimate of its own.
 
-    Cost: ``products`` Hessian-vector products. Memory: twice as many vectors, and on the host ``products // 2`` copies.
+    Invariances: none of the values; on a :class:`~invariant_sharpness.Scaled` oracle with an equivariant scale, rescalings.
+
+    Cost: ``num_matvecs`` Hessian-vector products. Memory: twice as many vectors, and on the host ``num_matvecs // 2`` copies.
     Source: Epperly, Tropp and Webber (2024), section 2.4; the errors are not theirs.
+
+    Parameters
+    ----------
+    oracle
+        The oracle with the Hessian.
+    num_matvecs
+        Number of Hessian-vector products, at least 6.
+    seed
+        Seed of the random signs.
+
+    Returns
+    -------
+    HessianDiagonal
+        The diagonal of every group.
 
     Raises
     ------
     ValueError
-        If ``products`` is less than 6, or the vectors do not fit into the memory limit.
+        If ``num_matvecs`` is less than 6, or the vectors do not fit into the memory limit.
+
+    Examples
+    --------
+    The rank of this Hessian is less than twenty, so its diagonal is exact:
+
+    >>> from invariant_sharpness_numpy import quadratic
+    >>> oracle = quadratic([[2.0, 1.0, 0.0], [1.0, 3.0, 0.0], [0.0, 0.0, 0.0]], [[1.0, 1.0, 1.0]])
+    >>> [array.round(6).tolist() for array in xdiag(oracle, num_matvecs=40).arrays.values()]
+    [[[2.0, 3.0, 0.0]]]
     """
-    require_products("xdiag", products, 6)
-    draws = products // 2
-    with reserve(oracle, 2 * products, f"xdiag(products={products})"):
+    require_matvecs("xdiag", num_matvecs, 6)
+    draws = num_matvecs // 2
+    with reserve(oracle, 2 * num_matvecs, f"xdiag(num_matvecs={num_matvecs})"):
         left_out = _left_out(oracle, draws, seed)
         mean = reduce(add, map(left_out.one, range(draws))) / float(draws)
         parts = [oracle.to_numpy(mean + deviation) for deviation in _deviations(left_out, mean)]
@@ -57,7 +84,7 @@ def xdiag(oracle: CurvatureOracle, *, products: int = 64, seed: int = 0) -> Hess
         group.name: GroupDiagonal(values[group.name], "XDiag", np.stack([part[group.name] for part in parts]))
         for group in oracle.groups
     }
-    return HessianDiagonal(groups, products)
+    return HessianDiagonal(groups, num_matvecs)
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,16 +148,19 @@ def _directions(
 
 
 def _deviations(left_out: _LeftOut, mean: ParameterVector) -> list[ParameterVector]:
-    """Of the jackknife's pseudo-values from their mean, times a factor that makes their variances right on the whole."""
+    """Return the jackknife's pseudo-values less their mean, times a factor that makes their variances right on the whole."""
     draws = len(left_out.signs)
-    scatter = sum((left_out.one(i) - mean).norm() ** 2 for i in range(draws)) / (draws - 1)
+    # variances of the estimates themselves, added up over all entries
+    own = sum((left_out.one(i) - mean).norm() ** 2 for i in range(draws)) / (draws - 1)
+    # pseudo-values of the jackknife, and the covariance of two estimates
     pseudo, covariance = [left_out.one(i) for i in range(draws)], 0.0
     for i, j in combinations(range(draws), 2):
         first, second = left_out.change(i, j), left_out.change(j, i)
         pseudo[j], pseudo[i] = pseudo[j] + first, pseudo[i] + second
         covariance += 2 * first.dot(second) / (draws - 1)
+    # deviations from their center, scaled so that their variances add up to the unbiased estimate
     center = reduce(add, pseudo) / float(draws)
     deviations = [value - center for value in pseudo]
     jackknife = sum(deviation.norm() ** 2 for deviation in deviations) / (draws - 1)
-    factor = ((scatter + max(covariance, 0.0)) / jackknife) ** 0.5 if jackknife > 0 else 0.0
+    factor = ((own + max(covariance, 0.0)) / jackknife) ** 0.5 if jackknife > 0 else 0.0
     return [factor * deviation for deviation in deviations]

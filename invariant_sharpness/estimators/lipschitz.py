@@ -1,8 +1,6 @@
-r"""The neighbourhood :math:`|u_i| \\le N_i = \\gamma |\theta_i| + \\epsilon` of Wang, Keskar, Xiong and Socher (2018).
+r"""How fast the Hessian changes: its Lipschitz constant from the diagonal, and in operator norm.
 
-How fast the diagonal of the Hessian changes.
-
-How fast the Hessian changes, in operator norm.
+Both look at random corners of the neighbourhood :math:`|u_i| \le N_i = \gamma |\theta_i| + \epsilon` of Wang, Keskar, Xiong and Socher (2018).
 """
 
 from __future__ import annotations
@@ -15,8 +13,9 @@ import numpy.typing as npt
 
 from invariant_sharpness import prng as random
 from invariant_sharpness.coordinates import Moved
-from invariant_sharpness.estimators.diagonals import HessianDiagonal
-from invariant_sharpness.estimators.exact_diagonal import hessian_diagonal
+from invariant_sharpness.deprecation import renamed
+from invariant_sharpness.estimators.diagonal_results import HessianDiagonal
+from invariant_sharpness.estimators.hessian_diagonals import hessian_diagonal
 from invariant_sharpness.estimators.lanczos import largest_magnitude_eigenvalue
 from invariant_sharpness.parameters.vector import ParameterVector
 from invariant_sharpness.protocol import CurvatureOracle, HostArrays, ParameterGroup
@@ -24,7 +23,7 @@ from invariant_sharpness.results.estimate import Estimate
 
 
 def half_widths(oracle: CurvatureOracle, gamma: float, epsilon: float) -> ParameterVector:
-    r""":math:`N_i` for every parameter.
+    r"""Return the half width :math:`N_i` of the neighbourhood for every parameter.
 
     Raises
     ------
@@ -38,7 +37,7 @@ def half_widths(oracle: CurvatureOracle, gamma: float, epsilon: float) -> Parame
 
 
 def corner(oracle: CurvatureOracle, widths: ParameterVector, seed: int, index: int) -> ParameterVector:
-    """Corner number ``index`` of the neighbourhood, where every parameter is as far away as it may be."""
+    """Return corner number ``index`` of the neighbourhood, where every parameter is as far away as it may be."""
     return widths * random.signs(oracle, seed, index)
 
 
@@ -63,31 +62,62 @@ def hessian_lipschitz_of_diagonal(
     Where the diagonal is probed, the noise of the probes is in the change.
 
     Cost: ``draws`` + 1 diagonals of the Hessian.
+    Source: Wang, Keskar, Xiong and Socher (2018), section 4.
+
+    Parameters
+    ----------
+    oracle
+        The oracle with the Hessian.
+    gamma, epsilon
+        Width of the neighbourhood, relative to each parameter and absolute; the defaults are those of the paper.
+    draws
+        Number of corners.
+    probes
+        Number of random vectors of each diagonal that is not exact.
+    seed
+        Seed of the corners and of the diagonals.
+    diagonal
+        The diagonal at the parameters themselves, where it is known already.
+
+    Returns
+    -------
+    Estimate
+        The largest ratio.
 
     Raises
     ------
     ValueError
         If ``draws`` is less than 1, or the neighbourhood has no width.
+
+    Examples
+    --------
+    The Hessian of a quadratic loss does not change:
+
+    >>> from invariant_sharpness_numpy import quadratic
+    >>> hessian_lipschitz_of_diagonal(quadratic([[2.0, 1.0], [1.0, 3.0]], [[1.0, 1.0]])).value
+    0.0
     """
     if draws < 1:
         msg = f"draws={draws}, but a change needs at least one other point"
         raise ValueError(msg)
     widths = half_widths(oracle, gamma, epsilon)
-    here = hessian_diagonal(oracle, probes=probes, seed=seed, known=diagonal).arrays
+    # the diagonal at the parameters
+    first = hessian_diagonal(oracle, probes=probes, seed=seed, diagonal=diagonal).arrays
     sizes = oracle.to_numpy(widths)
     largest = 0.0
     for index in range(draws):
         moved = Moved(oracle, oracle.parameters + corner(oracle, widths, seed, index))
-        there = hessian_diagonal(moved, probes=probes, seed=seed).arrays
+        second = hessian_diagonal(moved, probes=probes, seed=seed).arrays
         for name, size in sizes.items():
-            change = np.abs(there[name] - here[name])
+            # changes of the entries, over the distance of each
+            change = np.abs(second[name] - first[name])
             ratios = np.divide(change, size, out=np.zeros_like(change), where=size > 0)
             largest = max(largest, float(ratios.max(initial=0.0)))
     return Estimate("hessian_lipschitz_of_diagonal", largest, f"largest of {draws} corners")
 
 
 @dataclass(frozen=True, slots=True)
-class Change:
+class HessianChange:
     r"""The oracle of :math:`\theta \mapsto (L(\theta + u) - L(\theta)) / \|u\|`, whose Hessian is the change of that of L.
 
     Parameters
@@ -95,7 +125,7 @@ class Change:
     origin
         The oracle of L.
     shift
-        u.
+        The step u between both points.
     """
 
     origin: CurvatureOracle
@@ -114,16 +144,16 @@ class Change:
         return self.origin.parameters
 
     def loss(self, parameters: ParameterVector, /) -> float:
-        there, here = self.origin.loss(parameters + self.shift), self.origin.loss(parameters)
-        return (there - here) / self.shift.norm()
+        second, first = self.origin.loss(parameters + self.shift), self.origin.loss(parameters)
+        return (second - first) / self.shift.norm()
 
     def gradient(self, parameters: ParameterVector, /) -> ParameterVector:
-        there, here = self.origin.gradient(parameters + self.shift), self.origin.gradient(parameters)
-        return (there - here) / self.shift.norm()
+        second, first = self.origin.gradient(parameters + self.shift), self.origin.gradient(parameters)
+        return (second - first) / self.shift.norm()
 
     def hessian_vector_product(self, parameters: ParameterVector, vector: ParameterVector, /) -> ParameterVector:
-        there = self.origin.hessian_vector_product(parameters + self.shift, vector)
-        return (there - self.origin.hessian_vector_product(parameters, vector)) / self.shift.norm()
+        second = self.origin.hessian_vector_product(parameters + self.shift, vector)
+        return (second - self.origin.hessian_vector_product(parameters, vector)) / self.shift.norm()
 
     def from_numpy(self, arrays: HostArrays, /) -> ParameterVector:
         return self.origin.from_numpy(arrays)
@@ -132,6 +162,7 @@ class Change:
         return self.origin.to_numpy(vector)
 
 
+@renamed(steps="max_iterations")
 def hessian_lipschitz_of_operator(
     oracle: CurvatureOracle,
     *,
@@ -139,7 +170,7 @@ def hessian_lipschitz_of_operator(
     epsilon: float = 0.1,
     draws: int = 4,
     tolerance: float = 1e-3,
-    steps: int = 100,
+    max_iterations: int = 100,
     seed: int = 0,
 ) -> Estimate:
     r"""Lipschitz constant of the Hessian in operator norm, :math:`\rho = \max_u \|H(\theta + u) - H(\theta)\| / \|u\|`.
@@ -150,19 +181,52 @@ def hessian_lipschitz_of_operator(
 
     Not invariant: an operator norm has no law under a rescaling.
 
-    Cost: two Hessian-vector products per step, at most ``steps`` per corner.
+    Cost: two Hessian-vector products per step, at most ``max_iterations`` steps per corner.
+    Source: Wang, Keskar, Xiong and Socher (2018), section 3.
+
+    Parameters
+    ----------
+    oracle
+        The oracle with the Hessian.
+    gamma, epsilon
+        Width of the neighbourhood, relative to each parameter and absolute; the defaults are those of the paper.
+    draws
+        Number of corners.
+    tolerance
+        The largest residual of an eigenvalue, relative to it.
+    max_iterations
+        Steps of Lanczos' method for each corner, at most.
+    seed
+        Seed of the corners and of the first vectors.
+
+    Returns
+    -------
+    Estimate
+        The largest norm, with the relative residual as its certificate.
 
     Raises
     ------
     ValueError
         If ``draws`` is less than 1, or the neighbourhood has no width.
+
+    Examples
+    --------
+    The Hessian of a quadratic loss does not change:
+
+    >>> from invariant_sharpness_numpy import quadratic
+    >>> hessian_lipschitz_of_operator(quadratic([[2.0, 1.0], [1.0, 3.0]], [[1.0, 1.0]])).value
+    0.0
     """
     if draws < 1:
         msg = f"draws={draws}, but a change needs at least one other point"
         raise ValueError(msg)
     widths = half_widths(oracle, gamma, epsilon)
-    changes = [Change(oracle, corner(oracle, widths, seed, index)) for index in range(draws) if widths.norm() > 0]
-    found = [largest_magnitude_eigenvalue(c, tolerance=tolerance, steps=steps, seed=seed) for c in changes]
+    changes = [
+        HessianChange(oracle, corner(oracle, widths, seed, index)) for index in range(draws) if widths.norm() > 0
+    ]
+    found = [
+        largest_magnitude_eigenvalue(c, tolerance=tolerance, max_iterations=max_iterations, seed=seed) for c in changes
+    ]
     return Estimate(
         name="hessian_lipschitz_of_operator",
         value=max((abs(f.value) for f in found), default=0.0),

@@ -56,7 +56,7 @@ def jackknife(statistic: Callable[[npt.NDArray[np.intp]], float], count: int) ->
     Parameters
     ----------
     statistic
-        Of the items with these indices.
+        A function of the indices of the items that are left.
     count
         Number of items.
     """

@@ -1,7 +1,4 @@
-"""Points near the model's parameters, and how much higher the loss is there.
-
-The mean rise of the loss under noise, Gaussian or uniform.
-"""
+"""Points near the model's parameters, and how much higher the loss is there: at one point, and in the mean under noise."""
 
 from __future__ import annotations
 
@@ -129,7 +126,7 @@ _GRADIENTS_PER_PAIR = 2 / 3
 
 
 def rise_samples(around: Perturbations, noise: Noise, probes: int, seed: int) -> Samples:
-    r"""Draws of the mean rise at v and at -v, with v from the noise.
+    r"""Draw mean increases of the loss at v and at -v, with v from the noise.
 
     Such a pair cancels all odd terms of Taylor's series, the gradient's among them. The gradient's term has mean zero and falls
     with the scale of the noise as the first power, the mean with the second: with independent draws it would hide the mean

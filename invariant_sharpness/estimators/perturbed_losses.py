@@ -1,7 +1,4 @@
-"""The loss of a network whose parameters are perturbed by Gaussian noise.
-
-The share of examples that a network classifies wrongly, at any parameters.
-"""
+"""The loss of a network whose parameters are perturbed by Gaussian noise, for the differentiable loss and the 0-1 loss."""
 
 from __future__ import annotations
 
@@ -28,7 +25,7 @@ def perturbed_losses(
     r"""One number per draw, :math:`\tfrac12 L(\theta + \sigma \circ \epsilon) + \tfrac12 L(\theta - \sigma \circ \epsilon)`.
 
     Their mean estimates :math:`E_\epsilon[L(\theta + \sigma \circ \epsilon)]` without bias. A pair has no terms of odd order, so the
-    gradient at :math:`\theta` adds nothing to the scatter. Cost: two losses per draw.
+    gradient at :math:`\theta` adds nothing to the sampling error. Cost: two losses per draw.
     """
     point = oracle.parameters
     found = []

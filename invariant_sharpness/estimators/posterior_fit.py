@@ -1,6 +1,6 @@
-r"""The variances :math:`(\sigma_i \sigma'_j)^2` of one weight, as they move away from the minimizer of (17).
+r"""The scales of Gaussian noise that minimize (62) of Tsuzuku, Sato and Sugiyama (2019), for noise that is drawn once.
 
-The scales of Gaussian noise that minimize (62) of Tsuzuku, Sato and Sugiyama (2019), for noise that is drawn once.
+The variances :math:`(\sigma_i \sigma'_j)^2` of each weight start at the minimizer of (17) and move away from it.
 """
 
 from __future__ import annotations
@@ -101,11 +101,11 @@ class SampledObjective:
     Parameters
     ----------
     oracle
-        The network.
+        The oracle of the loss.
     layers
         The weights that get noise.
     draws, seed
-        Which noise.
+        Numbers and seed of the draws of the noise.
     """
 
     def __init__(self, oracle: CurvatureOracle, layers: Sequence[LayerScales], draws: range, seed: int) -> None:
@@ -165,7 +165,7 @@ class SampledObjective:
         return fsum(losses) / len(losses), {name: s / (2 * len(losses)) for name, s in derivatives.items()}
 
 
-def fitted_scales(objective: SampledObjective, *, tolerance: float, steps: int) -> Fit:
+def fitted_scales(objective: SampledObjective, *, tolerance: float, max_iterations: int) -> Fit:
     """Minimize by L-BFGS-B, from the minimizer of (17), until a step lowers the objective by less than ``tolerance`` of its start."""
     unit = 2 * objective.penalty(objective.start)  # at the minimum of (17) both terms are equal
     if unit == 0:
@@ -181,6 +181,6 @@ def fitted_scales(objective: SampledObjective, *, tolerance: float, steps: int) 
         jac=True,
         method="L-BFGS-B",
         bounds=Bounds(-_REACH, _REACH),
-        options={"ftol": tolerance, "gtol": tolerance, "maxiter": steps},
+        options={"ftol": tolerance, "gtol": tolerance, "maxiter": max_iterations},
     )
     return Fit(np.asarray(found.x), bool(found.success), bool(np.any(found.x >= _REACH)))

@@ -22,13 +22,13 @@ class RandomSubspace:
     Parameters
     ----------
     oracle
-        Whose vectors its columns are.
+        The oracle whose vectors the columns are.
     columns
-        How many there are.
+        Number of columns.
     scale
         Standard deviation of the entries.
     seed
-        Of the entries.
+        Seed of the entries.
     """
 
     def __init__(self, oracle: CurvatureOracle, columns: int, scale: float, seed: int) -> None:

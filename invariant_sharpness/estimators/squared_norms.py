@@ -6,7 +6,7 @@ With :math:`H Q = Q T + V C` (see :mod:`~invariant_sharpness.estimators.krylov`)
     \lVert P H P \rVert_F^2 = E \lVert P H P u \rVert^2 .
 
 This holds for any Q, whether or not its Ritz pairs have converged. In a network few eigenvalues make most of the norm;
-after a few steps they are inside, and the draws scatter with what is left.
+after a few steps they are inside, and the sampling error is that of what is left.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ _WIDTH = 4
 """Directions of a block: more share one linearization, fewer make a deeper space."""
 
 
-def squared_norm_samples(oracle: CurvatureOracle, products: int, seed: int) -> Samples:
+def squared_norm_samples(oracle: CurvatureOracle, num_matvecs: int, seed: int) -> Samples:
     """Draws whose mean estimates the squared norm without bias; given the space they are independent.
 
-    Cost: ``products`` Hessian-vector products, of which at most half make the space. Memory: as many vectors as these,
+    Cost: ``num_matvecs`` Hessian-vector products, of which at most half make the space. Memory: as many vectors as these,
     and no more than half of the memory limit.
     """
-    blocks = max(0, min(products // 2, vectors_within_limit(oracle) // 2 - _WIDTH)) // _WIDTH
+    blocks = max(0, min(num_matvecs // 2, vectors_within_limit(oracle) // 2 - _WIDTH)) // _WIDTH
     with reserve(oracle, blocks * _WIDTH + _WIDTH if blocks else 0, "hessian_frobenius_norm"):
         space = _krylov_space(oracle, blocks, seed)
         inside = float(np.sum(space.projected**2)) + 2 * space.coupling**2
@@ -47,7 +47,7 @@ def squared_norm_samples(oracle: CurvatureOracle, products: int, seed: int) -> S
         def remainder(number: int) -> ParameterVector:
             return basis.split(random.signs(oracle, seed, space.products + number))[1]
 
-        label, count = "probing the Frobenius norm", products - space.products
+        label, count = "probing the Frobenius norm", num_matvecs - space.products
         rows = numbers_of_products(oracle, remainder, count, label, outside, seed, space.products)
     return inside + rows[:, 0]
 

@@ -9,8 +9,8 @@ from importlib.metadata import version
 from math import isfinite
 
 from invariant_sharpness.errors import InvariantSharpnessError, NonFiniteError
-from invariant_sharpness.estimators.diagonals import HessianDiagonal
-from invariant_sharpness.estimators.exact_diagonal import exact_diagonal, hessian_diagonal
+from invariant_sharpness.estimators.diagonal_results import HessianDiagonal
+from invariant_sharpness.estimators.hessian_diagonals import exact_diagonal, hessian_diagonal
 from invariant_sharpness.evaluation.door import AnyMetric, as_metrics
 from invariant_sharpness.evaluation.report import Report
 from invariant_sharpness.metrics import Metric
@@ -124,7 +124,7 @@ class Measurement:
         """The diagonal of the Hessian for the weights, and for all other groups where it is exact."""
         weights = frozenset(group.name for group in self.oracle.groups if group.is_weight)
         known = exact_diagonal(self.oracle, seed=self.seed)
-        return hessian_diagonal(self.oracle, names=weights, probes=self.probes, seed=self.seed, known=known)
+        return hessian_diagonal(self.oracle, parameters=weights, probes=self.probes, seed=self.seed, diagonal=known)
 
     def require_finite_loss(self) -> None:
         """Raise :class:`NonFiniteError` if there is no loss at this point."""

@@ -10,8 +10,8 @@ import numpy as np
 from invariant_sharpness.coordinates import GaussNewton, Scaled
 from invariant_sharpness.coordinates.scales import balanced
 from invariant_sharpness.deprecation import renamed
+from invariant_sharpness.estimators.compressed_matrices import Compressions, compressions
 from invariant_sharpness.estimators.minibatches import jackknife, minibatches_of
-from invariant_sharpness.estimators.sketches import Compressions, compressions
 from invariant_sharpness.metrics.declaration import metric
 from invariant_sharpness.metrics.hessian_norms import hessian_spectral_norm
 from invariant_sharpness.protocol import CurvatureOracle
@@ -187,7 +187,7 @@ def congruent_contrastive_ratio(
     """
     curved = GaussNewton(Scaled(oracle, balanced(oracle)))
     parts, _ = minibatches_of(curved, minibatches, seed, "congruent_contrastive_ratio")
-    found = compressions(parts, directions=num_matvecs, seed=seed)
+    found = compressions(parts, probes=num_matvecs, seed=seed)
     squares = np.sum(found.whitened**2, axis=(1, 2))
     value = float(squares.mean())
     complete = found.rank < found.directions or found.directions == sum(group.size for group in oracle.groups)

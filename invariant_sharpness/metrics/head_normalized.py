@@ -159,7 +159,7 @@ def _minima(
         name: own.split(groups[name], np.arange(groups[name].size).reshape(groups[name].shape))
         for name, own in heads.items()
     }
-    found = gauss_newton_blocks(oracle, places, products=products, seed=seed)
+    found = gauss_newton_blocks(oracle, places, num_matvecs=products, seed=seed)
     weights = oracle.to_numpy(oracle.parameters)
     minima = {}
     for name in track(places, "solving for the heads", len(places)):

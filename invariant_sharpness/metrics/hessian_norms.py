@@ -14,8 +14,8 @@ import numpy as np
 
 from invariant_sharpness.deprecation import renamed
 from invariant_sharpness.estimators.densities import SpectralDensity
-from invariant_sharpness.estimators.diagonals import HessianDiagonal, Scatter
-from invariant_sharpness.estimators.exact_diagonal import certified_diagonal, hessian_diagonal
+from invariant_sharpness.estimators.diagonal_results import HessianDiagonal, SamplingError
+from invariant_sharpness.estimators.hessian_diagonals import certified_diagonal, hessian_diagonal
 from invariant_sharpness.estimators.hutchinson import trace_samples
 from invariant_sharpness.estimators.lanczos import eigenpairs, largest_magnitude_eigenvalue
 from invariant_sharpness.estimators.lanczos_quadrature import spectral_density
@@ -96,8 +96,8 @@ def hessian_trace(
     draws = trace_samples(oracle, sampled, probes, seed) if sampled else {}
     shares = {name: _known_share(known, name) for name in known.groups}
     shares |= {n: GroupEstimate(float(d.mean()), "probes", _standard_error(d), known.note(n)) for n, d in draws.items()}
-    scatter = known.scatter({name: np.ones_like(group.values) for name, group in known.groups.items()})
-    error, freedom = _joined(scatter, np.sum(list(draws.values()), axis=0) if draws else None)
+    error_of_known = known.sampling_error({name: np.ones_like(group.values) for name, group in known.groups.items()})
+    error, freedom = _joined(error_of_known, np.sum(list(draws.values()), axis=0) if draws else None)
     return Estimate(
         name="hessian_trace",
         value=fsum(share.value for share in shares.values()),
@@ -165,7 +165,7 @@ def hessian_spectral_norm(
     >>> round(ish.hessian_spectral_norm(oracle).value, 9)
     2.0
     """
-    result = largest_magnitude_eigenvalue(oracle, tolerance=tolerance, steps=max_iterations, seed=seed)
+    result = largest_magnitude_eigenvalue(oracle, tolerance=tolerance, max_iterations=max_iterations, seed=seed)
     magnitude = abs(result.value)
     return Estimate(
         name="hessian_spectral_norm",
@@ -255,9 +255,9 @@ def _known_part(oracle: CurvatureOracle, diagonal: HessianDiagonal | None, probe
     if diagonal is not None:
         kept = {name: group for name, group in diagonal.groups.items() if group.method not in ("probes", "XDiag")}
         given = HessianDiagonal(kept, diagonal.probes, diagonal.defects)
-    known = certified_diagonal(oracle, probes=probes, seed=seed, known=given)
+    known = certified_diagonal(oracle, probes=probes, seed=seed, diagonal=given)
     rest = sum(group.size for group in oracle.groups if group.name not in known.groups)
-    return hessian_diagonal(oracle, probes=max(probes, 4), seed=seed, known=known) if rest <= probes else known
+    return hessian_diagonal(oracle, probes=max(probes, 4), seed=seed, diagonal=known) if rest <= probes else known
 
 
 def _known_share(known: HessianDiagonal, name: str) -> GroupEstimate:
@@ -266,11 +266,11 @@ def _known_share(known: HessianDiagonal, name: str) -> GroupEstimate:
     return GroupEstimate(float(group.values.sum()), group.method, error)
 
 
-def _joined(scatter: Scatter | None, draws: np.ndarray | None) -> tuple[float | None, int | None]:
+def _joined(sampled: SamplingError | None, draws: np.ndarray | None) -> tuple[float | None, int | None]:
     """The standard error of a sum of two independent parts, and its degrees of freedom, the fewer of the two."""
-    parts = [] if scatter is None else [scatter]
+    parts = [] if sampled is None else [sampled]
     if draws is not None:
-        parts.append(Scatter(_standard_error(draws), len(draws) - 1))
+        parts.append(SamplingError(_standard_error(draws), len(draws) - 1))
     if not parts:
         return None, None
     return hypot(*(part.standard_error for part in parts)), min(part.degrees_of_freedom for part in parts)
@@ -332,4 +332,4 @@ def hessian_spectrum(
     size = sum(group.size for group in oracle.groups)
     largest = min(num_known, size - 1)
     pairs = eigenpairs(oracle, largest=largest, smallest=0, seed=seed) if largest > 0 else None
-    return spectral_density(oracle, probes=probes, steps=steps, seed=seed, known=pairs)
+    return spectral_density(oracle, probes=probes, steps=steps, seed=seed, eigenpairs=pairs)

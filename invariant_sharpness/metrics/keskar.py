@@ -8,7 +8,8 @@ import numpy as np
 import numpy.typing as npt
 
 from invariant_sharpness.deprecation import renamed
-from invariant_sharpness.estimators.ascents import Rise, boxed_rise, flattened, unflattened
+from invariant_sharpness.estimators.box_search import boxed_rise, flattened, unflattened
+from invariant_sharpness.estimators.conditional_gradient import Rise
 from invariant_sharpness.estimators.perturbations import Perturbations, require_positive
 from invariant_sharpness.estimators.random_subspace import random_subspace
 from invariant_sharpness.metrics.declaration import metric

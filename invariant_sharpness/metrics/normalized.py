@@ -9,7 +9,7 @@ from typing import Literal
 import numpy as np
 
 from invariant_sharpness.deprecation import renamed
-from invariant_sharpness.estimators.diagonals import HessianDiagonal, Tangent, cross_fitted
+from invariant_sharpness.estimators.diagonal_results import HessianDiagonal, Tangent, cross_fitted
 from invariant_sharpness.metrics.declaration import metric
 from invariant_sharpness.metrics.parameter_normalized import parameterwise
 from invariant_sharpness.metrics.shared_diagonal import COST_OF_DIAGONAL, diagonal_of
@@ -138,7 +138,7 @@ def normalized_sharpness(
     layers = minima(diagonal.arrays)
     plug_in, lower = fsum(x.value for x in layers), fsum(x.lower_bound for x in layers)
     gap = (plug_in - lower) / plug_in if plug_in > 0 else 0.0
-    scatter = diagonal.scatter({name: slopes for x in layers for name, slopes in x.derivatives.items()})
+    scatter = diagonal.sampling_error({name: slopes for x in layers for name, slopes in x.derivatives.items()})
     bracket = None
     if any(diagonal[name].method == "sampled outputs" for name in counted) and not _is_probed(diagonal, counted):
         bracket = Bracket(plug_in, cross_fitted(lambda h: _tangent(minima(h)), diagonal, counted))

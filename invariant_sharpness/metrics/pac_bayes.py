@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from invariant_sharpness.deprecation import renamed
-from invariant_sharpness.estimators.diagonals import HessianDiagonal
+from invariant_sharpness.estimators.diagonal_results import HessianDiagonal
 from invariant_sharpness.estimators.perturbed_losses import perturbed_losses, zero_one_loss
 from invariant_sharpness.metrics.declaration import metric
 from invariant_sharpness.metrics.shared_diagonal import COST_OF_DIAGONAL, diagonal_of

@@ -6,8 +6,8 @@ from math import fsum, sqrt
 
 import numpy as np
 
-from invariant_sharpness.estimators.diagonals import HessianDiagonal
-from invariant_sharpness.estimators.exact_diagonal import hessian_diagonal
+from invariant_sharpness.estimators.diagonal_results import HessianDiagonal
+from invariant_sharpness.estimators.hessian_diagonals import hessian_diagonal
 from invariant_sharpness.estimators.lipschitz import half_widths, hessian_lipschitz_of_diagonal
 from invariant_sharpness.metrics.declaration import metric
 from invariant_sharpness.metrics.shared_diagonal import COST_OF_DIAGONAL, independent_groups
@@ -99,7 +99,7 @@ def pacgen(
     """
     widths = oracle.to_numpy(half_widths(oracle, gamma, epsilon))
     known = None if diagonal is None else independent_groups(diagonal)
-    curvature = hessian_diagonal(oracle, probes=probes, seed=seed, known=known)
+    curvature = hessian_diagonal(oracle, probes=probes, seed=seed, diagonal=known)
     if rho is None:
         rho = hessian_lipschitz_of_diagonal(
             oracle, gamma=gamma, epsilon=epsilon, probes=probes, seed=seed, diagonal=curvature

@@ -8,7 +8,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from invariant_sharpness.estimators.diagonals import HessianDiagonal
+from invariant_sharpness.estimators.diagonal_results import HessianDiagonal
 from invariant_sharpness.metrics.declaration import metric
 from invariant_sharpness.metrics.shared_diagonal import COST_OF_DIAGONAL, diagonal_of
 from invariant_sharpness.protocol import CurvatureOracle

@@ -7,7 +7,7 @@ from math import sqrt
 import numpy as np
 
 from invariant_sharpness.deprecation import renamed
-from invariant_sharpness.estimators.diagonals import HessianDiagonal
+from invariant_sharpness.estimators.diagonal_results import HessianDiagonal
 from invariant_sharpness.estimators.perturbed_losses import perturbed_losses
 from invariant_sharpness.estimators.posterior_fit import SampledObjective, best_scales, fitted_scales
 from invariant_sharpness.metrics.declaration import metric
@@ -122,7 +122,7 @@ def posterior_sharpness(
     weights = oracle.to_numpy(oracle.parameters)
     layers = [best_scales(f, weights[f.weight.name], diagonal[f.weight.name].values, lam) for f in families]
     objective = SampledObjective(oracle, layers, range(draws), seed)
-    fit = fitted_scales(objective, tolerance=tolerance, steps=max_iterations)
+    fit = fitted_scales(objective, tolerance=tolerance, max_iterations=max_iterations)
 
     def on_fresh_draws(point: np.ndarray) -> tuple[float, float]:
         fresh = perturbed_losses(oracle, objective.deviations(point), range(draws, 2 * draws), seed, oracle.loss)

@@ -154,7 +154,9 @@ def kl_regret(
     parts, _ = minibatches_of(Scaled(oracle, scale), minibatches, seed, "kl_regret")
     gradients = [part.gradient(part.parameters) for part in parts]
     where = oracle if reference is None else Moved(reference, oracle.parameters)
-    found = inverse_products(GaussNewton(Scaled(where, scale)), gradients, steps=max_iterations, tolerance=tolerance)
+    found = inverse_products(
+        GaussNewton(Scaled(where, scale)), gradients, max_iterations=max_iterations, tolerance=tolerance
+    )
     method = f"{minibatches} minibatches, Fisher metric"
     note = _degenerate(found.gram)
     return mean_regret("kl_regret", found.gram, method, residual=found.residual, tolerance=tolerance, note=note)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from invariant_sharpness.estimators.diagonals import HessianDiagonal
-from invariant_sharpness.estimators.exact_diagonal import hessian_diagonal
+from invariant_sharpness.estimators.diagonal_results import HessianDiagonal
+from invariant_sharpness.estimators.hessian_diagonals import hessian_diagonal
 from invariant_sharpness.protocol import CurvatureOracle
 
 COST_OF_DIAGONAL = "3 to 8 gradients for ten outputs where the diagonal is exact, else 64 products, 80 to 200 gradients"
@@ -21,7 +21,7 @@ def diagonal_of(
     if given is not None and names <= given.groups.keys():
         return given
     known = None if given is None else independent_groups(given)
-    return hessian_diagonal(oracle, names=names, probes=probes, seed=seed, known=known)
+    return hessian_diagonal(oracle, parameters=names, probes=probes, seed=seed, diagonal=known)
 
 
 def independent_groups(diagonal: HessianDiagonal) -> HessianDiagonal:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from math import inf
 
 from invariant_sharpness.deprecation import renamed
-from invariant_sharpness.estimators.ascents import Norm, Rise, largest_rise
+from invariant_sharpness.estimators.conditional_gradient import Norm, Rise, largest_rise
 from invariant_sharpness.estimators.perturbations import Perturbations, require_positive
 from invariant_sharpness.metrics.declaration import metric
 from invariant_sharpness.protocol import CurvatureOracle
@@ -97,7 +97,7 @@ def worst_case_sharpness(
     """
     require_positive("radius", radius)
     around = Perturbations.equal(oracle, radius)
-    rise = largest_rise(around, "l2", starts=starts, steps=max_iterations, tolerance=tolerance, seed=seed)
+    rise = largest_rise(around, "l2", starts=starts, max_iterations=max_iterations, tolerance=tolerance, seed=seed)
     value = around.over_one_plus_loss(rise.value)
     return lower_bound("worst_case_sharpness", value, f"ascents from {starts} starts", rise, around)
 
@@ -179,7 +179,7 @@ def worst_case_adaptive_sharpness(
     """
     require_positive("radius", radius)
     around = Perturbations.relative(oracle, radius)
-    rise = largest_rise(around, norm, starts=starts, steps=max_iterations, tolerance=tolerance, seed=seed)
+    rise = largest_rise(around, norm, starts=starts, max_iterations=max_iterations, tolerance=tolerance, seed=seed)
     return lower_bound(
         "worst_case_adaptive_sharpness", rise.value, f"{norm}, ascents from {starts} starts", rise, around
     )

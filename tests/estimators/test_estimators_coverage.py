@@ -26,11 +26,11 @@ pytestmark = pytest.mark.slow
 
 SEEDS = 200
 ESTIMATORS: dict[str, Callable[..., ish.Estimate]] = {
-    "Hutchinson": lambda oracle, seed: hutchinson_trace(oracle, products=64, seed=seed),
-    "Hutch++": lambda oracle, seed: hutch_plus_plus_trace(oracle, products=30, seed=seed),
-    "XTrace": lambda oracle, seed: xtrace(oracle, products=30, seed=seed),
+    "Hutchinson": lambda oracle, seed: hutchinson_trace(oracle, num_matvecs=64, seed=seed),
+    "Hutch++": lambda oracle, seed: hutch_plus_plus_trace(oracle, num_matvecs=30, seed=seed),
+    "XTrace": lambda oracle, seed: xtrace(oracle, num_matvecs=30, seed=seed),
     "Hutchinson to an error of 8 %": lambda oracle, seed: hutchinson_trace_within(
-        oracle, relative_error=0.08, pilot=8, seed=seed
+        oracle, relative_error=0.08, pilot_probes=8, seed=seed
     ),
 }
 
@@ -65,7 +65,7 @@ def test_intervals_of_schatten_norms_cover(p: float, most: float) -> None:
 @cache
 def diagonals() -> list[ish.HessianDiagonal]:
     oracle = digits_oracle()
-    return [xdiag(oracle, products=20, seed=seed) for seed in range(SEEDS)]
+    return [xdiag(oracle, num_matvecs=20, seed=seed) for seed in range(SEEDS)]
 
 
 def weights(name: str) -> dict[str, Any]:
@@ -88,7 +88,7 @@ def test_intervals_of_sums_over_the_diagonal_cover(name: str) -> None:
     truth = sum(float(np.sum(slopes[group] * diagonal[group])) for group in slopes)
     intervals = []
     for found in diagonals():
-        scatter = found.scatter(slopes)
+        scatter = found.sampling_error(slopes)
         assert scatter is not None
         value = sum(float(np.sum(slopes[group] * array)) for group, array in found.arrays.items())
         reach = float(stdtrit(scatter.degrees_of_freedom, 0.975)) * scatter.standard_error

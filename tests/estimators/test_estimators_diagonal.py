@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from invariant_sharpness import HessianDiagonal
-from invariant_sharpness.estimators.diagonals import Tangent, cross_fitted
+from invariant_sharpness.estimators.diagonal_results import Tangent, cross_fitted
 from invariant_sharpness.estimators.leave_one_out_diagonal import xdiag
 from zoo.estimator_problems import SPECTRA, QuadraticOracle, of_rank, orthonormal, signs, with_spectrum
 
@@ -38,7 +38,7 @@ def left_out(spectrum: str) -> tuple[HessianDiagonal, Any, Any]:
     U = signs(oracle, VECTORS, seed=2)
     one = np.array([estimate_without(A, U, i, {i}) for i in range(VECTORS)])
     two = np.array([[estimate_without(A, U, i, {i, j}) for j in range(VECTORS)] for i in range(VECTORS)])
-    return xdiag(oracle, products=2 * VECTORS, seed=2), one, two
+    return xdiag(oracle, num_matvecs=2 * VECTORS, seed=2), one, two
 
 
 @pytest.mark.parametrize("spectrum", SPECTRA)
@@ -71,7 +71,7 @@ def test_variances_add_up_to_their_unbiased_estimate(spectrum: str) -> None:
 @pytest.mark.parametrize("rank", [0, 1, 4, 9])
 def test_diagonal_is_exact_with_no_error_if_the_rank_is_small(rank: int) -> None:
     A = of_rank(rank) if rank else np.zeros((60, 60))
-    diagonal = xdiag(QuadraticOracle(A), products=3 * rank + 6)
+    diagonal = xdiag(QuadraticOracle(A), num_matvecs=3 * rank + 6)
     worst = np.abs(values(diagonal) - np.diag(A)).max()
     assert worst <= 1e-12, f"an entry is off by {worst:.1e}"
     error = diagonal.standard_error({name: np.ones_like(array) for name, array in diagonal.arrays.items()})
@@ -81,7 +81,7 @@ def test_diagonal_is_exact_with_no_error_if_the_rank_is_small(rank: int) -> None
 
 def test_groups_have_the_shapes_and_the_order_of_the_parameters() -> None:
     oracle = QuadraticOracle(with_spectrum("flat"))
-    diagonal = xdiag(oracle, products=12)
+    diagonal = xdiag(oracle, num_matvecs=12)
     found = {name: (group.values.shape, np.shape(group.parts)) for name, group in diagonal.groups.items()}
     expected = {group.name: (group.shape, (6, *group.shape)) for group in oracle.groups}
     assert list(found.items()) == list(expected.items())
@@ -89,17 +89,17 @@ def test_groups_have_the_shapes_and_the_order_of_the_parameters() -> None:
 
 def test_equal_seeds_give_equal_numbers_and_different_ones_do_not() -> None:
     oracle = QuadraticOracle(with_spectrum("flat"))
-    first, again, other = (values(xdiag(oracle, products=12, seed=seed)) for seed in (5, 5, 6))
+    first, again, other = (values(xdiag(oracle, num_matvecs=12, seed=seed)) for seed in (5, 5, 6))
     assert np.array_equal(first, again)
     assert not np.allclose(first, other)
 
 
 def test_xdiag_is_not_cross_fitted() -> None:
-    diagonal = xdiag(QuadraticOracle(with_spectrum("polynomial")), products=12)
+    diagonal = xdiag(QuadraticOracle(with_spectrum("polynomial")), num_matvecs=12)
     with pytest.raises(ValueError, match=r"diagonal of matrix is by XDiag.*take a diagonal from hessian_diagonal"):
         cross_fitted(lambda h: Tangent(0.0, h), diagonal, frozenset({"matrix"}))
 
 
 def test_xdiag_says_its_name() -> None:
-    diagonal = xdiag(QuadraticOracle(with_spectrum("polynomial")), products=12)
+    diagonal = xdiag(QuadraticOracle(with_spectrum("polynomial")), num_matvecs=12)
     assert diagonal.method(frozenset({"matrix", "vector"})) == "XDiag of 12 products"

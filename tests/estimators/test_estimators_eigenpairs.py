@@ -77,16 +77,16 @@ def test_ends_of_a_network_are_found() -> None:
 def test_little_memory_means_restarts_and_the_same_eigenvalues() -> None:
     eigenvalues = SPECTRA["flat"](np.arange(60))
     with ish.memory_limit(480 * 32):
-        check_ends(eigenvalues, 2, 2, products=2000)
+        check_ends(eigenvalues, 2, 2, num_matvecs=2000)
     oracle = QuadraticOracle(symmetric(eigenvalues))
     with ish.memory_limit(480 * 20):
-        extreme = largest_magnitude_eigenvalue(oracle, tolerance=1e-8, steps=500, seed=0)
+        extreme = largest_magnitude_eigenvalue(oracle, tolerance=1e-8, max_iterations=500, seed=0)
     assert extreme.converged, str(extreme)
     assert extreme.value == pytest.approx(eigenvalues.max(), rel=1e-8)
 
 
 def test_pairs_that_are_cut_short_say_so() -> None:
-    found = eigenpairs(QuadraticOracle(with_spectrum("flat")), largest=2, smallest=0, products=6)
+    found = eigenpairs(QuadraticOracle(with_spectrum("flat")), largest=2, smallest=0, num_matvecs=6)
     assert not found.converged
     assert "NOT CONVERGED" in str(found)
     assert found.products == 6, str(found)
@@ -94,14 +94,14 @@ def test_pairs_that_are_cut_short_say_so() -> None:
 
 def test_no_more_products_than_were_asked_for_are_taken() -> None:
     oracle = QuadraticOracle(with_spectrum("flat"))
-    found = eigenpairs(oracle, largest=3, smallest=1, products=20)
+    found = eigenpairs(oracle, largest=3, smallest=1, num_matvecs=20)
     assert found.products == oracle.multiplied == 18, f"{found.products} reported, {oracle.multiplied} taken"
 
 
 @pytest.mark.parametrize(("largest", "smallest", "products"), [(0, 0, 9), (-1, 2, 9), (5, 4, 99), (3, 2, 5)])
 def test_impossible_numbers_of_pairs_are_refused(largest: int, smallest: int, products: int) -> None:
     with pytest.raises(ValueError, match=f"largest={largest} and smallest={smallest} of 8 eigenvalues"):
-        eigenpairs(QuadraticOracle(np.eye(8)), largest=largest, smallest=smallest, products=products)
+        eigenpairs(QuadraticOracle(np.eye(8)), largest=largest, smallest=smallest, num_matvecs=products)
 
 
 def test_pairs_become_plain_numbers() -> None:

@@ -91,7 +91,7 @@ def test_known_eigenvalues_take_most_of_the_error_away() -> None:
     oracle, eigenvalues = digits_oracle(), np.linalg.eigvalsh(digits_hessian())
     known = eigenpairs(oracle, largest=12, smallest=0)
     expected = float(np.abs(eigenvalues).sum())
-    plain, better = (schatten_norm(oracle, 1, probes=8, steps=25, known=pairs) for pairs in (None, known))
+    plain, better = (schatten_norm(oracle, 1, probes=8, steps=25, eigenpairs=pairs) for pairs in (None, known))
     low, high = better.interval(0.999)
     assert low <= expected <= high, f"{better}, but the norm is {expected}"
     assert (better.standard_error or 0) < (plain.standard_error or 0) / 5, f"{plain} and {better}"
@@ -99,7 +99,9 @@ def test_known_eigenvalues_take_most_of_the_error_away() -> None:
 
 def test_known_eigenvalues_count_with_the_others() -> None:
     A = with_spectrum("flat")
-    density = spectral_density(QuadraticOracle(A), probes=3, steps=9, known=eigenpairs(QuadraticOracle(A), largest=55))
+    density = spectral_density(
+        QuadraticOracle(A), probes=3, steps=9, eigenpairs=eigenpairs(QuadraticOracle(A), largest=55)
+    )
     for order in range(4):
         expected = float(np.mean(np.linalg.eigvalsh(A) ** order))
         low, high = density.moment(order).interval(0.999)
@@ -110,13 +112,13 @@ def test_known_eigenvalues_count_with_the_others() -> None:
 def test_known_pairs_that_have_not_converged_are_refused() -> None:
     oracle = QuadraticOracle(with_spectrum("flat"))
     with pytest.raises(ValueError, match="only eigenpairs that have converged can be taken out"):
-        spectral_density(oracle, known=eigenpairs(oracle, largest=2, smallest=0, products=6))
+        spectral_density(oracle, eigenpairs=eigenpairs(oracle, largest=2, smallest=0, num_matvecs=6))
 
 
 def test_knowing_all_eigenvalues_leaves_nothing_to_probe() -> None:
     oracle = QuadraticOracle(np.diag(np.arange(1.0, 9)))
     with pytest.raises(ValueError, match="all 8 eigenvalues are known"):
-        spectral_density(oracle, known=eigenpairs(oracle, largest=5, smallest=3))
+        spectral_density(oracle, eigenpairs=eigenpairs(oracle, largest=5, smallest=3))
 
 
 @pytest.mark.parametrize("p", [0.5, np.inf, np.nan])

@@ -14,7 +14,7 @@ PILOT = 8
 def test_value_is_the_mean_of_the_draws_after_the_pilot() -> None:
     A = with_spectrum("polynomial")
     oracle = QuadraticOracle(A)
-    estimate = hutchinson_trace_within(oracle, relative_error=0.1, pilot=PILOT, seed=1)
+    estimate = hutchinson_trace_within(oracle, relative_error=0.1, pilot_probes=PILOT, seed=1)
     U = signs(oracle, oracle.multiplied, seed=1)[:, PILOT:]
     forms = np.sum(U * (A @ U), axis=0)
     assert estimate.value == pytest.approx(forms.mean(), rel=1e-12)
@@ -26,7 +26,7 @@ def test_pilot_fixes_the_number_by_the_upper_limit_of_the_variance() -> None:
 
     A = with_spectrum("polynomial")
     oracle = QuadraticOracle(A)
-    hutchinson_trace_within(oracle, relative_error=0.1, pilot=PILOT, seed=1)
+    hutchinson_trace_within(oracle, relative_error=0.1, pilot_probes=PILOT, seed=1)
     U = signs(oracle, PILOT, seed=1)
     forms = np.sum(U * (A @ U), axis=0)
     variance = (PILOT - 1) * forms.var(ddof=1) / chi2.ppf(0.05, PILOT - 1)
@@ -42,8 +42,8 @@ def test_value_has_no_bias_and_the_error_is_mostly_reached() -> None:
             lambda indices: rng.standard_exponential(len(indices)),
             name="mean",
             relative_error=0.2,
-            pilot=PILOT,
-            most=10_000,
+            pilot_draws=PILOT,
+            num_draws=10_000,
         )
         for _ in range(2000)
     ]
@@ -56,7 +56,7 @@ def test_value_has_no_bias_and_the_error_is_mostly_reached() -> None:
 
 def test_error_that_the_products_do_not_reach_is_reported() -> None:
     oracle = QuadraticOracle(with_spectrum("indefinite"))
-    estimate = hutchinson_trace_within(oracle, relative_error=0.001, pilot=PILOT, most=40)
+    estimate = hutchinson_trace_within(oracle, relative_error=0.001, pilot_probes=PILOT, num_matvecs=40)
     assert oracle.multiplied == 40
     assert not estimate.converged
     assert "instead of 0.001 after 40 draws of at most 40" in estimate.notes[0]
@@ -66,7 +66,7 @@ def test_error_that_the_products_do_not_reach_is_reported() -> None:
 @pytest.mark.parametrize("scale", [0.0, 2.0])
 def test_draws_without_scatter_need_no_more_than_the_pilot(scale: float) -> None:
     oracle = QuadraticOracle(scale * np.eye(20))
-    estimate = hutchinson_trace_within(oracle, pilot=PILOT)
+    estimate = hutchinson_trace_within(oracle, pilot_probes=PILOT)
     assert (estimate.value, estimate.standard_error, estimate.converged) == (20 * scale, 0, True), str(estimate)
     assert oracle.multiplied == 2 * PILOT
 
@@ -76,8 +76,8 @@ def test_draws_without_scatter_need_no_more_than_the_pilot(scale: float) -> None
     [
         ({"relative_error": 0.0}, "relative_error=0.0"),
         ({"relative_error": np.nan}, "relative_error=nan"),
-        ({"pilot": 3}, "products=3, but the pilot of hutchinson_trace_within .* at least 4"),
-        ({"pilot": 8, "most": 15}, "products=15, but hutchinson_trace_within .* at least 16"),
+        ({"pilot_probes": 3}, "num_matvecs=3, but the pilot of hutchinson_trace_within .* at least 4"),
+        ({"pilot_probes": 8, "num_matvecs": 15}, "num_matvecs=15, but hutchinson_trace_within .* at least 16"),
     ],
 )
 def test_what_cannot_be_is_refused(options: dict[str, float], message: str) -> None:

@@ -48,7 +48,7 @@ def test_low_rank_is_exact_in_single_precision(estimator: Any) -> None:
     x = torch.randn(4, 30, generator=torch.Generator().manual_seed(0))
     oracle = ish.oracle(nn.Linear(30, 1, bias=False), (x, torch.zeros(4, 1)), loss="mse")
     expected = 2 * float((x.double() ** 2).sum()) / 4
-    estimate = estimator(oracle, products=18)
+    estimate = estimator(oracle, num_matvecs=18)
     assert estimate.value == pytest.approx(expected, rel=1e-5), f"{estimate} instead of {expected}"
     assert (estimate.standard_error or 0) <= 1e-4 * expected, str(estimate)
 

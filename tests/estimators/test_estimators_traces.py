@@ -42,7 +42,7 @@ def test_hutchinson_is_the_mean_of_quadratic_forms(spectrum: str) -> None:
     oracle = QuadraticOracle(A)
     U = signs(oracle, 12, seed=3)
     forms = np.sum(U * (A @ U), axis=0)
-    estimate = hutchinson_trace(oracle, products=12, seed=3)
+    estimate = hutchinson_trace(oracle, num_matvecs=12, seed=3)
     close(estimate.value, forms.mean(), "value")
     close(estimate.standard_error or 0, forms.std(ddof=1) / 12**0.5, "standard error")
 
@@ -55,7 +55,7 @@ def test_hutch_plus_plus_takes_out_the_sketch_and_probes_the_rest(spectrum: str)
     Q = orthonormal(A @ U[:, :5])
     rest = U[:, 5:] - Q @ (Q.T @ U[:, 5:])
     draws = np.trace(Q.T @ A @ Q) + np.sum(rest * (A @ rest), axis=0)
-    estimate = hutch_plus_plus_trace(oracle, products=15, seed=3)
+    estimate = hutch_plus_plus_trace(oracle, num_matvecs=15, seed=3)
     close(estimate.value, draws.mean(), "value")
     close(estimate.standard_error or 0, draws.std(ddof=1) / 5**0.5, "standard error")
 
@@ -74,7 +74,7 @@ def test_xtrace_is_the_mean_over_really_leaving_one_out(spectrum: str) -> None:
     oracle = QuadraticOracle(A)
     U = signs(oracle, 6, seed=4)
     expected = np.mean([estimate_without(A, U, i, {i}) for i in range(6)])
-    close(xtrace(oracle, products=12, seed=4).value, float(expected), "value")
+    close(xtrace(oracle, num_matvecs=12, seed=4).value, float(expected), "value")
 
 
 @every_spectrum
@@ -86,7 +86,7 @@ def test_error_of_xtrace_has_the_covariance_from_really_leaving_two_out(spectrum
     change = np.array([[one[i] - estimate_without(A, U, i, {i, j}) for j in range(6)] for i in range(6)])
     covariance = np.sum(change * change.T) / 30
     expected = one.var(ddof=1) / 6 + max(covariance, 0)
-    error = xtrace(oracle, products=12, seed=4).standard_error or 0
+    error = xtrace(oracle, num_matvecs=12, seed=4).standard_error or 0
     close(error**2, float(expected), "squared standard error", size=float(expected), tolerance=1e-8)
 
 
@@ -100,7 +100,7 @@ def test_trace_is_exact_with_no_error_if_the_rank_is_at_most_a_third_of_the_prod
 ) -> None:
     A = of_rank(rank)
     for seed in range(5):
-        estimate = estimator(QuadraticOracle(A), products=3 * rank + 3, seed=seed)
+        estimate = estimator(QuadraticOracle(A), num_matvecs=3 * rank + 3, seed=seed)
         close(estimate.value, np.trace(A), f"value of rank {rank}")
         close(estimate.standard_error or 0, 0, f"standard error at rank {rank}")
 
@@ -112,18 +112,18 @@ def test_trace_is_right_on_both_sides_of_the_rank_of_the_sketch(rank: int) -> No
     oracle = QuadraticOracle(A)
     U = signs(oracle, 7, seed=0)
     expected = np.mean([estimate_without(A, U, i, {i}) for i in range(7)]) if rank > 6 else np.trace(A)
-    close(xtrace(oracle, products=14).value, float(expected), f"value of rank {rank}")
+    close(xtrace(oracle, num_matvecs=14).value, float(expected), f"value of rank {rank}")
 
 
 @pytest.mark.parametrize("estimator", ALL)
 def test_hessian_of_zeros_has_trace_zero_with_no_error(estimator: Estimator) -> None:
-    estimate = estimator(QuadraticOracle(np.zeros((20, 20))), products=12)
+    estimate = estimator(QuadraticOracle(np.zeros((20, 20))), num_matvecs=12)
     assert (estimate.value, estimate.standard_error) == (0, 0), str(estimate)
 
 
 @pytest.mark.parametrize("estimator", [hutchinson_trace, xtrace])
 def test_multiple_of_the_identity_has_no_error(estimator: Estimator) -> None:
-    estimate = estimator(QuadraticOracle(3 * np.eye(40)), products=12)
+    estimate = estimator(QuadraticOracle(3 * np.eye(40)), num_matvecs=12)
     close(estimate.value, 120, "value")
     close(estimate.standard_error or 0, 0, "standard error")
 
@@ -134,7 +134,7 @@ def test_more_products_than_parameters_are_exact(estimator: Estimator, size: int
     """Random signs of few entries repeat each other: the sketch has rank deficits of every kind."""
     A = np.diag(np.arange(1.0, size + 1)) + 0.3
     for seed in range(10):
-        estimate = estimator(QuadraticOracle(A), products=12 * size, seed=seed)
+        estimate = estimator(QuadraticOracle(A), num_matvecs=12 * size, seed=seed)
         close(estimate.value, np.trace(A), f"value, seed {seed}", size=float(np.trace(A)))
         close(estimate.standard_error or 0, 0, f"standard error, seed {seed}", size=float(np.trace(A)))
 
@@ -146,7 +146,7 @@ def test_more_products_than_parameters_are_exact(estimator: Estimator, size: int
 @pytest.mark.parametrize("estimator", [*ALL, xdiag])
 def test_no_more_products_than_were_asked_for(estimator: Any, products: int) -> None:
     oracle = QuadraticOracle(with_spectrum("flat"))
-    estimator(oracle, products=products)
+    estimator(oracle, num_matvecs=products)
     assert products - 1 <= oracle.multiplied <= products, f"{oracle.multiplied} products instead of {products}"
 
 
@@ -155,16 +155,16 @@ def test_vectors_that_do_not_fit_are_refused_before_the_first_product(estimator:
     oracle = QuadraticOracle(with_spectrum("flat"))
     message = rf"holds {held} vectors of 480 bytes, and the memory limit of 4800 bytes leaves room for 9: ask for fewer"
     with ish.memory_limit(4800), pytest.raises(ValueError, match=message):
-        estimator(oracle, products=60)
+        estimator(oracle, num_matvecs=60)
     assert oracle.multiplied == 0
 
 
 @pytest.mark.parametrize("estimator", [*ALL, xdiag])
 def test_memory_limit_changes_no_value(estimator: Any) -> None:
     oracle = QuadraticOracle(with_spectrum("polynomial"))
-    whole = estimator(oracle, products=18)
+    whole = estimator(oracle, num_matvecs=18)
     with ish.memory_limit(480 * 40):
-        parts = estimator(oracle, products=18)
+        parts = estimator(oracle, num_matvecs=18)
     values = [e.arrays["vector"] if isinstance(e, ish.HessianDiagonal) else e.value for e in (whole, parts)]
     assert values[0] == pytest.approx(values[1], rel=1e-12), f"{values[0]} and {values[1]}"
 
@@ -173,9 +173,9 @@ def test_memory_limit_changes_no_value(estimator: Any) -> None:
     ("estimator", "least"), [(hutchinson_trace, 2), (hutch_plus_plus_trace, 6), (xtrace, 6), (xdiag, 6)]
 )
 def test_too_few_products_are_refused(estimator: Any, least: int) -> None:
-    with pytest.raises(ValueError, match=rf"products={least - 1}, but {estimator.__name__} .* at least {least}"):
-        estimator(QuadraticOracle(np.eye(9)), products=least - 1)
-    estimator(QuadraticOracle(np.eye(9)), products=least)
+    with pytest.raises(ValueError, match=rf"num_matvecs={least - 1}, but {estimator.__name__} .* at least {least}"):
+        estimator(QuadraticOracle(np.eye(9)), num_matvecs=least - 1)
+    estimator(QuadraticOracle(np.eye(9)), num_matvecs=least)
 
 
 # --- who is better --------------------------------------------------------------------------------
@@ -183,5 +183,5 @@ def test_too_few_products_are_refused(estimator: Any, least: int) -> None:
 
 def test_sketching_beats_plain_probing_on_a_network() -> None:
     oracle = digits_oracle()
-    errors = [estimator(oracle, products=30).standard_error or 0 for estimator in (hutchinson_trace, *SKETCHING)]
+    errors = [estimator(oracle, num_matvecs=30).standard_error or 0 for estimator in (hutchinson_trace, *SKETCHING)]
     assert errors[0] > 2 * errors[1] > 2 * errors[2], f"standard errors {errors} of Hutchinson, Hutch++ and XTrace"

@@ -12,8 +12,8 @@ from scipy.special import softmax
 import invariant_sharpness as ish
 from invariant_sharpness import prng
 from invariant_sharpness.errors import MissingCapabilityError
+from invariant_sharpness.estimators.compressed_matrices import compressions
 from invariant_sharpness.estimators.minibatches import minibatches_of
-from invariant_sharpness.estimators.sketches import compressions
 from invariant_sharpness.symmetries import chain_rescalings
 from invariant_sharpness_numpy import FunctionOracle, NetworkOracle, ReluNetwork
 from zoo.mixed_coordinates import Linear
@@ -77,7 +77,7 @@ def test_value_is_that_of_the_diagonal_blocks_of_a_projector_in_function_space()
 
 def test_mean_of_the_traces_is_the_rank() -> None:
     parts, _ = minibatches_of(ish.GaussNewton(oracle()), MINIBATCHES, 0, "test")
-    found = compressions(parts, directions=256, seed=0)
+    found = compressions(parts, probes=256, seed=0)
     traces = np.trace(found.whitened, axis1=1, axis2=2)
     assert_close(float(traces.mean()), dense(outputs_moved(oracle()))[1], "the mean of the traces", 1e-12)
     assert np.ptp(traces) > 0.1, f"each trace is the rank, which proves nothing: {traces}"
@@ -166,5 +166,5 @@ def quadratic(*curvatures: float) -> FunctionOracle:
 
 @pytest.mark.parametrize(("smallest", "clear"), [(1e-12, True), (2e-15, False)])
 def test_rank_that_rounding_decides_is_called_unclear(smallest: float, clear: bool) -> None:
-    found = compressions([quadratic(1.0, smallest), quadratic(2.0, smallest)], directions=2, seed=0)
+    found = compressions([quadratic(1.0, smallest), quadratic(2.0, smallest)], probes=2, seed=0)
     assert found.is_clear == clear, f"rank {found.rank} with eigenvalues 1.5 and {smallest}"

@@ -62,7 +62,7 @@ def test_fit_is_the_certified_minimum_of_a_quadratic() -> None:
     squares = np.mean([oracle.to_numpy(normals(oracle, 1, index))["W"] ** 2 for index in DRAWS], axis=0)
     expected = solve(H * squares / 2, W**2 / (2 * lam)).value
     sampled = objective(oracle, lam)
-    value, _ = sampled(fitted_scales(sampled, tolerance=1e-12, steps=500).point)
+    value, _ = sampled(fitted_scales(sampled, tolerance=1e-12, max_iterations=500).point)
     assert value == pytest.approx(expected, rel=1e-8), f"{value}, by the certified solver {expected}"
 
 
@@ -90,7 +90,7 @@ def test_value_is_that_of_the_fitted_noise_on_other_draws() -> None:
     oracle = network_oracle()
     estimate = ish.posterior_sharpness(oracle, lam=3.0, draws=5, seed=1)
     sampled = objective(oracle, lam=3.0)
-    point = fitted_scales(sampled, tolerance=1e-6, steps=200).point
+    point = fitted_scales(sampled, tolerance=1e-6, max_iterations=200).point
     deviations, here = sampled.deviations(point), oracle.parameters
     losses: list[Any] = []
     for index in range(5, 10):

@@ -13,7 +13,7 @@ import pytest
 from scipy.optimize import minimize, minimize_scalar
 
 import invariant_sharpness as ish
-from invariant_sharpness.estimators.diagonals import GroupDiagonal
+from invariant_sharpness.estimators.diagonal_results import GroupDiagonal
 from invariant_sharpness.solvers.rows_columns import solve
 from invariant_sharpness.symmetries import UnitRescaling
 from invariant_sharpness_numpy import FunctionOracle, NetworkOracle, ReluNetwork

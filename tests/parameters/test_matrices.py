@@ -11,7 +11,7 @@ import pytest
 from scipy.linalg import block_diag
 
 import invariant_sharpness as ish
-from invariant_sharpness.estimators.diagonals import GroupDiagonal
+from invariant_sharpness.estimators.diagonal_results import GroupDiagonal
 from invariant_sharpness.parameters.matrices import (
     LayerMatrix,
     append_bias,

@@ -84,10 +84,10 @@ def test_other_seed_starts_anew(tmp_path: Path) -> None:
 def test_more_products_go_on_from_fewer(tmp_path: Path) -> None:
     oracle = Interruptible(base())
     with ish.checkpoint(tmp_path / "state", oracle):
-        ish.hutchinson_trace(oracle, products=9)
-        more = ish.hutchinson_trace(oracle, products=14)
+        ish.hutchinson_trace(oracle, num_matvecs=9)
+        more = ish.hutchinson_trace(oracle, num_matvecs=14)
     assert oracle.products == IDENTITY + 14, f"{oracle.products} products"
-    assert more == ish.hutchinson_trace(base(), products=14)
+    assert more == ish.hutchinson_trace(base(), num_matvecs=14)
 
 
 def test_other_coordinates_do_not_share_a_state(tmp_path: Path) -> None:
@@ -113,25 +113,25 @@ def test_scales_that_differ_only_where_a_parameter_is_zero_do_not_share_a_state(
     oracle = ish.Moved(oracle, oracle.parameters * 0.0)
     one, two = (ish.Scaled(oracle, oracle.parameters.map(lambda a, s=s: a + s)) for s in (1.0, 2.0))
     with ish.checkpoint(tmp_path / "state", oracle):
-        ish.hutchinson_trace(one, products=9)
-        found = ish.hutchinson_trace(two, products=9)
-    assert found == ish.hutchinson_trace(two, products=9)
+        ish.hutchinson_trace(one, num_matvecs=9)
+        found = ish.hutchinson_trace(two, num_matvecs=9)
+    assert found == ish.hutchinson_trace(two, num_matvecs=9)
 
 
 @pytest.mark.parametrize(
     ("name", "changed"),
     {
-        "xtrace": lambda oracle: ish.xtrace(oracle, products=12, seed=1),
-        "xdiag": lambda oracle: numbers_of_diagonal(ish.xdiag(oracle, products=14)),
-        "hutch_plus_plus_trace": lambda oracle: ish.hutch_plus_plus_trace(oracle, products=15),
+        "xtrace": lambda oracle: ish.xtrace(oracle, num_matvecs=12, seed=1),
+        "xdiag": lambda oracle: numbers_of_diagonal(ish.xdiag(oracle, num_matvecs=14)),
+        "hutch_plus_plus_trace": lambda oracle: ish.hutch_plus_plus_trace(oracle, num_matvecs=15),
         "eigenpairs": lambda oracle: numbers_of_pairs(oracle, ish.eigenpairs(oracle, largest=1, smallest=1)),
         "spectral_density": lambda oracle: ish.spectral_density(oracle, probes=3, steps=3).to_dict(),
         "spectral_density, probe by probe": lambda oracle: ish.spectral_density(
-            oracle, probes=3, steps=4, known=ish.eigenpairs(oracle)
+            oracle, probes=3, steps=4, eigenpairs=ish.eigenpairs(oracle)
         ).to_dict(),
         "hessian_frobenius_norm": lambda oracle: ish.hessian_frobenius_norm(oracle, probes=17),
         "hutchinson_trace_within": lambda oracle: ish.hutchinson_trace_within(
-            oracle, relative_error=0.2, pilot=5, most=40
+            oracle, relative_error=0.2, pilot_probes=5, num_matvecs=40
         ),
     }.items(),
 )
@@ -149,12 +149,12 @@ def test_products_in_blocks_go_on_with_the_same_bits(shift: int, tmp_path: Path)
     """The interruption comes in the second block of 8 products, and between two blocks."""
     path = tmp_path / "state"
     with ish.memory_limit(40 * VECTOR):
-        expected, whole = ish.xtrace(base(), products=60), InterruptibleBlocks(base())
-        ish.xtrace(whole, products=60)
+        expected, whole = ish.xtrace(base(), num_matvecs=60), InterruptibleBlocks(base())
+        ish.xtrace(whole, num_matvecs=60)
         broken, going_on = InterruptibleBlocks(base(), 3 + shift), InterruptibleBlocks(base())
         with pytest.raises(KeyboardInterrupt), ish.checkpoint(path, broken):
-            ish.xtrace(broken, products=60)
+            ish.xtrace(broken, num_matvecs=60)
         with ish.checkpoint(path, going_on):
-            found = ish.xtrace(going_on, products=60)
+            found = ish.xtrace(going_on, num_matvecs=60)
     assert found == expected, f"{found} instead of {expected}"
     assert going_on.blocks == whole.blocks - 2 - shift, f"{going_on.blocks} of {whole.blocks} blocks"

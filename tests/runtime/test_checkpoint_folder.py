@@ -27,7 +27,7 @@ def test_state_of_other_parameters_is_refused(tmp_path: Path) -> None:
 def test_state_of_other_data_is_refused(tmp_path: Path) -> None:
     path, oracle, brighter = tmp_path / "state", base(), base(brightness=1 + 1e-12)
     with ish.checkpoint(path, oracle):
-        ish.hutchinson_trace(oracle, products=9)
+        ish.hutchinson_trace(oracle, num_matvecs=9)
     with (
         pytest.raises(CheckpointError, match="other data or another loss, with a mean of"),
         ish.checkpoint(path, brighter),
@@ -38,10 +38,10 @@ def test_state_of_other_data_is_refused(tmp_path: Path) -> None:
 def test_half_of_the_folder_is_refused(tmp_path: Path) -> None:
     path, oracle = tmp_path / "state", base()
     with ish.checkpoint(path, oracle):
-        ish.xtrace(oracle, products=12)
+        ish.xtrace(oracle, num_matvecs=12)
     next(file for file in path.iterdir() if " " in file.name).unlink()
     with pytest.raises(CheckpointError, match="a part of it is missing"), ish.checkpoint(path, oracle):
-        ish.xtrace(oracle, products=12)
+        ish.xtrace(oracle, num_matvecs=12)
 
 
 def test_vectors_that_a_loop_no_longer_has_are_deleted(tmp_path: Path) -> None:

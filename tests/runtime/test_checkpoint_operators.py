@@ -51,7 +51,7 @@ def eigenvalues(oracle: Any) -> dict[str, Any]:
 
 
 def trace(oracle: Any) -> ish.Estimate:
-    return ish.xtrace(Damped(oracle, 0.5), products=12)
+    return ish.xtrace(Damped(oracle, 0.5), num_matvecs=12)
 
 
 OPERATORS: dict[str, Callable[[Any], Any]] = {
@@ -87,27 +87,27 @@ def test_wrappers_of_one_type_do_not_share_a_state(wrapper: Any, tmp_path: Path)
     """Their parameters, losses and gradients are the same."""
     oracle = base()
     with ish.checkpoint(tmp_path / "state", oracle):
-        first = ish.hutchinson_trace(wrapper(oracle, 0.1), products=9)
-        second = ish.hutchinson_trace(wrapper(oracle, 0.2), products=9)
-    assert second == ish.hutchinson_trace(wrapper(oracle, 0.2), products=9), f"{second}, and {first} before"
+        first = ish.hutchinson_trace(wrapper(oracle, 0.1), num_matvecs=9)
+        second = ish.hutchinson_trace(wrapper(oracle, 0.2), num_matvecs=9)
+    assert second == ish.hutchinson_trace(wrapper(oracle, 0.2), num_matvecs=9), f"{second}, and {first} before"
 
 
 def test_checkpoints_of_wrappers_of_one_type_do_not_share_a_state(tmp_path: Path) -> None:
     for damping in (0.1, 0.2):
         oracle = Damped(base(), damping)
         with ish.checkpoint(tmp_path / "state", oracle):
-            found = ish.hutchinson_trace(oracle, products=9)
-    expected = ish.hutchinson_trace(Damped(base(), 0.2), products=9)
+            found = ish.hutchinson_trace(oracle, num_matvecs=9)
+    expected = ish.hutchinson_trace(Damped(base(), 0.2), num_matvecs=9)
     assert found == expected, f"{found} instead of {expected}"
 
 
 def test_second_oracle_with_other_data_does_not_share_a_state(tmp_path: Path) -> None:
     oracle, other = base(), base(brightness=2.0)
     with ish.checkpoint(tmp_path / "state", oracle):
-        first = ish.hutchinson_trace(oracle, products=9)
-        second = ish.hutchinson_trace(other, products=9)
+        first = ish.hutchinson_trace(oracle, num_matvecs=9)
+        second = ish.hutchinson_trace(other, num_matvecs=9)
         losses = [ish.expected_sharpness(each, probes=5) for each in (oracle, other)]
-    assert second == ish.hutchinson_trace(other, products=9), f"{second}, and {first} before"
+    assert second == ish.hutchinson_trace(other, num_matvecs=9), f"{second}, and {first} before"
     assert losses[1] == ish.expected_sharpness(other, probes=5), f"{losses[1]}, and {losses[0]} before"
 
 

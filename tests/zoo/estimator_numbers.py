@@ -20,14 +20,14 @@ def value_and_error(estimate: ish.Estimate) -> Any:
 
 
 def diagonal(oracle: ish.CurvatureOracle) -> Any:
-    groups = xdiag(oracle, products=10, seed=3).groups.values()
+    groups = xdiag(oracle, num_matvecs=10, seed=3).groups.values()
     return np.concatenate([np.ravel(a) for group in groups for a in (group.values, group.parts)])
 
 
 NUMBERS: dict[str, Callable[[ish.CurvatureOracle], Any]] = {
-    "Hutchinson": lambda o: value_and_error(hutchinson_trace(o, products=8, seed=3)),
-    "Hutch++": lambda o: value_and_error(hutch_plus_plus_trace(o, products=12, seed=3)),
-    "XTrace": lambda o: value_and_error(xtrace(o, products=12, seed=3)),
+    "Hutchinson": lambda o: value_and_error(hutchinson_trace(o, num_matvecs=8, seed=3)),
+    "Hutch++": lambda o: value_and_error(hutch_plus_plus_trace(o, num_matvecs=12, seed=3)),
+    "XTrace": lambda o: value_and_error(xtrace(o, num_matvecs=12, seed=3)),
     "two stages": lambda o: value_and_error(hutchinson_trace_within(o, relative_error=0.2, seed=3)),
     "XDiag": diagonal,
     "eigenvalues": lambda o: np.array([p.value for p in eigenpairs(o, largest=3, smallest=1, seed=3).largest]),

@@ -15,11 +15,13 @@ LOOPS: dict[str, Callable[[Any], Any]] = {
     "hessian_frobenius_norm": lambda oracle: ish.hessian_frobenius_norm(oracle, probes=9),
     "hessian_spectral_norm": ish.hessian_spectral_norm,
     "normalized_sharpness": lambda oracle: ish.normalized_sharpness(oracle, probes=24),
-    "hutchinson_trace": lambda oracle: ish.hutchinson_trace(oracle, products=9),
-    "hutchinson_trace_within": lambda oracle: ish.hutchinson_trace_within(oracle, relative_error=0.3, pilot=4, most=40),
-    "hutch_plus_plus_trace": lambda oracle: ish.hutch_plus_plus_trace(oracle, products=12),
-    "xtrace": lambda oracle: ish.xtrace(oracle, products=12),
-    "xdiag": lambda oracle: numbers_of_diagonal(ish.xdiag(oracle, products=12)),
+    "hutchinson_trace": lambda oracle: ish.hutchinson_trace(oracle, num_matvecs=9),
+    "hutchinson_trace_within": lambda oracle: ish.hutchinson_trace_within(
+        oracle, relative_error=0.3, pilot_probes=4, num_matvecs=40
+    ),
+    "hutch_plus_plus_trace": lambda oracle: ish.hutch_plus_plus_trace(oracle, num_matvecs=12),
+    "xtrace": lambda oracle: ish.xtrace(oracle, num_matvecs=12),
+    "xdiag": lambda oracle: numbers_of_diagonal(ish.xdiag(oracle, num_matvecs=12)),
     "eigenpairs": lambda oracle: numbers_of_pairs(oracle, ish.eigenpairs(oracle, largest=2, smallest=1)),
     "eigenpairs with restarts": lambda oracle: with_restarts(oracle),
     "spectral_density": lambda oracle: ish.spectral_density(oracle, probes=3, steps=4).to_dict(),
@@ -38,7 +40,7 @@ def numbers_of_pairs(oracle: Any, pairs: ish.Eigenpairs) -> list[Any]:
 
 def with_restarts(oracle: Any) -> list[Any]:
     with ish.memory_limit(VECTOR):
-        return numbers_of_pairs(oracle, ish.eigenpairs(oracle, largest=1, smallest=1, products=30))
+        return numbers_of_pairs(oracle, ish.eigenpairs(oracle, largest=1, smallest=1, num_matvecs=30))
 
 
 def probe_by_probe(oracle: Any) -> dict[str, Any]:

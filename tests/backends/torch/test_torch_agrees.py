@@ -9,7 +9,7 @@ from torch import nn
 import invariant_sharpness as ish
 from invariant_sharpness import prng
 from invariant_sharpness.coordinates import balanced
-from invariant_sharpness.estimators.sampled_diagonal import probe_means
+from invariant_sharpness.estimators.probed_diagonal import probe_means
 from invariant_sharpness_numpy import NetworkOracle, ReluNetwork
 
 SIZES = (6, 9, 7, 4)

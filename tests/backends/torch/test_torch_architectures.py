@@ -12,7 +12,7 @@ from torch import nn
 
 import invariant_sharpness as ish
 from invariant_sharpness.coordinates.scales import balanced, optimal
-from invariant_sharpness.estimators.sampled_diagonal import probe_means
+from invariant_sharpness.estimators.probed_diagonal import probe_means
 from invariant_sharpness.symmetries import chain_rescalings
 from zoo.architectures import ARCHITECTURES
 from zoo.networks import cross_entropy, dense_hessian, differenced_hessian

@@ -179,7 +179,7 @@ CALLS: dict[str, tuple[Callable[[ish.CurvatureOracle], Any], str]] = {
     "negative seed": (partial(ish.measure, seed=-1), r"seed=-1.*from 0"),
     "unknown metric": (lambda oracle: ish.measure(oracle, ["sharpnes"]), r"no metric 'sharpnes'; the metrics are"),
     "unknown group": (
-        partial(ish.hessian_diagonal, names=frozenset({"9.weight"})),
+        partial(ish.hessian_diagonal, parameters=frozenset({"9.weight"})),
         r"group 9.weight; the groups are 0",
     ),
 }

@@ -84,7 +84,7 @@ def test_largest_entry_of_the_diagonal_is_the_second_derivative_of_the_loss(name
 
 @cache
 def some_diagonals() -> ish.HessianDiagonal:
-    return ish.hessian_diagonal(oracle(), names=frozenset(SOME))
+    return ish.hessian_diagonal(oracle(), parameters=frozenset(SOME))
 
 
 def second_derivative(name: str, index: tuple[Any, ...]) -> float:

@@ -1,8 +1,6 @@
-r"""What is known of the diagonal of the Hessian, group by group, and how it was obtained.
+r"""What is known of the diagonal of the Hessian, group by group, how it was obtained, and what follows from it with which error.
 
-A value above a minimum that is known from samples only.
-
-A function :math:`S(h) = \min_\sigma F(\sigma; h)` with F linear in h is concave: from unbiased samples of h its plug-in value is too small
+The second part of the file bounds a minimum that is known from samples only. A function :math:`S(h) = \min_\sigma F(\sigma; h)` with F linear in h is concave: from unbiased samples of h its plug-in value is too small
 in expectation. Solved on one half of the samples and evaluated on the other, :math:`F(\hat\sigma_1; \hat h_2)` is too large, since any
 :math:`\sigma` is: :math:`E[F(\hat\sigma_1; \hat h_2)] = E[F(\hat\sigma_1; h)] \ge S(h)`.
 
@@ -34,12 +32,19 @@ class GroupDiagonal:
     Parameters
     ----------
     values
-        In the parameter's shape, on the host.
+        The entries in the parameter's shape, on the host.
     method
-        ``"exact"``, ``"exact (columns)"``, ``"probes"`` (of the Hessian), ``"XDiag"`` or ``"sampled outputs"``.
+        How they were obtained: ``"exact"``, ``"exact (columns)"``, ``"probes"`` (of the Hessian), ``"XDiag"`` or ``"sampled outputs"``.
     parts
-        Of a sampled diagonal: independent means of equal numbers of draws, shape ``(parts, *shape)``. Of XDiag: pseudo-values,
-        whose scatter tells the error of sums over entries, and which are not independent.
+        Independent means of equal numbers of draws, shape ``(parts, *shape)``, where the diagonal was sampled. For XDiag, the
+        pseudo-values, whose variance tells the error of sums over entries, and which are not independent.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> group = GroupDiagonal(np.array([2.0, 3.0]), "exact")
+    >>> group.values.sum(), group.parts is None
+    (np.float64(5.0), True)
     """
 
     values: HostArray
@@ -47,7 +52,7 @@ class GroupDiagonal:
     parts: HostArray | None = None
 
 
-class Scatter(NamedTuple):
+class SamplingError(NamedTuple):
     """A standard error, and from how many degrees of freedom it is known."""
 
     standard_error: float
@@ -56,7 +61,7 @@ class Scatter(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class HessianDiagonal:
-    """The diagonal of the Hessian, group by group, with its provenance.
+    r"""The diagonal of the Hessian, :math:`h_i = \partial^2 L / \partial\theta_i^2`, group by group, and how it was obtained.
 
     Parameters
     ----------
@@ -65,8 +70,17 @@ class HessianDiagonal:
     probes
         Number of probes or draws, for those that were sampled.
     defects
-        What the certificate measured, for these and other groups: zero up to rounding where the
+        The relative curvatures that the affine test measured, for these and other groups: zero up to rounding where the
         Gauss-Newton diagonal is exact. Empty if the oracle cannot be asked.
+
+    Examples
+    --------
+    The trace is the sum of all entries:
+
+    >>> import numpy as np
+    >>> diagonal = HessianDiagonal({"weight": GroupDiagonal(np.array([[2.0, 3.0]]), "exact")})
+    >>> float(diagonal["weight"].values.sum()), diagonal.method(frozenset({"weight"}))
+    (5.0, 'exact')
     """
 
     groups: Mapping[str, GroupDiagonal]
@@ -81,13 +95,14 @@ class HessianDiagonal:
         """The diagonal of each group, on the host."""
         return {name: group.values for name, group in self.groups.items()}
 
-    def scatter(self, derivatives: HostArrays) -> Scatter | None:
-        """How a function of the diagonal with these derivatives scatters, to first order; None if no group was sampled.
+    def sampling_error(self, derivatives: HostArrays) -> SamplingError | None:
+        """Return the error of a function of the diagonal with these derivatives, to first order; None if no group was sampled.
 
         Parts of one method come from the same draws, those of different methods are independent.
         """
         variance, freedom = 0.0, 0
         for method in sorted({self[name].method for name in derivatives if self[name].parts is not None}):
+            # the function's first-order change in each part, summed over the groups of one method
             totals = np.sum(
                 [
                     np.tensordot(group.parts, derivative, axes=derivative.ndim)
@@ -98,15 +113,17 @@ class HessianDiagonal:
             )
             variance += float(np.var(totals, ddof=1)) / len(totals)
             freedom = min(freedom or len(totals), len(totals) - 1)
-        return Scatter(variance**0.5, freedom) if freedom else None
+        return SamplingError(variance**0.5, freedom) if freedom else None
+
+    scatter = sampling_error  # the name in version 0.1
 
     def standard_error(self, derivatives: HostArrays) -> float | None:
         """Standard error, to first order, of a function of the diagonal with these derivatives.
 
         None if no group in ``derivatives`` was sampled.
         """
-        scatter = self.scatter(derivatives)
-        return None if scatter is None else scatter.standard_error
+        error = self.sampling_error(derivatives)
+        return None if error is None else error.standard_error
 
     def method(self, names: frozenset[str]) -> str:
         """How the named groups were obtained, in words."""
@@ -131,7 +148,7 @@ class Tangent(NamedTuple):
 
 
 def cross_fitted(tangent: Callable[[HostArrays], Tangent], diagonal: HessianDiagonal, names: frozenset[str]) -> float:
-    """The mean of both halves' values, each at the other half's minimizer.
+    """Return the mean of both halves' values, each at the other half's minimizer.
 
     Parameters
     ----------

@@ -1,0 +1,173 @@
+"""The diagonal of the Hessian: exact where that is free, sampled elsewhere.
+
+Each group says how its part was obtained. Groups that pass the affine test (:mod:`~invariant_sharpness.estimators.affine_test`) get
+the exact Gauss-Newton diagonal in as many backward passes as there are outputs, or, if these are many, a mean over sampled
+outputs. The others get the columns of the Hessian if there are few, and otherwise random probes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from invariant_sharpness import prng as random
+from invariant_sharpness.deprecation import renamed
+from invariant_sharpness.estimators.affine_test import curvature_defects, exact_groups
+from invariant_sharpness.estimators.bases import unit_vector
+from invariant_sharpness.estimators.diagonal_results import GroupDiagonal, HessianDiagonal
+from invariant_sharpness.estimators.probed_diagonal import probed_groups
+from invariant_sharpness.estimators.products import tracked_products
+from invariant_sharpness.estimators.sampled_diagonal import sampled_groups
+from invariant_sharpness.protocol import (
+    CurvatureOracle,
+    GaussNewtonDiagonalOracle,
+    SampledGaussNewtonOracle,
+    capability,
+)
+
+MOST_OUTPUTS = 256
+"""Above this many outputs per example the exact diagonal would take as many backward passes: outputs are sampled."""
+
+
+@renamed(names="parameters", known="diagonal")
+def hessian_diagonal(
+    oracle: CurvatureOracle,
+    *,
+    parameters: frozenset[str] | None = None,
+    probes: int = 64,
+    seed: int = 0,
+    diagonal: HessianDiagonal | None = None,
+) -> HessianDiagonal:
+    r"""The diagonal :math:`h_i = \partial^2 L / \partial\theta_i^2` of the named groups (default: all).
+
+    Groups that pass the affine test cost at most one backward pass per output with per-example squaring, whatever the number of
+    groups; ``probes`` such passes if an example has more than ``MOST_OUTPUTS`` outputs. If the others have no more entries
+    than ``probes``, their columns are computed. If they have more, they are probed in two stages, for ``probes``
+    Hessian-vector products.
+
+    Invariances: every draw transforms under a rescaling exactly as h does, :math:`h_i \to h_i / d_i^2`.
+
+    Cost: as said above, and the affine test. Memory: ten copies of the sampled groups.
+    Source: Tsuzuku, Sato and Sugiyama (2019) for what it serves; this library for the two stages and the test.
+
+    Parameters
+    ----------
+    oracle
+        The oracle with the Hessian.
+    parameters
+        Names of parameter groups; by default all.
+    probes
+        Number of random vectors, or of draws of the outputs, or of columns at most; at least 4.
+    seed
+        Seed of the affine test and of all draws.
+    diagonal
+        Groups that are known already, from :func:`exact_diagonal`; they are part of the result.
+
+    Returns
+    -------
+    HessianDiagonal
+        The diagonal group by group, each with its method.
+
+    Raises
+    ------
+    ValueError
+        If ``probes`` is less than 4, or a group is not known.
+
+    Examples
+    --------
+    Two columns are fewer than 64 probes, so the diagonal is exact:
+
+    >>> from invariant_sharpness_numpy import quadratic
+    >>> found = hessian_diagonal(quadratic([[2.0, 1.0], [1.0, 3.0]], [[1.0, 1.0]]))
+    >>> [(group.values.tolist(), group.method) for group in found.groups.values()]
+    [([[2.0, 3.0]], 'exact (columns)')]
+    """
+    random.require_probes(probes, 4)
+    chosen = _checked(oracle, parameters)
+    certified = certified_diagonal(oracle, parameters=chosen, probes=probes, seed=seed, diagonal=diagonal)
+    rest = chosen - certified.groups.keys()
+    few = sum(group.size for group in oracle.groups if group.name in rest) <= probes
+    others = column_groups(oracle, rest) if few else probed_groups(oracle, rest, probes, seed)
+    return _in_order(oracle, {**certified.groups, **others}, probes, certified.defects)
+
+
+def certified_diagonal(
+    oracle: CurvatureOracle,
+    *,
+    parameters: frozenset[str] | None = None,
+    probes: int = 64,
+    seed: int = 0,
+    diagonal: HessianDiagonal | None = None,
+) -> HessianDiagonal:
+    """Return the diagonal of those named groups (default: all) that pass the affine test, exact or from sampled outputs.
+
+    Cost: as many backward passes with per-example squaring as there are outputs, or ``probes`` if these are fewer and an
+    example has more than ``MOST_OUTPUTS`` outputs; and the affine test.
+    """
+    chosen = _checked(oracle, parameters)
+    if diagonal is None:
+        diagonal = exact_diagonal(oracle, parameters=chosen, seed=seed)
+    sampled = _sampled(oracle, chosen - diagonal.groups.keys(), diagonal, probes, seed)
+    return _in_order(oracle, {**diagonal.groups, **sampled}, probes, diagonal.defects)
+
+
+def exact_diagonal(
+    oracle: CurvatureOracle, *, parameters: frozenset[str] | None = None, seed: int = 0
+) -> HessianDiagonal:
+    """Return the diagonal of those named groups (default: all) that pass the affine test, exactly.
+
+    Cost: one backward pass per output with per-example squaring, and the affine test. It has no groups, but the verdicts
+    of the affine test, if an example has more than ``MOST_OUTPUTS`` outputs, and nothing if the oracle does not know
+    the Gauss-Newton diagonal.
+    """
+    chosen = _checked(oracle, parameters)
+    able = capability(oracle, GaussNewtonDiagonalOracle)
+    if able is None:
+        return HessianDiagonal({})
+    defects = curvature_defects(able, seed)
+    exact = exact_groups(able, defects) & chosen
+    if able.outputs_per_example > MOST_OUTPUTS or not exact:
+        return HessianDiagonal({}, defects=defects)
+    values = oracle.to_numpy(able.gauss_newton_diagonal(oracle.parameters, exact))
+    groups = {name: GroupDiagonal(values[name], "exact") for name in values if name in exact}
+    return HessianDiagonal(groups, defects=defects)
+
+
+def _sampled(
+    oracle: CurvatureOracle, names: frozenset[str], known: HessianDiagonal, draws: int, seed: int
+) -> dict[str, GroupDiagonal]:
+    """Sample those of the named groups that pass the affine test, if the oracle can sample outputs."""
+    able = capability(oracle, SampledGaussNewtonOracle)
+    if able is None or not known.defects:
+        return {}
+    certified = exact_groups(oracle, known.defects) & names
+    return sampled_groups(able, certified, draws, seed) if certified and able.samples_outputs else {}
+
+
+def column_groups(oracle: CurvatureOracle, names: frozenset[str]) -> dict[str, GroupDiagonal]:
+    """Take each diagonal entry from its own column of the Hessian, exactly. Cost: as many products as entries."""
+    shapes = {g.name: g.shape for g in oracle.groups}
+    result = {name: np.zeros(shapes[name]) for name in names}
+    entries = [(name, index) for name in sorted(names) for index in range(result[name].size)]
+    units = (unit_vector(oracle, *entry) for entry in entries)
+    pairs = tracked_products(oracle, units, len(entries), "columns of the Hessian")
+    for (name, index), (_, column) in zip(entries, pairs, strict=True):
+        place = np.unravel_index(index, shapes[name])
+        result[name][place] = float(column[name][place])
+    return {name: GroupDiagonal(result[name], "exact (columns)") for name in names}
+
+
+def _in_order(
+    oracle: CurvatureOracle, groups: dict[str, GroupDiagonal], probes: int, defects: Mapping[str, float]
+) -> HessianDiagonal:
+    return HessianDiagonal({g.name: groups[g.name] for g in oracle.groups if g.name in groups}, probes, defects)
+
+
+def _checked(oracle: CurvatureOracle, names: frozenset[str] | None) -> frozenset[str]:
+    existing = frozenset(group.name for group in oracle.groups)
+    unknown = (names or frozenset()) - existing
+    if unknown:
+        msg = f"there is no parameter group {', '.join(sorted(unknown))}; the groups are {', '.join(sorted(existing))}"
+        raise ValueError(msg)
+    return existing if names is None else names
