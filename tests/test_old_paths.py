@@ -20,8 +20,8 @@ for old in NEW_BY_OLD:
 warnings.simplefilter("ignore")
 from invariant_sharpness.data import as_batches
 from invariant_sharpness.estimate import Estimate
-from invariant_sharpness.estimators.diagonal_results import HessianDiagonal
-from invariant_sharpness.estimators.diagonal_results.exactness import curvature_defects
+from invariant_sharpness.estimators.diagonals import HessianDiagonal
+from invariant_sharpness.estimators.diagonals.exactness import curvature_defects
 from invariant_sharpness.report import Report
 from invariant_sharpness.vector import ParameterVector
 

@@ -42,7 +42,7 @@ def boxed_rise(
     Cost: at least a loss and a gradient for each iteration. Memory: about 25 float64 vectors on the host.
     """
     if max_iterations < 1:
-        msg = f"iterations={max_iterations}, but L-BFGS-B needs at least one"
+        msg = f"max_iterations={max_iterations}, but L-BFGS-B needs at least one"
         raise ValueError(msg)
     y, descended, found = fmin_l_bfgs_b(
         lambda y: -rise(y),
