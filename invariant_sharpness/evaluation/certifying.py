@@ -16,7 +16,7 @@ from invariant_sharpness.results.estimate import Estimate
 from invariant_sharpness.results.records import Record
 from invariant_sharpness.runtime.progress import track
 from invariant_sharpness.symmetries import Symmetries, Symmetry, Transformation, find_symmetries, transformations_of
-from invariant_sharpness.symmetries.claims import covers
+from invariant_sharpness.symmetries.invariances import covers
 
 
 def certify(

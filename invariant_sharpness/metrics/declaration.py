@@ -11,7 +11,7 @@ from typing import Any, Generic, ParamSpec, cast
 
 from invariant_sharpness.metrics.options import Choices, check_choices, check_names, choices_of, keywords_of
 from invariant_sharpness.results.estimate import Estimate
-from invariant_sharpness.symmetries.claims import SYMMETRIES, Invariance, NamedSymmetry
+from invariant_sharpness.symmetries.invariances import SYMMETRIES, Invariance, NamedSymmetry
 
 P = ParamSpec("P")
 
@@ -195,7 +195,7 @@ class Metric(Generic[P]):
     @property
     def unchanged_by(self) -> tuple[NamedSymmetry, ...]:
         """The symmetries under which the value stays."""
-        return tuple(s for s in SYMMETRIES if s.claims & self.invariances and s.name not in self.up_to_error)
+        return tuple(s for s in SYMMETRIES if s.covered_by & self.invariances and s.name not in self.up_to_error)
 
     @property
     def unchanged_up_to_error(self) -> tuple[NamedSymmetry, ...]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from invariant_sharpness.plotting.figures import name_rows, new_figure
 from invariant_sharpness.results.ratios import Measured, factor_text, factors
-from invariant_sharpness.symmetries.claims import COVERED_BY, covers
+from invariant_sharpness.symmetries.invariances import COVERED_BY, covers
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -20,7 +20,7 @@ from invariant_sharpness.protocol.capabilities import (
     SampledGaussNewtonOracle,
     SubsetOracle,
 )
-from invariant_sharpness.protocol.oracle import CurvatureOracle
+from invariant_sharpness.protocol.curvature_oracle import CurvatureOracle
 from invariant_sharpness.protocol.requirements import capability, innermost, machine_epsilon, require, supports
 
 __all__ = [

@@ -7,7 +7,7 @@ from typing import Protocol, runtime_checkable
 
 from invariant_sharpness.parameters.groups import Rows
 from invariant_sharpness.parameters.vector import ParameterVector
-from invariant_sharpness.protocol.oracle import CurvatureOracle
+from invariant_sharpness.protocol.curvature_oracle import CurvatureOracle
 
 
 @runtime_checkable

@@ -8,7 +8,7 @@ from typing import Any, TypeVar, cast
 
 from invariant_sharpness.errors import MissingCapabilityError
 from invariant_sharpness.protocol.capabilities import CoordinateOracle, ModelPrecisionOracle
-from invariant_sharpness.protocol.oracle import CurvatureOracle
+from invariant_sharpness.protocol.curvature_oracle import CurvatureOracle
 
 Capability = TypeVar("Capability", bound=CurvatureOracle)
 

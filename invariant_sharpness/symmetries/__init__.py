@@ -9,13 +9,13 @@
 
 from __future__ import annotations
 
-from invariant_sharpness.symmetries.claims import SYMMETRIES, Invariance, NamedSymmetry, covers
 from invariant_sharpness.symmetries.finder import find_symmetries
 from invariant_sharpness.symmetries.generators import Generator, Rescaling, Symmetries
 from invariant_sharpness.symmetries.head_mixing import HeadMixing, Mixing
+from invariant_sharpness.symmetries.invariances import SYMMETRIES, Invariance, NamedSymmetry, covers
 from invariant_sharpness.symmetries.outputs import AffineChange, OutputScale, OutputShift
-from invariant_sharpness.symmetries.permutation import Permutation, UnitPermutation, chain_permutations
 from invariant_sharpness.symmetries.protocol import Symmetry, Transformation, transformations_of
+from invariant_sharpness.symmetries.unit_permutation import Permutation, UnitPermutation, chain_permutations
 from invariant_sharpness.symmetries.unit_rescaling import UnitFactors, UnitRescaling, chain_rescalings, unit_count
 
 Move = Transformation

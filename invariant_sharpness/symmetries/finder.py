@@ -6,7 +6,7 @@ from invariant_sharpness.deprecation import renamed
 from invariant_sharpness.protocol import CurvatureOracle, machine_epsilon
 from invariant_sharpness.symmetries.generators import Symmetries
 from invariant_sharpness.symmetries.scaling_variables import ScalingVariables
-from invariant_sharpness.symmetries.search.equations import equations
+from invariant_sharpness.symmetries.search.equations import gather_equations
 from invariant_sharpness.symmetries.search.refinement import Search
 from invariant_sharpness.symmetries.search.verification import Verification
 
@@ -78,7 +78,7 @@ def find_symmetries(oracle: CurvatureOracle, *, seed: int = 0, max_unknowns: int
     most = max(max_unknowns, _LEAST_GROUPS * len(variables.axes))
     count = min(len(variables), most) + _MORE_THAN_UNKNOWNS
     verification = Verification(oracle, seed)
-    system = equations(oracle, variables, count, seed)
+    system = gather_equations(oracle, variables, count, seed)
     attempt = 1
     while True:
         search = Search(system, most, tolerance=machine_epsilon(oracle) ** (2 / 3))
@@ -87,7 +87,7 @@ def find_symmetries(oracle: CurvatureOracle, *, seed: int = 0, max_unknowns: int
         if len(verified) == len(found) or attempt == _MAX_ATTEMPTS:
             break
         # Units that are dead at nearly all points solve the equations by accident: look at more points.
-        system = system.joined(equations(oracle, variables, count, seed, attempt))
+        system = system.joined(gather_equations(oracle, variables, count, seed, attempt))
         attempt += 1
     return Symmetries(
         oracle,

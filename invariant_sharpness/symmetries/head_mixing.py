@@ -103,7 +103,18 @@ class Mixing:
     symmetry
         The heads.
     matrices
-        Array (heads, h, h) of invertible matrices.
+        The invertible matrices, of shape (heads, h, h).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from invariant_sharpness_numpy import NetworkOracle, ReluNetwork
+    >>> network = ReluNetwork([np.array([[1.0], [2.0]]), np.array([[3.0, 4.0]])])
+    >>> oracle = NetworkOracle(network, np.array([[1.0]]), np.array([[0.0]]), loss="mse")
+    >>> product = HeadMixing(oracle, ("layers.0.weight",), ("layers.1.weight",), side="input")
+    >>> mixed = Mixing(product, np.array([[[0.0, 1.0], [1.0, 0.0]]])).apply(oracle.parameters)
+    >>> mixed["layers.0.weight"].ravel().tolist(), mixed["layers.1.weight"].ravel().tolist()
+    ([2.0, 1.0], [4.0, 3.0])
     """
 
     symmetry: HeadMixing

@@ -11,7 +11,23 @@ from invariant_sharpness.protocol import CurvatureOracle
 
 @dataclass(frozen=True, slots=True)
 class AffineChange:
-    """A transformation: some groups of parameters, times a factor, plus a term."""
+    """A transformation: some groups of parameters, times a factor, plus a term.
+
+    Parameters
+    ----------
+    names
+        The names of the groups.
+    factor, term
+        The factor and the term.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from invariant_sharpness_numpy import quadratic
+    >>> oracle = quadratic(np.eye(2), [[3.0, 4.0]])
+    >>> AffineChange(("weight",), factor=2.0, term=1.0).apply(oracle.parameters)["weight"].tolist()
+    [[7.0, 9.0]]
+    """
 
     names: tuple[str, ...]
     factor: float = 1.0

@@ -11,7 +11,17 @@ from invariant_sharpness.protocol import CurvatureOracle
 
 
 class Transformation(Protocol):
-    """One element of a symmetry group, as it acts on the parameters."""
+    """One element of a symmetry group, as it acts on the parameters.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from invariant_sharpness.symmetries import OutputShift
+    >>> from invariant_sharpness_numpy import quadratic
+    >>> shift = OutputShift(quadratic(np.eye(2), [[3.0, 4.0]]), "weight").transformations(0)["shift by 1"]
+    >>> shift.apply(shift.apply(quadratic(np.eye(2), [[3.0, 4.0]]).parameters))["weight"].tolist()
+    [[5.0, 6.0]]
+    """
 
     def apply(self, parameters: ParameterVector, /) -> ParameterVector:
         """Return the transformed parameters; those given are not touched."""
@@ -63,10 +73,35 @@ class PlaceableSymmetry(Protocol):
 def transformations_of(symmetry: Symmetry, oracle: CurvatureOracle, seed: int) -> Mapping[str, Transformation]:
     """Return a few transformations of the parameters of ``oracle``, by name.
 
+    A symmetry that names parameters is first placed on the oracle. One of version 0.1, with a method ``moves``, is taken with a warning.
+
+    Parameters
+    ----------
+    symmetry
+        The symmetry.
+    oracle
+        The oracle of the network that has it.
+    seed
+        The seed of the draws.
+
+    Returns
+    -------
+    Mapping of str to Transformation
+        By a name that says how strong they are, the mildest first.
+
     Raises
     ------
     TypeError
         If the object is no symmetry; says what one is.
+
+    Examples
+    --------
+    >>> from invariant_sharpness.symmetries import chain_rescalings
+    >>> from invariant_sharpness_numpy import NetworkOracle, ReluNetwork
+    >>> oracle = NetworkOracle(ReluNetwork.initialize((4, 5, 3), seed=0), [[0.0] * 4], [0])
+    >>> (hidden,) = chain_rescalings(oracle.groups)
+    >>> list(transformations_of(hidden, oracle, 0))
+    ['powers of two', 'any factors', 'factors up to 8192']
     """
     placed: Any = symmetry.on(oracle) if isinstance(symmetry, PlaceableSymmetry) else symmetry
     if hasattr(placed, "transformations"):

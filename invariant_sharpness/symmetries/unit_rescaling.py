@@ -121,6 +121,16 @@ class UnitFactors:
         The oracle of the network.
     factors
         One positive number for each unit.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from invariant_sharpness_numpy import NetworkOracle, ReluNetwork
+    >>> network = ReluNetwork([np.array([[1.0], [2.0]]), np.array([[3.0, 4.0]])])
+    >>> oracle = NetworkOracle(network, np.array([[1.0]]), np.array([[0.0]]), loss="mse")
+    >>> hidden = UnitRescaling(("layers.0.weight",), ("layers.1.weight",))
+    >>> UnitFactors(hidden, oracle, np.array([1.0, 2.0])).apply(oracle.parameters)["layers.0.weight"].ravel().tolist()
+    [1.0, 4.0]
     """
 
     rescaling: UnitRescaling

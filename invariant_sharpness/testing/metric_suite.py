@@ -12,7 +12,7 @@ from invariant_sharpness.errors import missing_dependency
 from invariant_sharpness.evaluation.door import AnyMetric, as_metric, as_metrics, require_different_names
 from invariant_sharpness.protocol import CurvatureOracle
 from invariant_sharpness.symmetries import Invariance
-from invariant_sharpness.symmetries.claims import covers
+from invariant_sharpness.symmetries.invariances import covers
 from invariant_sharpness.testing.metric_checks import (
     REFERENCE,
     Case,

@@ -21,7 +21,7 @@ from invariant_sharpness.symmetries import (
     chain_permutations,
     find_symmetries,
 )
-from invariant_sharpness.symmetries.claims import covers
+from invariant_sharpness.symmetries.invariances import covers
 
 RESCALINGS = ("layer", "row_column")
 """The kinds of symmetries that are found in every network that has them."""

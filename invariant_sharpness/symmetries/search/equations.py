@@ -122,7 +122,7 @@ class Equations:
         return np.array([self.sizes[group].sum() for group in groups])
 
 
-def equations(
+def gather_equations(
     oracle: CurvatureOracle, variables: ScalingVariables, count: int, seed: int, attempt: int = 0
 ) -> Equations:
     """Gather ``count`` equations, those of each attempt at points of their own. Cost: one backward pass of a few examples for each.

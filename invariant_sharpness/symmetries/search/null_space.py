@@ -43,7 +43,7 @@ class NullSpace(NamedTuple):
     gap: float
 
 
-def null_space(matrix: HostArray, tolerance: float) -> NullSpace:
+def solve_null_space(matrix: HostArray, tolerance: float) -> NullSpace:
     """Compute the null space by singular values.
 
     Those count as zero that are below ``tolerance`` times the largest, or times that of a column with entries of size 1.

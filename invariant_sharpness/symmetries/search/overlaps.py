@@ -89,7 +89,7 @@ class Overlap(NamedTuple):
         return all(sizes.sum() == total for sizes, total in zip(self.sizes, self.totals, strict=True))
 
 
-def overlaps(equations: ActingVariables, groups: Sequence[VariableGroup]) -> list[Overlap]:
+def find_overlaps(equations: ActingVariables, groups: Sequence[VariableGroup]) -> list[Overlap]:
     """List all overlaps: a parameter has one for each component of its variables, for each pair of its axes."""
     variables = equations.variables
     by_axis: dict[int, list[int]] = {}

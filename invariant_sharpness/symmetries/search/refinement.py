@@ -17,13 +17,13 @@ import numpy as np
 from invariant_sharpness.symmetries.generators import Generator
 from invariant_sharpness.symmetries.scaling_variables import HostArray, Numbers, ScalingVariables
 from invariant_sharpness.symmetries.search.equations import Equations
-from invariant_sharpness.symmetries.search.null_space import Quotient, null_space, sparse_generators
+from invariant_sharpness.symmetries.search.null_space import Quotient, solve_null_space, sparse_generators
 from invariant_sharpness.symmetries.search.overlaps import (
     Overlap,
     VariableGroup,
+    find_overlaps,
     involved,
     mean_exponents,
-    overlaps,
     trivial_directions,
     trivial_rows,
 )
@@ -90,9 +90,9 @@ class Search:
         """Search among those of the groups that act."""
         acting = self.equations.acting
         present = [group for group in groups if acting[group].any()]
-        space = null_space(self.equations.scaled_columns(present), self.tolerance)
+        space = solve_null_space(self.equations.scaled_columns(present), self.tolerance)
         self.least_gap = min(self.least_gap, space.gap)
-        found, costs = overlaps(self.equations, present), self._costs(present)
+        found, costs = find_overlaps(self.equations, present), self._costs(present)
         quotient = Quotient(
             space.basis / self.equations.group_sizes(present)[:, None],
             trivial_directions(found, len(present)),

@@ -12,7 +12,7 @@ from invariant_sharpness.metrics import Metric
 from invariant_sharpness.protocol import CurvatureOracle
 from invariant_sharpness.results.estimate import Estimate
 from invariant_sharpness.results.records import Finding
-from invariant_sharpness.symmetries.claims import covers
+from invariant_sharpness.symmetries.invariances import covers
 from invariant_sharpness.testing.problems import Problem
 from invariant_sharpness.testing.results import CheckFailedError, CheckSkippedError
 

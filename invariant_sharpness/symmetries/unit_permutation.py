@@ -73,6 +73,16 @@ class Permutation:
         The units.
     order
         The old number of each unit.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from invariant_sharpness_numpy import NetworkOracle, ReluNetwork
+    >>> network = ReluNetwork([np.array([[1.0], [2.0]]), np.array([[3.0, 4.0]])])
+    >>> oracle = NetworkOracle(network, np.array([[1.0]]), np.array([[0.0]]), loss="mse")
+    >>> hidden = UnitPermutation(oracle, ("layers.0.weight",), ("layers.1.weight",))
+    >>> Permutation(hidden, np.array([1, 0])).apply(oracle.parameters)["layers.0.weight"].ravel().tolist()
+    [2.0, 1.0]
     """
 
     symmetry: UnitPermutation

@@ -1,4 +1,4 @@
-"""What a metric may claim to survive, and which named symmetries follow from each claim."""
+"""The invariances that a metric may declare, and the named symmetries that follow from them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Invariance = Literal[
     "output_scale",
     "output_shift",
 ]
-"""Changes of parameters that leave the loss alone, and that a metric may claim not to see.
+"""An invariance that a metric may declare: changes of the parameters that leave the loss as it is, and the metric too.
 
 ``layer``
     One factor per layer, with product 1 (Dinh et al. 2017).
@@ -54,16 +54,33 @@ COVERED_BY: Mapping[str, frozenset[Invariance]] = {
     "output_scale": frozenset({"output_scale"}),
     "output_shift": frozenset({"output_shift"}),
 }
-"""Each claim, and those from which it follows."""
+"""Each invariance, and those from which it follows."""
 
 
 def covers(invariances: Collection[str], kind: str) -> bool:
-    """Whether a metric that declares these invariances claims to survive changes of this kind.
+    """Whether a metric that declares these invariances declares that changes of this kind leave it as it is.
+
+    Parameters
+    ----------
+    invariances
+        The declared invariances.
+    kind
+        The invariance in question, such as the ``kind`` of a symmetry.
+
+    Returns
+    -------
+    bool
+        Whether it is among them, or follows from one of them.
 
     Raises
     ------
     ValueError
         If there is no such kind.
+
+    Examples
+    --------
+    >>> covers({"diagonal"}, "layer"), covers({"layer"}, "diagonal")
+    (True, False)
     """
     if kind not in COVERED_BY:
         msg = f"there is no symmetry of the kind {kind!r}; the kinds are {', '.join(COVERED_BY)}"
@@ -78,19 +95,24 @@ class NamedSymmetry:
     Parameters
     ----------
     name
-        As in the names of tests.
+        The name in the names of tests.
     heading
-        As in tables.
+        The heading in tables.
     change
         What is done to the network.
-    claims
-        From any of these it follows that a metric stays.
+    covered_by
+        The invariances from each of which it follows that a metric stays.
+
+    Examples
+    --------
+    >>> SYMMETRIES[0].name, sorted(SYMMETRIES[0].covered_by)
+    ('layers', ['diagonal', 'layer', 'linear', 'row_column'])
     """
 
     name: str
     heading: str
     change: str
-    claims: frozenset[Invariance]
+    covered_by: frozenset[Invariance]
 
 
 SYMMETRIES = (
