@@ -2,7 +2,7 @@ r"""The NumPy engine: a ReLU network with a loss, differentiated in closed form;
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Iterable, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
@@ -32,11 +32,14 @@ class NumpyPoint:
         The network.
     loss
         The loss of outputs and targets.
+    names
+        The parameters that are measured; biases that the network has not are zero, and left out.
     """
 
-    def __init__(self, layers: Sequence[Layer], loss: OutputLoss) -> None:
+    def __init__(self, layers: Sequence[Layer], loss: OutputLoss, names: frozenset[str]) -> None:
         self._layers = layers
         self._loss = loss
+        self._names = names
 
     def evaluate(self, batch: Batch, /) -> tuple[Array, Array]:
         return finite_forward(self._layers, batch.inputs).outputs, batch.targets
@@ -92,7 +95,7 @@ class NumpyPoint:
 
     def pullback(self, cotangents: CotangentRows, batch: Batch, /) -> Arrays:
         passed = finite_forward(self._layers, batch.inputs)
-        return to_arrays(self._pulled_back(passed, cotangents.next_like(passed.outputs.shape)))
+        return self._arrays(self._pulled_back(passed, cotangents.next_like(passed.outputs.shape)))
 
     def output_curvature(self, direction: Arrays, cotangents: CotangentsOf, batch: Batch, /) -> tuple[Arrays, Arrays]:
         passed = finite_forward(self._layers, batch.inputs)
@@ -102,7 +105,7 @@ class NumpyPoint:
             # One group moves and its own block is read. As phi is linear in z, its cotangents do not move.
             product = second_derivative(self._layers, self._along({name: along}), passed, c, np.zeros_like)
             second[name] = to_arrays(product)[name]
-        return to_arrays(self._pulled_back(passed, c)), second
+        return self._arrays(self._pulled_back(passed, c)), second
 
     def _factors(self, cotangents: Cotangents, z: Array, y: Array) -> tuple[Array, Array]:
         """The signs s of shape (n, R) and vectors v of shape (n, K, R) whose squares are summed, without the weights."""
@@ -148,7 +151,10 @@ class NumpyPoint:
         return from_arrays({**zeros, **vector}, len(self._layers))
 
     def _sums(self, weights: Array, *sums: list[Layer]) -> Sums:
-        return Sums(np.sum(weights), len(weights), tuple(to_arrays(layers) for layers in sums))
+        return Sums(np.sum(weights), len(weights), tuple(map(self._arrays, sums)))
+
+    def _arrays(self, layers: Iterable[Layer]) -> Arrays:
+        return {name: array for name, array in to_arrays(layers).items() if name in self._names}
 
 
 class NumpyEngine(HostEngine):
@@ -186,7 +192,8 @@ class NumpyEngine(HostEngine):
 
     @contextmanager
     def at(self, parameters: Arrays, /) -> Generator[NumpyPoint]:
-        yield NumpyPoint(from_arrays(parameters, len(self._network.weights)), self._loss)
+        names = frozenset(group.name for group in self.groups)
+        yield NumpyPoint(from_arrays(parameters, len(self._network.weights)), self._loss, names)
 
     def infinite_derivative(self, name: str, /) -> NonFiniteError:
         return NonFiniteError(
