@@ -83,7 +83,7 @@ NEW_BY_OLD = {
     "metrics.mean_rise": "metrics.average_case",
     "metrics.minibatch": "metrics.regrets metrics.contrastive",
     "metrics.pacgen_psi": "metrics.pacgen_bound",
-    "metrics.spectrum": "metrics.hessian_norms",
+    "metrics.spectrum": "metrics.eigenvalues",
     "model_metrics": "adapters.model_metrics",
     "precision": "protocol.requirements",
     "probes": "prng",

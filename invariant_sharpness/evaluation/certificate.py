@@ -109,7 +109,7 @@ class Certificate(Sequence[Record]):
         return [record for record in self.records if record.verdict in ("CLAIM FAILS", "no symmetry")]
 
     def worst(self) -> list[Record]:
-        """For each metric and kind of symmetry the finding with the largest change; what failed comes before what did not."""
+        """Return for each metric and kind of symmetry the record with the largest change; failures come before all others."""
         worst: dict[tuple[str, str], Record] = {}
         for record in self.records:
             key = (record.metric, record.kind)
@@ -169,7 +169,7 @@ def _severity(record: Record) -> tuple[bool, float]:
 
 
 def _moved(record: Record) -> str:
-    """The factor of what moved, the relative change of what hardly did."""
+    """Write the factor of what moved, and the relative change of what hardly did."""
     if record.reason:
         return "-"
     if record.change <= max(record.tolerance, 1e-2):

@@ -93,7 +93,7 @@ def certify(
 
 
 class _Comparison:
-    """The results where the model is, with which those at other points are compared."""
+    """The results at the model's parameters, with which those at transformed parameters are compared."""
 
     def __init__(self, oracle: CurvatureOracle, metrics: list[Metric[...]], seed: int) -> None:
         self.metrics, self.seed = metrics, seed
@@ -128,7 +128,7 @@ class _Comparison:
 
 
 def _families(oracle: CurvatureOracle, symmetries: Symmetry | Sequence[Symmetry] | None, seed: int) -> list[Symmetry]:
-    """A collection of found symmetries is one family, though it is a sequence of generators."""
+    """List the symmetries; a collection of found ones is one of them, though it is a sequence of generators."""
     if symmetries is None:
         found = find_symmetries(oracle, seed=seed)
         layers = found.by_layer()
@@ -151,7 +151,7 @@ def _in_words(families: Sequence[Symmetry]) -> str:
 
 
 def _no_value(result: Result) -> str:
-    """Why there is none that can be compared, if so: where an iteration has not ended, rounding decides where it stands."""
+    """Say why there is no value that can be compared, if so: where an iteration has not ended, rounding decides where it stands."""
     if not isinstance(result, Estimate):
         return str(result)
     return "" if result.converged else f"not converged ({result.method})"

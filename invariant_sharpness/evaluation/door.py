@@ -127,7 +127,7 @@ def _listed(metrics: Any) -> list[AnyMetric]:
 
 
 def _undeclared(function: Callable[..., Any]) -> Metric[...]:
-    """A metric of which nothing is known but the function."""
+    """Make a metric of a function of which nothing else is known."""
     name = getattr(function, "__name__", type(function).__name__)
 
     @wraps(function)

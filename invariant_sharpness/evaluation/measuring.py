@@ -138,7 +138,7 @@ class Measurement:
         return metric(self.oracle, **{name: getattr(self, name) for name in asked})
 
     def signature(self, metrics: Iterable[Metric[...]]) -> str:
-        """One line with what values depend on beside model and data."""
+        """Name in one line what values depend on beside model and data."""
         counted = capability(self.oracle, SubsetOracle)
         words = [
             ", ".join(metric.definition for metric in metrics),

@@ -48,8 +48,8 @@ def load_oracle(target: str) -> CurvatureOracle:
     names = vars(module)
     if name in names:
         return _to_oracle(names[name], target)
-    candidates = _candidates(names, module.__name__)
-    advice = f"; it has {', '.join(candidates)}" if candidates else f", and nothing else in it is {_FORMS}"
+    found = _measurable(names, module.__name__)
+    advice = f"; it has {', '.join(found)}" if found else f", and nothing else in it is {_FORMS}"
     msg = f"there is no {name!r} in {place}{advice}"
     raise TargetError(msg)
 
@@ -82,7 +82,7 @@ def load_metric(target: str) -> AnyMetric:
 
 
 def _imported(target: str, what: str) -> tuple[ModuleType, str, str]:
-    """The module of a target, the name in it, and where the module is."""
+    """Return the module of a target, the name in it, and where the module is."""
     place, colon, name = target.rpartition(":")
     if not (colon and place and name):
         msg = f"{target!r} names no {what}: write file.py:name or package.module:name"
@@ -122,8 +122,8 @@ def _import_from(folder: Path) -> None:
         sys.path.insert(0, str(folder))
 
 
-def _candidates(names: Mapping[str, Any], module: str) -> list[str]:
-    """The names that could have been meant: oracles, tuples with a model, and functions without arguments of the module itself."""
+def _measurable(names: Mapping[str, Any], module: str) -> list[str]:
+    """List the names that could have been meant: oracles, tuples with a model, and functions without arguments of the module itself."""
     return [
         name
         for name, value in names.items()
@@ -137,12 +137,12 @@ def _is_oracle(value: Any) -> bool:
 
 
 def _is_buildable(value: Any) -> bool:
-    """Whether it is an oracle, or a tuple of what makes one."""
+    """Say whether it is an oracle, or a tuple of what makes one."""
     return len(value) in (2, 3) if isinstance(value, tuple) else _is_oracle(value)
 
 
 def _starts_with_model(value: Any) -> bool:
-    """Whether it is a tuple for an oracle rather than one of numbers or arrays."""
+    """Say whether it is a tuple for an oracle rather than one of numbers or arrays."""
     return isinstance(value, tuple) and _is_buildable(value) and not _is_plain(value[0])
 
 
@@ -180,7 +180,7 @@ def _build(value: Any) -> CurvatureOracle:
 
 
 def _required_arguments(function: Any) -> list[str]:
-    """Names of the arguments without a default."""
+    """List the arguments without a default."""
     try:
         parameters = signature(function).parameters.values()
     except (TypeError, ValueError):  # some builtins have none

@@ -27,13 +27,13 @@ from invariant_sharpness.metrics import (
 from invariant_sharpness.metrics.average_case import average_adaptive_sharpness, expected_sharpness
 from invariant_sharpness.metrics.contrastive import congruent_contrastive_ratio, contrastive_ratio
 from invariant_sharpness.metrics.declaration import Metric, metric
+from invariant_sharpness.metrics.eigenvalues import hessian_spectrum
 from invariant_sharpness.metrics.feature_flatness import relative_flatness
 from invariant_sharpness.metrics.fisher_rao import fisher_rao_norm
 from invariant_sharpness.metrics.head_normalized import head_normalized_sharpness
 from invariant_sharpness.metrics.hessian_norms import (
     hessian_frobenius_norm,
     hessian_spectral_norm,
-    hessian_spectrum,
     hessian_trace,
 )
 from invariant_sharpness.metrics.keskar import keskar_sharpness, keskar_subspace_sharpness

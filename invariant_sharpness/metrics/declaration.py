@@ -282,6 +282,6 @@ def _definition(name: str, settings: Mapping[str, Any]) -> str:
 
 
 def _in_words(value: Any) -> str:
-    """Numbers and strings as they are, all else by its name or its type."""
+    """Write numbers and strings as they are, and all else by its name or its type."""
     plain = value is None or isinstance(value, (str, int, float))
     return repr(value) if plain else getattr(value, "__name__", type(value).__name__)

@@ -120,7 +120,7 @@ def _signs(seed: int, index: int, size: int) -> Matrix:
 
 
 def _direction(oracle: CurvatureOracle, group: ParameterGroup, matrix: Matrix) -> ParameterVector:
-    """The matrix in the layout of the weight, and zeros for all other groups."""
+    """Bring the matrix into the layout of the weight, with zeros for all other groups."""
     arrays = {other.name: np.zeros(other.shape) for other in oracle.groups}
     arrays[group.name] = in_layout(group, matrix)
     return oracle.from_numpy(arrays)

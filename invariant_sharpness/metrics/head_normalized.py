@@ -181,7 +181,7 @@ def _shares(oracle: CurvatureOracle, others: Estimate, minima: Mapping[str, _Min
 
 
 def _gap(others: Estimate, minima: Mapping[str, _Minimum]) -> float:
-    """Relative gap of all minima together."""
+    """Compute the relative gap of all minima together."""
     value = fsum(share.value for share in others.per_group.values())
     loss = (others.certificate or 0.0) * value
     value += fsum(minimum.solution.value for minimum in minima.values())

@@ -2,8 +2,6 @@
 
 They obey a law under a rescaling of the parameters by D: the Hessian becomes
 :math:`D^{-1} H D^{-1}`. None of them is invariant.
-
-The whole spectrum of the Hessian, in which Dinh et al. (2017) make as many eigenvalues large as they like.
 """
 
 from __future__ import annotations
@@ -13,12 +11,10 @@ from math import fsum, hypot
 import numpy as np
 
 from invariant_sharpness.deprecation import renamed
-from invariant_sharpness.estimators.densities import SpectralDensity
 from invariant_sharpness.estimators.diagonal_results import HessianDiagonal, SamplingError
 from invariant_sharpness.estimators.hessian_diagonals import certified_diagonal, hessian_diagonal
 from invariant_sharpness.estimators.hutchinson import trace_samples
-from invariant_sharpness.estimators.lanczos import eigenpairs, largest_magnitude_eigenvalue
-from invariant_sharpness.estimators.lanczos_quadrature import spectral_density
+from invariant_sharpness.estimators.lanczos import largest_magnitude_eigenvalue
 from invariant_sharpness.estimators.squared_norms import column_squared_norms, squared_norm_samples
 from invariant_sharpness.metrics.declaration import metric
 from invariant_sharpness.metrics.shared_diagonal import COST_OF_DIAGONAL
@@ -250,7 +246,7 @@ def hessian_frobenius_norm(oracle: CurvatureOracle, *, probes: int = 64, seed: i
 
 
 def _known_part(oracle: CurvatureOracle, diagonal: HessianDiagonal | None, probes: int, seed: int) -> HessianDiagonal:
-    """The groups whose diagonal is certified; all of them, if the rest has few enough columns."""
+    """Return the groups whose diagonal is exact or from sampled outputs; all groups, if the rest has few enough columns."""
     given = None
     if diagonal is not None:
         kept = {name: group for name, group in diagonal.groups.items() if group.method not in ("probes", "XDiag")}
@@ -267,7 +263,7 @@ def _known_share(known: HessianDiagonal, name: str) -> GroupEstimate:
 
 
 def _joined(sampled: SamplingError | None, draws: np.ndarray | None) -> tuple[float | None, int | None]:
-    """The standard error of a sum of two independent parts, and its degrees of freedom, the fewer of the two."""
+    """Compute the standard error of a sum of two independent parts, and its degrees of freedom, the fewer of the two."""
     parts = [] if sampled is None else [sampled]
     if draws is not None:
         parts.append(SamplingError(_standard_error(draws), len(draws) - 1))
@@ -278,58 +274,3 @@ def _joined(sampled: SamplingError | None, draws: np.ndarray | None) -> tuple[fl
 
 def _standard_error(draws: np.ndarray) -> float:
     return float(np.std(draws, ddof=1) / np.sqrt(len(draws)))
-
-
-@renamed(known="num_known")
-def hessian_spectrum(
-    oracle: CurvatureOracle, *, num_known: int = 10, probes: int = 8, steps: int = 40, seed: int = 0
-) -> SpectralDensity:
-    r"""Distribution of all eigenvalues of the Hessian: the largest one by one, and the others by stochastic Lanczos quadrature.
-
-    **Theorem** (Dinh et al. 2017). Let a chain of K layers have a Hessian with r positive eigenvalues, and let layer k have
-    :math:`n_k` parameters. For every M there is a rescaling of the layers by :math:`\alpha_k = 1 / \beta` for :math:`k < K` and :math:`\alpha_K = \beta^{K - 1}`, which leaves
-    the function alone, after which at least :math:`r - n_K` eigenvalues are larger than M: those of the other layers are multiplied by :math:`\beta^2`.
-    What stays is the inertia, the numbers of positive, negative and zero eigenvalues (Sylvester). On ``ish.Scaled(oracle, s)``
-    with an equivariant scale the whole spectrum stays.
-
-    Cost: products for ``num_known`` eigenpairs, and ``probes * steps`` more; ``steps`` vectors in memory for each probe, or for one at a time.
-    Sources: Dinh, Pascanu, Bengio and Bengio (2017); Ghorbani, Krishnan and Xiao (2019).
-
-    Parameters
-    ----------
-    oracle
-        The mean loss, at the model's parameters.
-    num_known
-        Number of the largest eigenvalues that are computed one by one; fewer, if the network has fewer parameters.
-    probes
-        Number of start vectors of the quadrature.
-    steps
-        Number of Lanczos steps from each start vector, which is that of nodes of its Gauss rule.
-    seed
-        Seed of the start vectors.
-
-    Returns
-    -------
-    SpectralDensity
-        The known eigenvalues, and the Gauss rules of the others; its methods give density, moments and sums of functions.
-
-    Raises
-    ------
-    ValueError
-        If the eigenpairs do not converge, or the vectors do not fit into the memory limit.
-
-    Examples
-    --------
-    The squared eigenvalues 1 and 4 of diag(1, 2) add up to 5:
-
-    >>> import numpy as np
-    >>> import invariant_sharpness as ish
-    >>> from invariant_sharpness_numpy import quadratic
-    >>> oracle = quadratic(np.diag([1.0, 2.0]), np.array([[3.0, 4.0]]))
-    >>> round(ish.hessian_spectrum(oracle).trace_of(lambda eigenvalues: eigenvalues**2).value, 9)
-    5.0
-    """
-    size = sum(group.size for group in oracle.groups)
-    largest = min(num_known, size - 1)
-    pairs = eigenpairs(oracle, largest=largest, smallest=0, seed=seed) if largest > 0 else None
-    return spectral_density(oracle, probes=probes, steps=steps, seed=seed, eigenpairs=pairs)

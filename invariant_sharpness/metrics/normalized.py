@@ -158,7 +158,7 @@ def normalized_sharpness(
 
 @dataclass(frozen=True, slots=True)
 class _Layer:
-    """The minimum of one family: its penalty and variances, and its derivative in the curvature (the envelope theorem)."""
+    """The minimum of one layer matrix: its penalty and variances, and its derivative in the curvature (the envelope theorem)."""
 
     name: str
     value: float
@@ -182,7 +182,7 @@ def _counted(groups: tuple[ParameterGroup, ...], names: frozenset[str] | None) -
 
 
 def _layers(groups: tuple[ParameterGroup, ...], biases: BiasPolicy) -> tuple[list[LayerMatrix], list[ParameterGroup]]:
-    """What is solved as a matrix, and what is counted parameter by parameter."""
+    """Return what is solved as a matrix, and what is counted parameter by parameter."""
     if biases == "exclude":
         return weights_alone(groups), []
     families = weights_with_biases(groups) if biases == "column" else weights_alone(groups)
@@ -190,10 +190,12 @@ def _layers(groups: tuple[ParameterGroup, ...], biases: BiasPolicy) -> tuple[lis
 
 
 def _solve(family: LayerMatrix, weights: HostArrays, curvature: HostArrays, lam: float, tolerance: float) -> _Layer:
+    # The problem (17) of this layer: curvature a, clipped at 0, and squared weights b, summed over kernel positions.
     clipped = {name: np.clip(curvature[name], 0, None) for name in family.names}
     a = family.matrices(clipped)
     b = family.matrices({name: weights[name] ** 2 for name in family.names}) / (2 * lam)
     value, lower, attained, variances = _infimum(a, b, tolerance)
+    # The value is linear in the curvature at its minimizer: what does not depend on the curvature is the penalty.
     penalty = value - float(np.sum(a * variances))
     slopes = family.arrays(variances)
     derivatives = {name: np.where(curvature[name] > 0, slopes[name], 0.0) for name in family.names}
@@ -201,7 +203,7 @@ def _solve(family: LayerMatrix, weights: HostArrays, curvature: HostArrays, lam:
 
 
 def _infimum(a: HostArray, b: HostArray, tolerance: float) -> tuple[float, float, bool, HostArray]:
-    """Value, lower bound, whether attained, and the variances, of a stack of independent matrices."""
+    """Solve a stack of independent matrices: value, lower bound, whether attained, and the variances."""
     if 1 in a.shape[1:]:
         return _single_row_or_column(a, b)
     solutions = [solve(x, y, tolerance=tolerance) for x, y in zip(a, b, strict=True)]
@@ -215,7 +217,7 @@ def _infimum(a: HostArray, b: HostArray, tolerance: float) -> tuple[float, float
 
 
 def _single_row_or_column(a: HostArray, b: HostArray) -> tuple[float, float, bool, HostArray]:
-    """A depthwise kernel: every entry has a scale of its own, and the minimum is ``2 sqrt(a b)``."""
+    """Solve a depthwise kernel, every entry of which has a scale of its own: the minimum is ``2 sqrt(a b)``."""
     value = float(2 * (np.sqrt(a) * np.sqrt(b)).sum())
     variances = np.sqrt(np.divide(b, a, out=np.zeros_like(a), where=a > 0))
     return value, value, bool(((a > 0) == (b > 0)).all()), variances

@@ -210,10 +210,12 @@ def pac_bayes_terms(
         msg = f"draws={draws}, but a mean loss with a standard error needs at least 2"
         raise ValueError(msg)
     chosen = _resolve(scales)
+    # What is bounded, and m and lambda.
     loss = oracle.loss if labels is None else zero_one_loss(oracle, labels)
     if num_examples is None:
         num_examples = _examples(oracle).examples if labels is None else len(np.asarray(labels))
     lam = float(num_examples) if lam is None else lam
+    # The posterior, from half of the curvature of the weights, and the loss of the network with its noise.
     names = frozenset(group.name for group in oracle.groups if group.is_weight)
     diagonal = diagonal_of(oracle, names, diagonal, probes=probes, seed=seed)
     variances = chosen.posterior(oracle, {name: diagonal[name].values / 2 for name in names}, lam)
@@ -244,7 +246,7 @@ def _examples(oracle: CurvatureOracle) -> SubsetOracle:
 
 
 def _deviations(oracle: CurvatureOracle, variances: HostArrays) -> ParameterVector:
-    """Zero for all that are not weights."""
+    """Return the standard deviations of the weights, and zero for all other groups."""
     arrays = {group.name: np.sqrt(variances.get(group.name, np.zeros(group.shape))) for group in oracle.groups}
     return oracle.from_numpy(arrays)
 

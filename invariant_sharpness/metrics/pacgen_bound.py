@@ -159,7 +159,7 @@ def perturbation_levels(curvature: HostArray, widths: HostArray, *, rho: float, 
 
 
 def _divergence(sizes: HostArray, widths: HostArray, levels: HostArray, gamma: float) -> float:
-    r"""The sum of :math:`\ln(\tau_i / \sigma_i)`; a zero that may not move counts as what a small parameter does, which is saturated."""
+    r"""Add :math:`\ln(\tau_i / \sigma_i)`; a zero that may not move counts as what a small parameter does, which is saturated."""
     saturated = np.full_like(sizes, 1 + 1 / gamma if gamma > 0 else 1.0)
     ratios = np.divide(sizes + widths, levels, out=saturated, where=levels > 0)
     return float(np.sum(np.log(ratios)))

@@ -108,7 +108,7 @@ def parameter_normalized_sharpness(
 
 
 def parameterwise(weights: HostArray, curvature: HostArray, factor: float) -> tuple[float, HostArray]:
-    r"""The sum of ``factor * abs(w) * sqrt(h)`` and its derivative in h (zero where h is not positive)."""
+    r"""Add ``factor * abs(w) * sqrt(h)``, and differentiate the sum in h (zero where h is not positive)."""
     roots = np.sqrt(np.clip(curvature, 0, None))
     terms = factor * np.abs(weights) * roots
     derivative = np.divide(factor * np.abs(weights), 2 * roots, out=np.zeros_like(terms), where=roots > 0)

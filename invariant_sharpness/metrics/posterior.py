@@ -23,7 +23,7 @@ from invariant_sharpness.results.estimate import Estimate
         r"\min_{\sigma, \sigma' > 0} E_\epsilon\bigl[L(\theta + \sigma\sigma' \circ \epsilon)\bigr] - L(\theta) "
         r"+ \sum_l \sum_{ij} \frac{W_{ij}^2}{2\lambda (\sigma_i \sigma'_j)^2}"
     ),
-    summary="Rise of the loss under the noise that is best in a PAC-Bayes bound, with the price of that noise.",
+    summary="Loss increase under the noise that is best in a PAC-Bayes bound, with the price of that noise.",
     needs="gradients, and the Hessian diagonal of the weights to start from",
     cost="32 losses and gradients per iteration of the fit, some 50 iterations: about 2000 gradients; and the diagonal",
     invariances={"row", "row_column", "output_shift"},

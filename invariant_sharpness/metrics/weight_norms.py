@@ -153,7 +153,7 @@ def stable_rank(oracle: CurvatureOracle) -> Estimate:
 
 
 def spectral_norm(weight: Matrix) -> float:
-    """The largest singular value, from the smaller of the two Gram matrices."""
+    """Compute the largest singular value, from the smaller of the two Gram matrices."""
     gram = weight @ weight.T if weight.shape[0] <= weight.shape[1] else weight.T @ weight
     last = len(gram) - 1
     (largest,) = scipy.linalg.eigh(gram, eigvals_only=True, subset_by_index=[last, last])

@@ -21,7 +21,7 @@ from invariant_sharpness.results.estimate import Bracket, Estimate
     invariances={"output_shift"},
     pitfalls=(
         "The maximum is searched for, not proven. The value is the best of a few local maxima and can be too "
-        "small; raise ``starts`` and see whether it grows. ``certificate`` says only that the ascent has "
+        "small; raise ``starts`` and see whether it grows. ``relative_gap`` says only that the ascent has "
         "ended. An ascent that ends at a kink of a ReLU network, where no gradient vanishes, is reported as "
         "not converged; the value is a lower bound all the same. The radius has the units of the parameters, "
         "so values of two networks, or of one network before and after a rescaling, are not comparable at the "
@@ -186,7 +186,7 @@ def worst_case_adaptive_sharpness(
 
 
 def lower_bound(name: str, value: float, method: str, rise: Rise, around: Perturbations) -> Estimate:
-    """The estimate of a maximum of which it is only known that it is not below the value."""
+    """Make the estimate of a maximum of which it is only known that it is not below the value."""
     return Estimate(
         name=name,
         value=value,
