@@ -76,7 +76,7 @@ NEW_BY_OLD = {
     "estimators.traces.hutchinson": "estimators.hutchinson",
     "estimators.traces.leave_one_out_trace": "estimators.leave_one_out_trace",
     "estimators.traces.squared_norm": "estimators.squared_norms",
-    "estimators.traces.target_error": "estimators.hutchinson",
+    "estimators.traces.target_error": "estimators.target_error",
     "measuring": "evaluation.measuring",
     "memory": "runtime.memory",
     "metrics.largest_rise": "metrics.worst_case",

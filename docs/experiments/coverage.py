@@ -18,11 +18,12 @@ from rich.table import Table
 
 import invariant_sharpness as ish
 from invariant_sharpness.cli.demonstration.digits import load_digits
-from invariant_sharpness.estimators.hutchinson import hutch_plus_plus_trace, hutchinson_trace, hutchinson_trace_within
+from invariant_sharpness.estimators.hutchinson import hutch_plus_plus_trace, hutchinson_trace
 from invariant_sharpness.estimators.lanczos import eigenpairs
 from invariant_sharpness.estimators.lanczos_quadrature import spectral_density
 from invariant_sharpness.estimators.leave_one_out_diagonal import xdiag
 from invariant_sharpness.estimators.leave_one_out_trace import left_out_traces
+from invariant_sharpness.estimators.target_error import hutchinson_trace_within
 from invariant_sharpness_numpy import FunctionOracle, NetworkOracle
 from invariant_sharpness_numpy.training import train_network
 

@@ -127,7 +127,7 @@ def _is_mean(mean: HostArray, whole: HostArray, rounding: float) -> bool:
 
 
 _DOUBLE = 2.0**-52
-"""Unit of rounding of the sums on the host."""
+"""Machine epsilon of the sums on the host."""
 
 
 class CurvatureBlocks(NamedTuple):

@@ -176,7 +176,7 @@ def hessian_lipschitz_of_operator(
     r"""Lipschitz constant of the Hessian in operator norm, :math:`\rho = \max_u \|H(\theta + u) - H(\theta)\| / \|u\|`.
 
     The largest over some random corners u of the neighbourhood :math:`|u_i| \le \gamma |\theta_i| + \epsilon`: a lower bound of the constant
-    that Wang et al. (2018) define. Each norm is an eigenvalue by Lanczos' method; ``certificate`` is the largest residual
+    that Wang et al. (2018) define. Each norm is an eigenvalue by Lanczos' method; ``relative_gap`` is the largest residual
     relative to its value.
 
     Not invariant: an operator norm has no law under a rescaling.
@@ -202,7 +202,7 @@ def hessian_lipschitz_of_operator(
     Returns
     -------
     Estimate
-        The largest norm, with the relative residual as its certificate.
+        The largest norm, with the relative residual as its ``relative_gap``.
 
     Raises
     ------

@@ -2,7 +2,7 @@
 
 An oracle may be anything with the methods of one: a wrapper of a user's, a part of the data, the difference of two others. It is known
 by what it does, so none is refused, and none takes up what another one computed. Coordinates of the library are known by their
-type and their scale, which costs nothing.
+type, scale and point, which costs nothing.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ import numpy as np
 import numpy.typing as npt
 
 from invariant_sharpness import prng
-from invariant_sharpness.coordinates import GaussNewton, Moved, Scaled
+from invariant_sharpness.coordinates import GaussNewton, Moved, Restricted, Scaled
 from invariant_sharpness.protocol import CurvatureOracle
 
 Arrays = Mapping[str, npt.NDArray[Any]]
 
-_COORDINATES = (Scaled, Moved, GaussNewton)
-"""Wrappers that are told apart by their types, their scales and the point at which a loop is."""
+_COORDINATES = (Scaled, Moved, Restricted, GaussNewton)
+"""Wrappers that are told apart by their types, their scales and points, and the point at which a loop is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +90,8 @@ def coordinates_and_operator(oracle: CurvatureOracle) -> tuple[str, CurvatureOra
         words.append(type(oracle).__name__)
         if isinstance(oracle, Scaled):  # a parameter that is zero has the same coordinate in all scales
             words.append(digest(oracle.to_numpy(oracle.scale)))
+        if isinstance(oracle, Moved):  # a restriction of it does not show where the other groups are
+            words.append(digest(oracle.to_numpy(oracle.parameters)))
         oracle = oracle.base  # type: ignore[attr-defined]
     return " ".join(words), oracle
 

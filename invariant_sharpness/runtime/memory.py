@@ -23,10 +23,24 @@ def memory_limit(size: int) -> Generator[None]:
     The bound holds for the vectors of a block and for gradients of single examples, which can be made smaller. What
     cannot be is added: the model, the activations of a batch, and two vectors.
 
+    Parameters
+    ----------
+    size
+        The bound in bytes.
+
     Raises
     ------
     ValueError
         If ``size`` is less than one.
+
+    Examples
+    --------
+    >>> import invariant_sharpness as ish
+    >>> from invariant_sharpness_numpy import quadratic
+    >>> with ish.memory_limit(2**20):
+    ...     trace = ish.hutchinson_trace(quadratic([[2.0, 0.0], [0.0, 3.0]], [[1.0, 1.0]]))
+    >>> trace.value
+    5.0
     """
     if size < 1:
         msg = f"memory_limit({size}), but it is a number of bytes, such as 2**30"

@@ -16,10 +16,11 @@ from scipy.special import stdtrit
 
 import invariant_sharpness as ish
 from invariant_sharpness.estimators.densities import SpectralDensity
-from invariant_sharpness.estimators.hutchinson import hutch_plus_plus_trace, hutchinson_trace, hutchinson_trace_within
+from invariant_sharpness.estimators.hutchinson import hutch_plus_plus_trace, hutchinson_trace
 from invariant_sharpness.estimators.lanczos_quadrature import spectral_density
 from invariant_sharpness.estimators.leave_one_out_diagonal import xdiag
 from invariant_sharpness.estimators.leave_one_out_trace import xtrace
+from invariant_sharpness.estimators.target_error import hutchinson_trace_within
 from zoo.estimator_problems import digits_hessian, digits_oracle
 
 pytestmark = pytest.mark.slow

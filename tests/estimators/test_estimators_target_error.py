@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from invariant_sharpness.estimators.hutchinson import hutchinson_trace_within, mean_within
+from invariant_sharpness.estimators.target_error import hutchinson_trace_within, mean_within
 from zoo.estimator_problems import QuadraticOracle, signs, with_spectrum
 
 PILOT = 8

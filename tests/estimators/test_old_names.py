@@ -43,7 +43,7 @@ def test_known_eigenpairs_and_diagonals_have_old_names() -> None:
     oracle = QuadraticOracle(with_spectrum("flat"))
     pairs, diagonal = ish.eigenpairs(oracle), ish.HessianDiagonal({})
     with pytest.warns(DeprecationWarning, match="eigenpairs="):
-        found: Any = ish.schatten_norm(oracle, 1, steps=4, eigenpairs=pairs)  # type: ignore[call-arg]
+        found: Any = ish.schatten_norm(oracle, 1, steps=4, known=pairs)
     assert found == ish.schatten_norm(oracle, 1, steps=4, eigenpairs=pairs)
     with pytest.warns(DeprecationWarning, match="diagonal="), pytest.warns(DeprecationWarning, match="parameters="):
-        ish.hessian_diagonal(oracle, parameters=frozenset({"vector"}), diagonal=diagonal)  # type: ignore[call-arg]
+        ish.hessian_diagonal(oracle, names=frozenset({"vector"}), known=diagonal)

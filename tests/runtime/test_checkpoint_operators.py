@@ -111,44 +111,15 @@ def test_second_oracle_with_other_data_does_not_share_a_state(tmp_path: Path) ->
     assert losses[1] == ish.expected_sharpness(other, probes=5), f"{losses[1]}, and {losses[0]} before"
 
 
-def test_coordinates_with_fewer_groups_are_stored(tmp_path: Path) -> None:
-    """Their vectors are not those of the oracle of the checkpoint."""
-    whole = base()
-
-    class Part(Damped):
-        @property
-        def groups(self) -> Any:
-            return whole.groups[:1]
-
-        @property
-        def parameters(self) -> Any:
-            return self._part(whole.parameters)
-
-        def loss(self, parameters: Any) -> float:
-            return whole.loss(self._whole(parameters))
-
-        def gradient(self, parameters: Any) -> Any:
-            return self._part(whole.gradient(self._whole(parameters)))
-
-        def hessian_vector_product(self, parameters: Any, vector: Any) -> Any:
-            zeros = whole.parameters.map(whole.xp.zeros_like).arrays
-            direction = ish.ParameterVector(whole.xp, {**zeros, **vector.arrays})
-            return self._part(whole.hessian_vector_product(self._whole(parameters), direction))
-
-        def from_numpy(self, arrays: Any) -> Any:
-            return ish.ParameterVector(whole.xp, dict(arrays))
-
-        def to_numpy(self, vector: Any) -> Any:
-            return dict(vector.arrays)
-
-        def _part(self, vector: Any) -> Any:
-            return ish.ParameterVector(whole.xp, {group.name: vector[group.name] for group in self.groups})
-
-        def _whole(self, parameters: Any) -> Any:
-            return ish.ParameterVector(whole.xp, {**whole.parameters.arrays, **parameters.arrays})
-
-    found = []
+def test_restrictions_are_stored_and_do_not_share_a_state(tmp_path: Path) -> None:
+    """They have the same point, and other values of the groups that are held fixed."""
+    oracle = base()
+    first, second = (group.name for group in oracle.groups)
+    halves = [ish.Moved(oracle, oracle.parameters.only([first]) + s * oracle.parameters.only([second])) for s in (1, 2)]
+    restricted = [ish.Restricted(half, first) for half in halves]
+    expected = [ish.eigenpairs(each).to_dict() for each in restricted]
     for _ in range(2):
-        with ish.checkpoint(tmp_path / "state", whole):
-            found.append(ish.eigenpairs(Part(whole, 0.0)).to_dict())
-    assert found[0] == found[1] == ish.eigenpairs(Part(whole, 0.0)).to_dict(), f"{found}"
+        with ish.checkpoint(tmp_path / "state", oracle):
+            found = [ish.eigenpairs(each).to_dict() for each in restricted]
+        assert found == expected, f"{found} instead of {expected}"
+    assert found[0] != found[1], f"{found}"

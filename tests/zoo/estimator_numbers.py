@@ -8,11 +8,12 @@ from typing import Any
 import numpy as np
 
 import invariant_sharpness as ish
-from invariant_sharpness.estimators.hutchinson import hutch_plus_plus_trace, hutchinson_trace, hutchinson_trace_within
+from invariant_sharpness.estimators.hutchinson import hutch_plus_plus_trace, hutchinson_trace
 from invariant_sharpness.estimators.lanczos import eigenpairs
 from invariant_sharpness.estimators.lanczos_quadrature import spectral_density
 from invariant_sharpness.estimators.leave_one_out_diagonal import xdiag
 from invariant_sharpness.estimators.leave_one_out_trace import xtrace
+from invariant_sharpness.estimators.target_error import hutchinson_trace_within
 
 
 def value_and_error(estimate: ish.Estimate) -> Any:
