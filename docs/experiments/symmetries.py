@@ -82,7 +82,7 @@ COLUMNS = (
     "found",
     "refused",
     "idle",
-    "blocks of",
+    "groups of",
     "gap",
     "seconds",
 )

@@ -10,7 +10,7 @@ from torch import nn
 import invariant_sharpness as ish
 from invariant_sharpness.errors import MissingCapabilityError, ModelError, NonFiniteError
 from invariant_sharpness.symmetries import find_symmetries
-from invariant_sharpness_numpy import FunctionOracle
+from invariant_sharpness_numpy import FunctionOracle, NetworkOracle, ReluNetwork
 
 X, Y = (
     torch.randn(8, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(0)),
@@ -99,3 +99,10 @@ def test_outputs_that_are_constant_leave_everything_idle() -> None:
 
     found = find_symmetries(ish.oracle(Constant(), (X, Y)))
     assert (len(found), found.idle) == (0, 10), f"{len(found)} found, {found.idle} of 3 + 4 + 3 idle"
+
+
+def test_old_name_of_the_number_of_unknowns_is_taken_with_a_warning() -> None:
+    oracle = NetworkOracle(ReluNetwork.initialize((3, 4, 2), seed=0), np.eye(3), np.arange(3) % 2)
+    with pytest.warns(DeprecationWarning, match="most_unknowns"):
+        old = find_symmetries(oracle, most_unknowns=30)  # type: ignore[call-arg]
+    assert str(old) == str(find_symmetries(oracle, max_unknowns=30))
