@@ -11,7 +11,7 @@ import torch
 import invariant_sharpness as ish
 from invariant_sharpness import prng
 from invariant_sharpness.estimators.products import block_size, hessian_vector_products
-from zoo.networks import random_problem
+from zoo.torch_networks import random_problem
 
 VECTORS = 6
 

@@ -16,7 +16,7 @@ from torch import nn
 import invariant_sharpness as ish
 from invariant_sharpness.evaluation.certificate import Certificate
 from zoo import EXPERIMENTS
-from zoo.networks import cross_entropy, dense_diagonal, dense_hessian, dense_matrix
+from zoo.torch_derivatives import cross_entropy, dense_diagonal, dense_hessian, dense_matrix
 
 SCRIPTS = EXPERIMENTS
 formulas = SimpleNamespace(**runpy.run_path(str(SCRIPTS / "public_formulas.py")))

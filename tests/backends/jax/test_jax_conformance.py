@@ -12,8 +12,7 @@ import pytest
 import invariant_sharpness as ish
 from invariant_sharpness.testing import check_oracle
 from invariant_sharpness_jax import from_equinox, from_linen, from_nnx
-from zoo.jax_images import convolutional_network, residual_network
-from zoo.jax_networks import Network, random_parameters
+from zoo.jax_networks import Network, convolutional_network, random_parameters, residual_network
 
 RANDOM = np.random.default_rng(0)
 ROWS, IMAGES = RANDOM.normal(size=(6, 4)), RANDOM.normal(size=(6, 6, 6, 2))

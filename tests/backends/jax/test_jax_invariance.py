@@ -14,8 +14,7 @@ from hypothesis import strategies as st
 import invariant_sharpness as ish
 from invariant_sharpness.symmetries import chain_rescalings, unit_count
 from zoo.invariant_metrics import INVARIANT, relative_change
-from zoo.jax_images import convolve
-from zoo.jax_networks import SIZES, Network, random_data, random_parameters
+from zoo.jax_networks import SIZES, Network, convolve, random_data, random_parameters
 
 SEEDS = st.integers(0, 2**16)
 

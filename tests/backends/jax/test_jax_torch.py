@@ -12,8 +12,7 @@ import torch
 from torch import nn
 
 import invariant_sharpness as ish
-from zoo.jax_images import convolutional_network, ordered, residual_network
-from zoo.jax_networks import assert_equal_reports
+from zoo.jax_networks import assert_equal_reports, convolutional_network, ordered, residual_network
 
 
 class Plain(nn.Module):

@@ -15,7 +15,7 @@ from invariant_sharpness.coordinates.scales import balanced, optimal
 from invariant_sharpness.estimators.probed_diagonal import probe_means
 from invariant_sharpness.symmetries import chain_rescalings
 from zoo.architectures import ARCHITECTURES
-from zoo.networks import cross_entropy, dense_hessian, differenced_hessian
+from zoo.torch_derivatives import cross_entropy, dense_hessian, differenced_hessian
 
 pytestmark = pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel lengths")
 

@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader, Dataset, TensorDataset
 import invariant_sharpness as ish
 from invariant_sharpness.errors import DataError, LossError, ModelError, NonFiniteError
 from zoo.model_trace import Trace, assert_untouched
-from zoo.three_classes import GOOD, changed, inputs, labels, network
+from zoo.torch_networks import GOOD, changed, inputs, labels, network
 
 NAN, INFINITY = float("nan"), float("inf")
 

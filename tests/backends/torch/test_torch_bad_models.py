@@ -13,7 +13,7 @@ from torch.nn import functional
 import invariant_sharpness as ish
 from invariant_sharpness.errors import LossError, ModelError, NonFiniteError
 from zoo.model_trace import Trace, assert_untouched
-from zoo.three_classes import GOOD, network
+from zoo.torch_networks import GOOD, network
 
 NAN, INFINITY = float("nan"), float("inf")
 

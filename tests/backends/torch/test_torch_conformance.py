@@ -13,7 +13,7 @@ import invariant_sharpness as ish
 from invariant_sharpness.testing import check_additivity, check_model_untouched, check_oracle
 from zoo.architectures import ARCHITECTURES, Composed
 from zoo.model_trace import Trace
-from zoo.networks import random_problem
+from zoo.torch_networks import random_problem
 
 NAMES = ("leaky_relu", "gelu", "batch_norm_2d", "depthwise", "transposed", "layer_norm", "tied", "unused_parameter")
 SMALL = (*NAMES, "pruned", "embedding", "bare_parameters", "instance_norm", "scalar_parameter")

@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset
 
 import invariant_sharpness as ish
 from zoo.invariant_metrics import USUAL
-from zoo.networks import multilayer_perceptron
+from zoo.torch_networks import multilayer_perceptron
 
 
 class Keywords(nn.Module):

@@ -11,7 +11,7 @@ from torch import nn
 
 import invariant_sharpness as ish
 from zoo.invariant_metrics import USUAL
-from zoo.three_classes import inputs, labels, network
+from zoo.torch_networks import inputs, labels, network
 
 
 def dead_units() -> nn.Module:

@@ -11,7 +11,8 @@ import torch
 from scipy.optimize import minimize
 
 import invariant_sharpness as ish
-from zoo.networks import LOSSES, dense_diagonal, dense_hessian, dense_matrix, example_gradients, random_problem
+from zoo.torch_derivatives import LOSSES, dense_diagonal, dense_hessian, dense_matrix, example_gradients
+from zoo.torch_networks import random_problem
 
 PROBLEMS = [(kind, loss) for kind in ("mlp", "cnn", "resnet") for loss in LOSSES]
 

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 import invariant_sharpness as ish
-from zoo.networks import cross_entropy, dense_diagonal, dense_hessian, dense_matrix
+from zoo.torch_derivatives import cross_entropy, dense_diagonal, dense_hessian, dense_matrix
 
 
 def smooth_network() -> tuple[nn.Module, torch.Tensor, torch.Tensor]:

@@ -17,7 +17,8 @@ from invariant_sharpness.estimators.affine_test import curvature_defects, exact_
 from invariant_sharpness.testing import check_oracle
 from zoo.architectures import ARCHITECTURES, Architecture
 from zoo.mutants import Mutant
-from zoo.networks import LOSSES, dense_hessian, dense_matrix, example_gradients, random_problem
+from zoo.torch_derivatives import LOSSES, dense_hessian, dense_matrix, example_gradients
+from zoo.torch_networks import random_problem
 
 HALF = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 every_type = pytest.mark.parametrize("dtype", HALF)

@@ -11,14 +11,14 @@ import torch
 from torch.func import hessian, jacrev, vmap
 
 from invariant_sharpness.losses import CrossEntropy, NormalizedCrossEntropy, named_loss
-from zoo import networks
+from zoo import torch_derivatives
 
 
 def squared_error(outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
     return torch.nn.functional.mse_loss(outputs, targets, reduction="none").mean(dim=1)
 
 
-REFERENCES: dict[str, Callable[[Any, Any], Any]] = networks.LOSSES | {"mse": squared_error}
+REFERENCES: dict[str, Callable[[Any, Any], Any]] = torch_derivatives.LOSSES | {"mse": squared_error}
 
 
 def random_batch(name: str, seed: int) -> tuple[torch.Tensor, torch.Tensor]:

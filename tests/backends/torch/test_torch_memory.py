@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader, TensorDataset
 import invariant_sharpness as ish
 from invariant_sharpness import prng
 from invariant_sharpness.errors import NonFiniteError
-from zoo.networks import random_problem
+from zoo.torch_networks import random_problem
 
 MATCHING = 1e-11
 

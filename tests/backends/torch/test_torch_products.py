@@ -13,7 +13,8 @@ from torch.func import functional_call, hessian, jacrev
 import invariant_sharpness as ish
 from invariant_sharpness import prng
 from invariant_sharpness.errors import DataError
-from zoo.networks import LOSSES, random_problem
+from zoo.torch_derivatives import LOSSES
+from zoo.torch_networks import random_problem
 from zoo.vectors import flat
 
 PROBLEMS = [(kind, loss) for kind in ("mlp", "cnn", "resnet") for loss in LOSSES]
