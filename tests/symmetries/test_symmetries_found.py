@@ -39,6 +39,7 @@ def test_those_derived_by_hand_are_found(name: str) -> None:
     assert sorted(map(str, symmetries)) == sorted(EXAMPLES[name].symmetries), difference(symmetries, name)
 
 
+@pytest.mark.slow
 @every_network
 def test_single_precision_finds_the_same(name: str) -> None:
     symmetries = found(name, torch.float32)

@@ -12,7 +12,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 import invariant_sharpness as ish
 from invariant_sharpness.testing import check_engine
-from zoo.networks import random_problem
+from zoo.torch_networks import random_problem
 
 
 class HostReads(TorchDispatchMode):
