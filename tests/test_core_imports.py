@@ -45,3 +45,14 @@ def test_importing_the_library_loads_no_framework_and_no_optional_package() -> N
 def test_no_file_of_the_core_names_a_framework_or_a_backend(path: Path) -> None:
     forbidden = [(line, name) for line, name in imported(path) if name in FRAMEWORKS | BACKENDS]
     assert not forbidden, f"{path.relative_to(CORE)} imports {forbidden}"
+
+
+def test_namespaces_have_the_flat_names() -> None:
+    ish = invariant_sharpness
+    for space in (ish.metrics, ish.estimators, ish.symmetries):
+        flat = [name for name in space.__all__ if hasattr(ish, name)]
+        assert flat, f"{space.__name__} has none of the flat names"
+        assert all(getattr(ish, name) is getattr(space, name) for name in flat), flat
+    assert set(ish.metrics.METRICS) < set(ish.__all__)
+    assert ish.errors.InvariantSharpnessError is ish.InvariantSharpnessError
+    assert {"balanced", "filter_norms", "magnitudes", "matrix_norms", "optimal"} <= set(ish.scales.__all__)

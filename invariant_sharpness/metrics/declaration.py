@@ -179,8 +179,9 @@ class Metric(Generic[P]):
 
     @property
     def definition(self) -> str:
-        """What was measured, in words: name, options and version of the definition."""
-        return f"{_definition(self.base.name, self.settings)} v{self.version}"
+        """What is measured, in words: name, options, and version of the definition if its author gives one."""
+        options = _definition(self.base.name, self.settings)
+        return f"{options} v{self.version}" if self.is_declared else options
 
     @property
     def options(self) -> frozenset[str]:
