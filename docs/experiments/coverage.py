@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.table import Table
 
 import invariant_sharpness as ish
-from invariant_sharpness.cli.demonstration.digits import load_digits
+from invariant_sharpness.cli.demonstration.running import load_digits
 from invariant_sharpness.estimators.hutchinson import hutch_plus_plus_trace, hutchinson_trace
 from invariant_sharpness.estimators.lanczos import eigenpairs
 from invariant_sharpness.estimators.lanczos_quadrature import spectral_density

@@ -8,13 +8,11 @@ from typing import Annotated
 
 import typer
 
-from invariant_sharpness.cli.certifying import certify
-from invariant_sharpness.cli.demonstrating import demo
-from invariant_sharpness.cli.drawing import landscape
+from invariant_sharpness.cli.demonstration.command import demo
 from invariant_sharpness.cli.examining import doctor
-from invariant_sharpness.cli.failures import INTERRUPTED
 from invariant_sharpness.cli.listing import metrics
-from invariant_sharpness.cli.measuring import measure
+from invariant_sharpness.cli.measuring import certify, landscape, measure
+from invariant_sharpness.cli.terminal import INTERRUPTED
 
 app = typer.Typer(
     name="invariant-sharpness",

@@ -1,4 +1,4 @@
-"""The command ``metrics``."""
+"""The command ``metrics``: all declarations in one table, or one of them in full."""
 
 from __future__ import annotations
 
@@ -9,32 +9,26 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from invariant_sharpness.cli.options import AsJson, require_known
-from invariant_sharpness.cli.output import console
+from invariant_sharpness.cli.options import AsJson, known_metric
 from invariant_sharpness.cli.plain_text import plain_math, plain_text
+from invariant_sharpness.cli.terminal import console
 from invariant_sharpness.evaluation.report import strongest_claim
 from invariant_sharpness.metrics import METRICS, Metric
 from invariant_sharpness.results.export import strict_json
 from invariant_sharpness.symmetries import NamedSymmetry
 
 
-def _known_name(name: str | None) -> str | None:
-    if name is not None:
-        require_known(name)
-    return name
-
-
 def metrics(
     name: Annotated[
         str | None,
         typer.Argument(
-            help="Show everything about this metric.", metavar="[NAME]", callback=_known_name, show_default=False
+            help="Show everything about this metric.", metavar="[NAME]", callback=known_metric, show_default=False
         ),
     ] = None,
     *,
     as_json: AsJson = False,
 ) -> None:
-    """List the metrics: what they measure, what they claim to survive, what they cost."""
+    """List the metrics: what they measure, what they are invariant under, what they cost."""
     if as_json:
         declared = [_declaration(metric) for metric in METRICS.values()]
         typer.echo(strict_json(declared if name is None else _declaration(METRICS[name])))
@@ -47,7 +41,6 @@ def metrics(
 def _declaration(metric: Metric[...]) -> dict[str, Any]:
     return {
         "name": metric.name,
-        "version": metric.version,
         "symbol": metric.symbol,
         "equation": metric.equation,
         "summary": metric.summary,
@@ -65,7 +58,7 @@ def _declaration(metric: Metric[...]) -> dict[str, Any]:
 def _table() -> Table:
     table = Table(show_lines=True)
     table.add_column("metric", no_wrap=True)
-    table.add_column("claims to\nsurvive", no_wrap=True)
+    table.add_column("invariant\nunder", no_wrap=True)
     table.add_column("what it measures, what it costs, where it was defined")
     for metric in METRICS.values():
         claim = strongest_claim(metric.invariances).replace(" ", "\n")
@@ -75,16 +68,16 @@ def _table() -> Table:
 
 
 def _page(metric: Metric[...]) -> Table:
-    """One field per row."""
+    """Lay out one declaration, a field to a line."""
     fields = {
         "metric": metric.name,
         "what it measures": metric.summary,
         "equation": f"{plain_math(metric.symbol)} = {plain_math(metric.equation)}",
         "needs": metric.needs,
         "cost": metric.cost,
-        "survives": _headings(metric.unchanged_by),
+        "invariant under": _headings(metric.unchanged_by),
         "up to its error": _headings(metric.unchanged_up_to_error),
-        "is moved by": _headings(metric.changed_by),
+        "changed by": _headings(metric.changed_by),
         "what goes wrong": plain_text(metric.pitfalls),
         "measured by default": "yes" if metric.default else "no",
         "reference": metric.reference,

@@ -1,20 +1,35 @@
-"""The command ``measure``."""
+"""The commands that measure a model of the user's: ``measure``, ``certify`` and ``landscape``."""
 
 from __future__ import annotations
 
+import json
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
-from invariant_sharpness.cli.failures import explained, writing_files
-from invariant_sharpness.cli.options import AsJson, MetricNames, Seed, Target, names_in, picture_file
-from invariant_sharpness.cli.output import console, in_existing_folder, working
+from invariant_sharpness.cli.options import (
+    AsJson,
+    MetricNames,
+    Picture,
+    Seed,
+    Target,
+    in_existing_folder,
+    names_in,
+    picture_file,
+)
+from invariant_sharpness.cli.terminal import FAILED, console, explained, working, writing_files
+from invariant_sharpness.evaluation.certifying import certify as certify_oracle
 from invariant_sharpness.evaluation.measuring import measure as measure_oracle
 from invariant_sharpness.evaluation.report import Report
 from invariant_sharpness.evaluation.targets import load_oracle
+from invariant_sharpness.landscapes import balanced_directions, filter_normalized_directions, loss_landscape
+from invariant_sharpness.plotting import new_figure
+from invariant_sharpness.results.export import strict_json
 from invariant_sharpness.runtime.checkpoints import checkpoint
+
+_DIRECTIONS = {"invariant": balanced_directions, "filter": filter_normalized_directions}
 
 
 def measure(
@@ -53,12 +68,12 @@ def measure(
     """
     with explained(), working():
         if plot is not None:
-            _require_matplotlib()
+            new_figure(1, 1)  # if matplotlib is missing, this shall be known before the measurement
         oracle = load_oracle(target)
         with nullcontext() if resume is None else checkpoint(resume, oracle):
             report = measure_oracle(oracle, names_in(metrics), seed=seed, probes=probes)
     if as_json:
-        typer.echo(report.to_json())
+        typer.echo(strict_json({"target": target} | report.to_dict(), indent=2))
     else:
         console().print(report.table())
     with writing_files():
@@ -68,11 +83,75 @@ def measure(
             _draw(report, plot)
 
 
-def _require_matplotlib() -> None:
-    """If it is missing, this shall be known before the measurement."""
-    from invariant_sharpness.plotting import new_figure
+def certify(
+    target: Target,
+    *,
+    metrics: MetricNames = None,
+    seed: Seed = 0,
+    as_json: AsJson = False,
+    plot: Annotated[
+        Path | None,
+        typer.Option(
+            help="Also draw how far each metric moved. A .png, .pdf or .svg file.",
+            callback=picture_file,
+            dir_okay=False,
+        ),
+    ] = None,
+) -> None:
+    """Test what metrics claim on a model of your own.
 
-    new_figure(1, 1)
+    Finds all rescalings that leave the model's function alone, applies them, and measures before and after.
+    TARGET is imported and run, as by python. The exit code is 1 if a claim fails.
+    """
+    with explained(), working():
+        certificate = certify_oracle(load_oracle(target), names_in(metrics), seed=seed)
+    if as_json:
+        typer.echo(certificate.to_json())
+    else:
+        console().print(certificate.table())
+    if plot is not None:
+        with explained(), writing_files():
+            certificate.plot().figure.canvas.print_figure(plot)
+    raise typer.Exit(FAILED if certificate.failed else 0)
+
+
+def landscape(
+    target: Target,
+    *,
+    output: Picture = Path("landscape.png"),
+    coordinates: Annotated[
+        Literal["invariant", "filter"],
+        typer.Option(
+            help="Directions in balanced coordinates, which a rescaling of hidden units does not see, or filter-normalized "
+            "ones (Li et al. 2018), which it changes."
+        ),
+    ] = "invariant",
+    dimensions: Annotated[int, typer.Option(help="A curve or a plane.", min=1, max=2)] = 2,
+    extent: Annotated[float, typer.Option(help="How far to go, in lengths of the weights.", metavar="R")] = 1.0,
+    points: Annotated[int, typer.Option(help="Points along each direction, an odd number.", min=3, metavar="N")] = 25,
+    seed: Seed = 0,
+) -> None:
+    """Draw the loss around a model's parameters.
+
+    TARGET is imported and run, as by python. The picture goes to --output, and its numbers to a .json file beside it.
+    """
+    if points % 2 == 0:
+        msg = f"{points} is even: only an odd number of points has the parameters in its middle."
+        raise typer.BadParameter(msg, param_hint="--points")
+    if not 0 < extent < float("inf"):
+        msg = f"{extent} is not positive and finite."
+        raise typer.BadParameter(msg, param_hint="--extent")
+    with explained(), working():
+        axes = new_figure(5.2, 4.2).add_subplot()  # if matplotlib is missing, this shall be known before the work
+        oracle = load_oracle(target)
+        directions = _DIRECTIONS[coordinates](oracle, dimensions, seed=seed)
+        found = loss_landscape(oracle, directions, extent=extent, points=points)
+    numbers = output.with_suffix(".json")
+    with writing_files():
+        found.plot(axes).figure.canvas.print_figure(output)
+        settings = {"coordinates": coordinates, "seed": seed}
+        numbers.write_text(json.dumps(settings | found.to_dict()) + "\n", encoding="utf-8")
+    console().print(f"loss {found.center:.6g} at the parameters; picture in {output}, numbers in {numbers}")
 
 
 def _draw(report: Report, path: Path) -> None:

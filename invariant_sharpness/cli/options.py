@@ -1,4 +1,4 @@
-"""Options that several commands share."""
+"""Options that several commands share, each checked before anything is imported or measured."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from typing import Annotated
 
 import typer
 
-from invariant_sharpness.cli.output import in_existing_folder
 from invariant_sharpness.evaluation.door import as_metric
 from invariant_sharpness.metrics import METRICS
 
@@ -38,28 +37,27 @@ Target = Annotated[
 ]
 
 
-def _metric_names(text: str | None) -> str | None:
+def known_metric(name: str | None) -> str | None:
+    """Refuse a name that no metric of the library has; says which one was meant."""
+    try:
+        return None if name is None else as_metric(name).name
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from None
+
+
+def names_in(text: str | None) -> list[str] | None:
+    """Split names with commas between them."""
+    return None if text is None else [name.strip() for name in text.split(",") if name.strip()]
+
+
+def _known_metrics(text: str | None) -> str | None:
     names = names_in(text) or []
     for name in names:
-        require_known(name)
+        known_metric(name)
     if text is not None and not names:
         msg = f"it names no metric; the metrics are {', '.join(METRICS)}."
         raise typer.BadParameter(msg)
     return text
-
-
-def require_known(name: str) -> None:
-    """Refuse the name of a metric that does not exist, with the names there are."""
-    try:
-        as_metric(name)
-    except ValueError as error:
-        msg = f"{error}."
-        raise typer.BadParameter(msg) from error
-
-
-def names_in(text: str | None) -> list[str] | None:
-    """Names with commas between them."""
-    return None if text is None else [name.strip() for name in text.split(",") if name.strip()]
 
 
 MetricNames = Annotated[
@@ -67,10 +65,18 @@ MetricNames = Annotated[
     typer.Option(
         help="Names of metrics with commas between them.",
         show_default="all that are not costly",
-        callback=_metric_names,
+        callback=_known_metrics,
         metavar="A,B,...",
     ),
 ]
+
+
+def in_existing_folder(path: Path | None) -> Path | None:
+    """Refuse a file in a folder that is not there, before anything is measured."""
+    if path is not None and not path.parent.is_dir():
+        msg = f"the folder {str(path.parent)!r} does not exist."
+        raise typer.BadParameter(msg)
+    return path
 
 
 def picture_file(path: Path | None) -> Path | None:

@@ -34,7 +34,7 @@ _AFTER = {r"\s+": " ", r"([(\[]) ": r"\1", r" ([)\]])": r"\1", r"(∂²?) ": r"\
 
 
 def plain_text(text: str) -> str:
-    """Text with roles in reStructuredText, without markup."""
+    """Take the markup out of text with roles in reStructuredText."""
     text = re.sub(r":math:`([^`]*)`", lambda found: plain_math(found[1]), text)
     text = re.sub(r":doc:`([^`]*)`", r"docs/\1.md", text)
     text = re.sub(r":\w+:`~?(?:[^`]*\.)?([^`.]*)`", r"\1", text)
@@ -42,7 +42,7 @@ def plain_text(text: str) -> str:
 
 
 def plain_math(latex: str) -> str:
-    """An equation in LaTeX, in one line of plain characters."""
+    """Write an equation in LaTeX in one line of plain characters."""
     for pattern, replacement in _BEFORE.items():
         latex = re.sub(pattern, replacement, latex)
     plain = _sequence(iter(_TOKEN.findall(latex)))
@@ -52,7 +52,7 @@ def plain_math(latex: str) -> str:
 
 
 def _sequence(tokens: Iterator[str]) -> str:
-    """All up to the brace that closes."""
+    """Read all up to the brace that closes."""
     pieces = []
     for token in tokens:
         if token == "}":
@@ -62,7 +62,7 @@ def _sequence(tokens: Iterator[str]) -> str:
 
 
 def _piece(token: str, tokens: Iterator[str]) -> str:
-    """A token, with its arguments if it takes any."""
+    """Read the arguments of a token, if it takes any, and write both."""
     if token == "{":
         return _sequence(tokens)
     if token == "_":
@@ -86,5 +86,5 @@ def _argument(tokens: Iterator[str]) -> str:
 
 
 def _grouped(text: str, alone: str) -> str:
-    """In parentheses, unless it can stand alone."""
+    """Put text into parentheses, unless it can stand alone."""
     return text if re.fullmatch(alone, text) else f"({text})"

@@ -113,8 +113,10 @@ def _found(thing: AnyMetric) -> Metric[...]:
 
 def _by_name(name: str) -> Metric[...]:
     if name not in METRICS:
-        closest = "".join(f"; did you mean {match!r}?" for match in get_close_matches(name, METRICS, 1))
-        msg = f"there is no metric {name!r}; the metrics are {', '.join(METRICS)}{closest}"
+        longer = [one.name for one in METRICS.values() if one.default and name in one.name] if name else []
+        closest = " or ".join(map(repr, longer or get_close_matches(name, METRICS, 1)))
+        advice = f"; did you mean {closest}?" if closest else ""
+        msg = f"there is no metric {name!r}; the metrics are {', '.join(METRICS)}{advice}"
         raise ValueError(msg)
     return METRICS[name]
 

@@ -82,6 +82,7 @@ def test_measure_json_is_all_there_is_on_stdout(target: Path) -> None:
     result = invoke("measure", f"{target}:build", "--metrics", "hessian_trace, normalized_sharpness", "--json")
     read = json.loads(result.stdout)
     assert list(read["metrics"]) == ["hessian_trace", "normalized_sharpness"]
+    assert read["target"] == f"{target}:build", f"{read['target']!r} is not what was measured"
     assert "the target speaks" in result.stderr
 
 
@@ -136,6 +137,7 @@ def test_error_of_the_users_code_keeps_its_traceback(target: Path) -> None:
     ("options", "message"),
     [
         (["--metrics", "hessian_tracee"], "there is no metric 'hessian_tracee'; the metrics are hessian_trace,"),
+        (["--metrics", "sharpness"], "or 'normalized_sharpness'?"),
         (["--metrics", ""], "it names no metric; the metrics are hessian_trace,"),
         (["--metrics", ","], "it names no metric"),
         (["--seed", "-1"], "-1 is not a seed"),
@@ -257,7 +259,7 @@ def test_demo_refuses_a_backend_that_cannot_train(tmp_path: Path, monkeypatch: p
         def oracle(self, model: Any, data: Any, /, *, loss: Any, **options: Any) -> Any:
             raise NotImplementedError
 
-    monkeypatch.setattr("invariant_sharpness.cli.demonstrating.backend", lambda _: Measuring())
+    monkeypatch.setattr("invariant_sharpness.cli.demonstration.command.backend", lambda _: Measuring())
     result = invoke("demo", "--backend", "mine", "--output", tmp_path)
     assert result.exit_code == 1
     assert "the backend 'mine' cannot train the network of the demonstration" in result.stderr

@@ -9,7 +9,7 @@ import pytest
 
 import invariant_sharpness as ish
 from invariant_sharpness import METRICS
-from invariant_sharpness.cli import certifying
+from invariant_sharpness.cli import measuring
 from zoo.command_line import SOURCE, invoke, plain
 
 SMOOTH = """
@@ -43,7 +43,7 @@ def test_claim_that_fails_gives_exit_code_one(target: str, monkeypatch: pytest.M
     def hessian_trace(oracle: ish.CurvatureOracle) -> ish.Estimate:
         return METRICS["hessian_trace"].function(oracle)
 
-    monkeypatch.setattr(certifying, "certify_oracle", lying)
+    monkeypatch.setattr(measuring, "certify_oracle", lying)
     result = invoke("certify", target)
     assert result.exit_code == 1, result.output
     assert "CLAIM FAILS" in plain(result.stdout), result.stdout

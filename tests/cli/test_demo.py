@@ -12,14 +12,13 @@ import pytest
 import invariant_sharpness as ish
 from invariant_sharpness.adapters.registry import DemonstrationBackend, backend
 from invariant_sharpness.cli.demonstration import Demonstration, demonstrate, demonstration_text
-from invariant_sharpness.cli.demonstration.digits import load_digits
-from invariant_sharpness.cli.demonstration.results import DEMONSTRATED, SIZES, survivors
-from invariant_sharpness.cli.demonstration.running import rescaled
+from invariant_sharpness.cli.demonstration.results import DEMONSTRATED, SIZES, invariant_metrics
+from invariant_sharpness.cli.demonstration.running import load_digits, rescaled
 from invariant_sharpness.errors import MissingDependencyError
 from invariant_sharpness.results.export import strict_json
 from invariant_sharpness_numpy import ReluNetwork
 
-SURVIVORS = ("parameter_normalized_sharpness", "normalized_sharpness", "fisher_rao_norm")
+INVARIANT = ("parameter_normalized_sharpness", "normalized_sharpness", "fisher_rao_norm")
 RAW = ("hessian_trace", "hessian_spectral_norm", "matrix_normalized_sharpness")
 
 
@@ -81,11 +80,11 @@ def test_function_is_unchanged(demonstration: Demonstration) -> None:
         assert network.loss_change < 1e-9, f"{network.name}: {network.loss_change}"
 
 
-def test_survivors_are_those_that_claim_it() -> None:
-    assert survivors(DEMONSTRATED) == list(SURVIVORS)
+def test_invariant_metrics_are_those_that_declare_it() -> None:
+    assert invariant_metrics(DEMONSTRATED) == list(INVARIANT)
 
 
-@pytest.mark.parametrize("metric", SURVIVORS)
+@pytest.mark.parametrize("metric", INVARIANT)
 def test_normalized_metrics_stay(demonstration: Demonstration, metric: str) -> None:
     for network in demonstration.networks:
         assert abs(network.factors[metric] - 1) < 5e-7, f"{metric} moved by {network.factors[metric]}"
@@ -104,12 +103,22 @@ def test_every_iteration_converged(demonstration: Demonstration) -> None:
 
 def test_text_has_a_row_per_metric_with_its_factors(demonstration: Demonstration) -> None:
     lines = demonstration_text(demonstration).splitlines()
-    for metric in SURVIVORS:
+    for metric in INVARIANT:
         row = next(line for line in lines if line.startswith(f"{metric} "))
         assert row.count("1.000000") == 2, row
     for metric in RAW:
         row = next(line for line in lines if line.startswith(f"{metric} "))
         assert f"{demonstration.learned.factors[metric]:.3g}" in row, row
+
+
+def test_text_shows_each_number_once_and_what_was_certified(demonstration: Demonstration) -> None:
+    text = demonstration_text(demonstration)
+    rows = [line for line in text.splitlines() if line.startswith(INVARIANT)]
+    assert len(rows) == len(INVARIANT), f"more than one table has the metrics: {rows}"
+    claims = [record for record in demonstration.certificate.worst() if record.claimed]
+    assert f"{len(claims)} of the {len(claims)} invariances that the metrics declare hold" in " ".join(text.split()), (
+        text
+    )
 
 
 def test_text_says_what_was_measured(demonstration: Demonstration) -> None:

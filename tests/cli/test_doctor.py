@@ -11,7 +11,7 @@ import pytest
 from typer.testing import CliRunner
 
 from invariant_sharpness.cli import app
-from invariant_sharpness.cli.findings import MEANINGS, OVERVIEW
+from invariant_sharpness.cli.examining import MEANINGS, OVERVIEW
 from invariant_sharpness.testing import CHECKS
 
 SOURCE = """
@@ -67,7 +67,7 @@ def test_sick_oracle_is_explained_and_fails(target: Path) -> None:
     assert "check_symmetry: hessian_vector_product is not symmetric" in text, text
     assert f"What this means: {MEANINGS['check_symmetry']}" in text, text
     assert f"2 of {len(CHECKS)} checks failed: do not trust the numbers of measure" in text, text
-    assert "w 2 other - / - / - sampled: the oracle has no certificate" in text, text
+    assert "w 2 other - / - / - sampled: the oracle has no affine test" in text, text
 
 
 @pytest.mark.parametrize(("name", "code"), [("healthy", 0), ("asymmetric", 1)])
@@ -85,7 +85,7 @@ def test_json_is_strict_and_alone_on_stdout(target: Path, name: str, code: int) 
     assert exact == expected, f"{exact} instead of {expected}"
 
 
-def test_group_that_is_not_exact_shows_its_defect(tmp_path: Path) -> None:
+def test_group_that_is_not_exact_shows_its_relative_curvature(tmp_path: Path) -> None:
     pytest.importorskip("torch")
     path = tmp_path / "doctor_torch_target.py"
     path.write_text(
@@ -97,7 +97,9 @@ def test_group_that_is_not_exact_shows_its_defect(tmp_path: Path) -> None:
     result = invoke(f"{path}:pair")
     text = plain(result.stdout)
     assert result.exit_code == 0, result.output
-    assert re.search(r"0\.weight 5 x 4 matrix 0 / 1 / - sampled: outputs not affine in it, defect 0?\.\d", text), text
+    assert re.search(
+        r"0\.weight 5 x 4 matrix 0 / 1 / - sampled: outputs not affine in it, relative curvature 0?\.\d", text
+    ), text
     assert "2.weight 3 x 5 matrix 0 / 1 / - exact" in text, text
 
 

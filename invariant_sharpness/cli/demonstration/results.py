@@ -1,4 +1,4 @@
-"""What the demonstration found: numbers, and a picture."""
+"""The results of the demonstration: numbers, and a picture."""
 
 from __future__ import annotations
 
@@ -38,13 +38,13 @@ class NetworkResult:
     Parameters
     ----------
     name
-        What it was trained on, in words.
+        What the network was trained on, in words.
     training_accuracy
-        On the labels that it was trained on.
+        The share of right answers on the labels that it was trained on.
     test_accuracy
-        On true labels that it has not seen.
+        The share of right answers on true labels that it has not seen.
     before, after
-        The measurements, in front of and behind the rescaling.
+        The measurements before and after the rescaling.
     """
 
     name: str
@@ -64,7 +64,7 @@ class NetworkResult:
         return factors(self.before, self.after)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain numbers, strings and dictionaries."""
+        """Return plain numbers, strings and dictionaries."""
         return {
             "name": self.name,
             "training_accuracy": self.training_accuracy,
@@ -78,7 +78,17 @@ class NetworkResult:
 
 @dataclass(frozen=True, slots=True)
 class Demonstration:
-    """What :func:`demonstrate` returns: numbers, and a picture."""
+    """What :func:`demonstrate` returns: numbers, and a picture.
+
+    Parameters
+    ----------
+    backend, loss, seed
+        The framework, the loss that was measured, and the seed of all that is random.
+    learned, memorized
+        The networks that were trained on true and on random labels.
+    certificate
+        The metrics under everything in the first network that can be rescaled.
+    """
 
     backend: str
     loss: str
@@ -99,7 +109,7 @@ class Demonstration:
         return ratio(memorized, learned)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain numbers, strings and dictionaries."""
+        """Return plain numbers, strings and dictionaries."""
         return {
             "backend": self.backend,
             "loss": self.loss,
@@ -112,7 +122,7 @@ class Demonstration:
         }
 
     def plot(self) -> Figure:
-        """What the rescaling does to each metric, and normalized sharpness layer by layer.
+        """Draw what the rescaling does to each metric, and normalized sharpness layer by layer.
 
         Raises
         ------
@@ -130,14 +140,14 @@ class Demonstration:
         return figure
 
 
-def survivors(metrics: Iterable[str]) -> list[str]:
-    """Those of the metrics that claim to survive the rescaling of hidden units."""
+def invariant_metrics(metrics: Iterable[str]) -> list[str]:
+    """Return those of the metrics that are declared invariant under the rescaling of hidden units."""
     return [
         name for name in metrics if "rows_and_columns" in {symmetry.name for symmetry in METRICS[name].unchanged_by}
     ]
 
 
 def unconverged(network: NetworkResult) -> Mapping[str, Estimate]:
-    """The estimates whose iteration did not reach its tolerance, by name and time."""
+    """Return the estimates whose iteration did not reach its tolerance, by name and time."""
     times = {"before": network.before, "after": network.after}
     return {f"{name} {time}": e for time, report in times.items() for name, e in report.items() if not e.converged}

@@ -1,24 +1,42 @@
-"""Train two networks on digits, measure them, rescale them, measure them again; then find all that can be rescaled."""
+"""Run the demonstration: load digits, train two networks, measure them, rescale them, measure again, and certify."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
 from invariant_sharpness.adapters.registry import DemonstrationBackend
-from invariant_sharpness.cli.demonstration.digits import Digits, Labels, load_digits, random_labels
 from invariant_sharpness.cli.demonstration.results import DECADES, DEMONSTRATED, SIZES, Demonstration, NetworkResult
 from invariant_sharpness.coordinates import Moved
+from invariant_sharpness.errors import missing_dependency
 from invariant_sharpness.evaluation.certifying import certify
 from invariant_sharpness.evaluation.measuring import measure
 from invariant_sharpness.parameters.vector import ParameterVector
-from invariant_sharpness.prng import Stream, uniform_values
+from invariant_sharpness.prng import Stream, random_bits, uniform_values
 from invariant_sharpness.protocol import CurvatureOracle
 from invariant_sharpness.runtime.progress import track
 from invariant_sharpness.symmetries import chain_rescalings, unit_count
 
 LOSS = "normalized_cross_entropy"
+
+Inputs = npt.NDArray[np.float64]
+Labels = npt.NDArray[np.int64]
+
+CLASSES = 10
+TEST_EXAMPLES = 450
+
+
+@dataclass(frozen=True, slots=True)
+class Digits:
+    """Scikit-learn's handwritten digits: 8 x 8 pixels between 0 and 1, in two parts."""
+
+    training_inputs: Inputs
+    training_labels: Labels
+    test_inputs: Inputs
+    test_labels: Labels
 
 
 def demonstrate(backend: DemonstrationBackend, *, seed: int = 0) -> Demonstration:
@@ -34,9 +52,14 @@ def demonstrate(backend: DemonstrationBackend, *, seed: int = 0) -> Demonstratio
     Parameters
     ----------
     backend
-        Trains and differentiates the networks.
+        The backend that trains and differentiates the networks.
     seed
-        Of the split, the random labels, the training, the factors and all probes.
+        Seed of the split, the random labels, the training, the factors and all probes.
+
+    Returns
+    -------
+    Demonstration
+        The measurements, which print, draw and export themselves. Cost: two trainings, about half a minute.
 
     Raises
     ------
@@ -55,8 +78,32 @@ def demonstrate(backend: DemonstrationBackend, *, seed: int = 0) -> Demonstratio
     return Demonstration(backend.name, LOSS, seed, results[0], results[1], certificate)
 
 
+def load_digits(seed: int) -> Digits:
+    """Load the digits, split at random into training and test examples.
+
+    Raises
+    ------
+    MissingDependencyError
+        If scikit-learn is not installed.
+    """
+    try:
+        from sklearn import datasets
+    except ImportError as cause:
+        error = missing_dependency("scikit-learn", "demo", "the demonstration")
+        raise error from cause
+    pixels, labels = map(np.asarray, datasets.load_digits(return_X_y=True))
+    order = np.argsort(random_bits(seed, Stream.DEMONSTRATION_SPLIT, 0, len(labels)), kind="stable")
+    inputs, labels = pixels[order] / 16.0, labels[order].astype(np.int64)
+    return Digits(inputs[:-TEST_EXAMPLES], labels[:-TEST_EXAMPLES], inputs[-TEST_EXAMPLES:], labels[-TEST_EXAMPLES:])
+
+
+def random_labels(count: int, seed: int) -> Labels:
+    """Draw labels that have nothing to do with the digits."""
+    return (random_bits(seed, Stream.DEMONSTRATION_LABELS, 0, count) % np.uint64(CLASSES)).astype(np.int64)
+
+
 def rescaled(oracle: CurvatureOracle, seed: int) -> ParameterVector:
-    """The parameters of a chain of layers, with every hidden unit multiplied by a random factor."""
+    """Multiply every hidden unit of a chain of layers by a random factor, and divide what goes out of it by the same."""
     parameters = oracle.parameters
     for layer, rescaling in enumerate(chain_rescalings(oracle.groups)):
         count = unit_count(oracle.groups, rescaling)

@@ -1,4 +1,4 @@
-"""What the demonstration says: what was done, one table, and what was seen."""
+"""What the demonstration prints: what was done, one table, and what was seen."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from invariant_sharpness.cli.demonstration.results import (
     SIZES,
     Demonstration,
     NetworkResult,
-    survivors,
+    invariant_metrics,
     unconverged,
 )
 from invariant_sharpness.results.estimate import Estimate
@@ -24,18 +24,18 @@ _STAYED = 1e-6
 
 
 def print_demonstration(demonstration: Demonstration, console: Console) -> None:
-    """Print what was done, one table, what was seen, and the certificate."""
+    """Print what was done, one table, what was seen, and what the certificate says."""
     for part in (
         _setting(demonstration),
         _table(demonstration),
-        _findings(demonstration),
-        *_certificate(demonstration),
+        _seen(demonstration),
+        _certified(demonstration),
     ):
         console.print(part, markup=False, highlight=False)
 
 
 def demonstration_text(demonstration: Demonstration) -> str:
-    """The same as plain text."""
+    """Return the same as plain text."""
     text = io.StringIO()
     print_demonstration(demonstration, Console(file=text, width=118, force_jupyter=False))
     return "\n".join(line.rstrip() for line in text.getvalue().rstrip().splitlines())
@@ -64,7 +64,7 @@ def _table(demonstration: Demonstration) -> Table:
         table.add_column(network.name.replace(" ", "\n"), justify="right", no_wrap=True)
         table.add_column("after\nrescaling", justify="right", no_wrap=True)
         table.add_column("\nfactor", justify="right", no_wrap=True)
-    table.add_column("claims to survive", overflow="fold")
+    table.add_column("invariant under", overflow="fold")
     for metric in DEMONSTRATED:
         numbers = [cell for network in demonstration.networks for cell in _cells(network, metric)]
         stayed = all(abs(network.factors[metric] - 1) < _STAYED for network in demonstration.networks)
@@ -84,7 +84,7 @@ def _value_text(estimate: Estimate) -> str:
     return f"{estimate.value:.4g}" if estimate.converged else f"{estimate.value:.4g} (!)"
 
 
-def _findings(demonstration: Demonstration) -> str:
+def _seen(demonstration: Demonstration) -> str:
     lines = [
         "",
         *map(_function_text, demonstration.networks),
@@ -96,13 +96,19 @@ def _findings(demonstration: Demonstration) -> str:
     return "\n".join(lines)
 
 
-def _certificate(demonstration: Demonstration) -> tuple[str, Table]:
-    """Nobody told the library what can be rescaled."""
-    words = (
-        "\nWhat can be rescaled in the first network was also found from its Jacobian alone, and the metrics were certified with it "
-        "(find_symmetries, certify):"
+def _certified(demonstration: Demonstration) -> str:
+    """Say what was found without being told, and which claims hold there."""
+    certificate = demonstration.certificate
+    claims = [record for record in certificate.worst() if record.claimed]
+    held = [record for record in claims if record.verdict == "holds"]
+    failed = "".join(f"\n{record.metric}, {record.kind}: {record.verdict}" for record in claims if record not in held)
+    largest = max((record.change for record in held), default=0.0)
+    return (
+        f"\nWhat can be rescaled in the first network was also found from its Jacobian alone (find_symmetries):\n"
+        f"{certificate.symmetries}\n"
+        f"Under all of these, {len(held)} of the {len(claims)} invariances that the metrics declare hold (certify), to {largest:.1e}."
+        f"{failed}"
     )
-    return words, demonstration.certificate.table()
 
 
 def _function_text(network: NetworkResult) -> str:
@@ -114,19 +120,19 @@ def _function_text(network: NetworkResult) -> str:
 
 
 def _factors_text(demonstration: Demonstration) -> str:
-    """What was seen of the claims, whichever way it came out."""
-    claiming = survivors(DEMONSTRATED)
+    """Say what was seen of the declarations, whichever way it came out."""
+    declared = invariant_metrics(DEMONSTRATED)
     factors = [(name, factor) for network in demonstration.networks for name, factor in network.factors.items()]
-    moved = max(abs(factor - 1) for name, factor in factors if name in claiming)
-    others = [abs(factor) for name, factor in factors if name not in claiming]
+    moved = max(abs(factor - 1) for name, factor in factors if name in declared)
+    others = [abs(factor) for name, factor in factors if name not in declared]
     return (
-        f"The metrics that claim to survive this moved by at most {moved:.1e} (relative), "
+        f"The metrics that are declared invariant under this moved by at most {moved:.1e} (relative), "
         f"the others by factors between {min(others):.3g} and {max(others):.3g}."
     )
 
 
 def _order_text(demonstration: Demonstration, metric: str) -> str:
-    """The two networks compared, with and without the rescaling of one of them."""
+    """Compare the two networks, with and without the rescaling of one of them."""
     learned, memorized = demonstration.networks
     value = memorized.before[metric].value
     before, after = (ratio(value, report[metric].value) for report in (learned.before, learned.after))

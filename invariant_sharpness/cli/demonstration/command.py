@@ -8,10 +8,12 @@ from typing import Annotated
 import typer
 
 from invariant_sharpness.adapters.registry import DemonstrationBackend, backend
-from invariant_sharpness.cli.failures import explained, writing_files
+from invariant_sharpness.cli.demonstration.running import demonstrate
+from invariant_sharpness.cli.demonstration.text import print_demonstration
 from invariant_sharpness.cli.options import AsJson, Seed
-from invariant_sharpness.cli.output import console, working
+from invariant_sharpness.cli.terminal import console, explained, working, writing_files
 from invariant_sharpness.errors import ModelError
+from invariant_sharpness.plotting import new_figure
 from invariant_sharpness.results.export import strict_json
 
 
@@ -32,9 +34,6 @@ def demo(
     measures how sharp they are. Then rescales their hidden units, which does not change what the networks
     compute, and measures again: raw measures of sharpness explode, normalized ones stay what they were.
     """
-    from invariant_sharpness.cli.demonstration import demonstrate, print_demonstration
-    from invariant_sharpness.plotting import new_figure
-
     picture, numbers = output / "sharpness.png", output / "demo.json"
     with explained(), working():
         new_figure(1, 1)  # if matplotlib is missing, this shall be known before the training
