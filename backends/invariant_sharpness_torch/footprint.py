@@ -44,7 +44,10 @@ class Footprint:
 
 
 def footprint(model: nn.Module, evaluate: Evaluate, batch: Any) -> Footprint:
-    """Look at what is saved for the backward pass of a few examples, beside the parameters."""
+    """Look at what is saved for the backward pass of a few examples, beside the parameters.
+
+    A model that uses torch.func refuses to be looked at, and is computed batch by batch.
+    """
     fixed = {tensor.untyped_storage().data_ptr() for tensor in (*model.parameters(), *model.buffers())}
     few = take(batch, 0, _LOOKED_AT)
     saved: dict[int, torch.Tensor] = {}
@@ -54,8 +57,13 @@ def footprint(model: nn.Module, evaluate: Evaluate, batch: Any) -> Footprint:
             saved[tensor.data_ptr()] = tensor
         return tensor
 
-    with torch.enable_grad(), torch.autograd.graph.saved_tensors_hooks(look, lambda tensor: tensor):
-        evaluate(few)
+    try:
+        with torch.enable_grad(), torch.autograd.graph.saved_tensors_hooks(look, lambda tensor: tensor):
+            evaluate(few)
+    except torch.OutOfMemoryError:
+        raise
+    except RuntimeError:
+        return Footprint(0, 0)
     sizes = [tensor.nbytes // batch_size(few) for tensor in saved.values()]
     on_host = next(model.parameters()).device.type == "cpu"
     return Footprint(sum(sizes), max(sizes, default=0) if on_host else 0)

@@ -122,6 +122,31 @@ def test_an_example_is_named_by_its_place_in_the_batch() -> None:
     assert max(seen) == 2, f"the model saw pieces of {seen} examples"
 
 
+class OwnDerivative(nn.Module):
+    """A layer whose activation is the derivative of a cube, by torch.func, which lets nobody see what is saved."""
+
+    def __init__(self, layers: nn.Sequential) -> None:
+        super().__init__()
+        self.layers = layers
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        slopes = torch.func.vmap(torch.func.grad(lambda row: (row**3).sum()))(self.layers[0](x))
+        return self.layers[1](slopes)
+
+
+def test_models_with_torch_func_are_measured_batch_by_batch() -> None:
+    """Against the same activation as a formula."""
+    torch.manual_seed(0)
+    model = OwnDerivative(nn.Sequential(nn.Linear(4, 5), nn.Linear(5, 3)).double())
+    x, y = torch.randn(6, 4, dtype=torch.float64), torch.arange(6) % 3
+
+    def plain(_model: nn.Module, batch: Any) -> Any:
+        return model.layers[1](3 * model.layers[0](batch[0]) ** 2), batch[1]
+
+    found, expected = (ish.hessian_trace(ish.oracle(model, (x, y), **options)) for options in ({}, {"forward": plain}))
+    assert found.value == pytest.approx(expected.value, rel=MATCHING), f"{found.value} and {expected.value}"
+
+
 def test_microbatches_are_what_the_model_sees() -> None:
     model, x, y = random_problem("mlp", examples=35)
     seen: list[int] = []
