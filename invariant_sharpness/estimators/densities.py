@@ -1,4 +1,4 @@
-"""What stochastic Lanczos quadrature says of the spectrum: densities, moments, norms, traces of functions, and a picture."""
+"""What stochastic Lanczos quadrature says of the spectrum: densities, moments, norms and traces of functions."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 from invariant_sharpness.estimators.bases import HostArray
 from invariant_sharpness.estimators.gauss_rules import GaussRule, Projection, gauss_rule, rules_with_the_same_moments
 from invariant_sharpness.estimators.hutchinson import Samples, mean_estimate
-from invariant_sharpness.plotting import new_figure
+from invariant_sharpness.plotting import plot_density
 from invariant_sharpness.results.estimate import Bracket, Estimate
 
 if TYPE_CHECKING:
@@ -127,9 +127,14 @@ class SpectralDensity:
         function
             A function of an array of numbers, elementwise. Nodes can lie outside of the spectrum.
         kink
-            Where the function is not smooth.
+            The place where the function is not smooth.
         name
             Name of the estimate.
+
+        Returns
+        -------
+        Estimate
+            The sum, with the standard error of sampling and the bracket of the quadrature.
         """
         values = [
             [float(rule.weights @ function(rule.nodes)) for rule in rules_with_the_same_moments(projection, kink)]
@@ -140,6 +145,16 @@ class SpectralDensity:
 
     def moment(self, order: int) -> Estimate:
         r"""The mean of :math:`\lambda^k` over all eigenvalues.
+
+        Parameters
+        ----------
+        order
+            The power k.
+
+        Returns
+        -------
+        Estimate
+            The mean, with a standard error.
 
         Raises
         ------
@@ -154,6 +169,16 @@ class SpectralDensity:
 
     def schatten_norm(self, p: float) -> Estimate:
         r"""The norm :math:`(\sum_i |\lambda_i|^p)^{1/p}`: nuclear for p = 1, Frobenius for p = 2; its error to first order.
+
+        Parameters
+        ----------
+        p
+            The order of the norm.
+
+        Returns
+        -------
+        Estimate
+            The norm, with a standard error and the bracket of the quadrature.
 
         Raises
         ------
@@ -178,10 +203,15 @@ class SpectralDensity:
         Parameters
         ----------
         grid
-            Where; by default 512 points over all nodes and three widths beyond.
+            The eigenvalues of the curve; by default 512 points over all nodes and three widths beyond.
         width
             Standard deviation of the Gaussian. By default the range of the nodes over the number of steps: with much
             less, the density shows single nodes.
+
+        Returns
+        -------
+        SpectralCurve
+            The density; its integral is 1.
         """
         low, high = self.support
         if width is None:
@@ -192,13 +222,34 @@ class SpectralDensity:
         return self._curve(grid, lambda nodes: np.exp(-(((grid[:, None] - nodes) / width) ** 2) / 2) / peaks, width)
 
     def cumulative(self, grid: HostArray | None = None) -> SpectralCurve:
-        """The fraction of eigenvalues up to each point of the grid; by default at all nodes."""
+        """The fraction of eigenvalues up to each point of the grid.
+
+        Parameters
+        ----------
+        grid
+            The eigenvalues of the curve; by default all nodes.
+
+        Returns
+        -------
+        SpectralCurve
+            A curve from near 0 to 1.
+        """
         if grid is None:
             grid = np.unique(np.concatenate([self.known, *(rule.nodes for rule in self.rules)]))
         return self._curve(grid, lambda nodes: (nodes <= grid[:, None]).astype(float), 0.0)
 
     def plot(self, axes: Axes | None = None) -> Axes:
-        """The density on a logarithmic scale, with a band of one standard error; takes and returns matplotlib axes.
+        """Draw the density on a logarithmic scale, with a band of one standard error.
+
+        Parameters
+        ----------
+        axes
+            The axes to draw in; by default those of a new figure.
+
+        Returns
+        -------
+        Axes
+            The axes with the picture.
 
         Raises
         ------
@@ -231,39 +282,3 @@ class SpectralDensity:
         rows = [shape(rule.nodes) @ rule.weights * (1 - len(self.known) / self.size) for rule in self.rules]
         errors = np.std(rows, axis=0, ddof=1) / np.sqrt(len(rows))
         return SpectralCurve(grid, known + np.mean(rows, axis=0), errors, width)
-
-
-_COLOR = "#0072B2"
-_FEWEST = 1e-3
-"""The vertical axis starts where this fraction of one eigenvalue would peak."""
-
-
-def plot_density(spectrum: SpectralDensity, axes: Axes | None = None) -> Axes:
-    """The density of the eigenvalues on a logarithmic scale, with a band of one standard error.
-
-    Parameters
-    ----------
-    spectrum
-        What is drawn.
-    axes
-        Where to draw; by default in a new figure.
-
-    Raises
-    ------
-    MissingDependencyError
-        If matplotlib is not installed.
-    """
-    if axes is None:
-        axes = new_figure(7.2, 3.6).add_subplot()
-    curve = spectrum.density()
-    lower, upper = curve.values - curve.standard_errors, curve.values + curve.standard_errors
-    floor = _FEWEST / (spectrum.size * curve.width)
-    axes.fill_between(curve.grid, lower.clip(floor), upper.clip(floor), color=_COLOR, alpha=0.25, linewidth=0)
-    axes.plot(curve.grid, curve.values.clip(floor), color=_COLOR, linewidth=1.4)
-    axes.set_yscale("log")
-    axes.set_ylim(bottom=floor)
-    axes.set_xlabel(f"eigenvalue (smoothed by a Gaussian of width {curve.width:.2g})")
-    axes.set_ylabel("density, ± standard error")
-    axes.set_title(str(spectrum), fontsize="medium", loc="left", parse_math=False)
-    axes.spines[["top", "right"]].set_visible(False)
-    return axes

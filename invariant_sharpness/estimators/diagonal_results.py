@@ -99,6 +99,16 @@ class HessianDiagonal:
         """Return the error of a function of the diagonal with these derivatives, to first order; None if no group was sampled.
 
         Parts of one method come from the same draws, those of different methods are independent.
+
+        Parameters
+        ----------
+        derivatives
+            The derivatives of the function in the entries of each group.
+
+        Returns
+        -------
+        SamplingError or None
+            The standard error and its degrees of freedom.
         """
         variance, freedom = 0.0, 0
         for method in sorted({self[name].method for name in derivatives if self[name].parts is not None}):
@@ -118,19 +128,27 @@ class HessianDiagonal:
     scatter = sampling_error  # the name in version 0.1
 
     def standard_error(self, derivatives: HostArrays) -> float | None:
-        """Standard error, to first order, of a function of the diagonal with these derivatives.
+        """Return the standard error, to first order, of a function of the diagonal with these derivatives.
 
-        None if no group in ``derivatives`` was sampled.
+        Parameters
+        ----------
+        derivatives
+            The derivatives of the function in the entries of each group.
+
+        Returns
+        -------
+        float or None
+            None if no group in ``derivatives`` was sampled.
         """
         error = self.sampling_error(derivatives)
         return None if error is None else error.standard_error
 
     def method(self, names: frozenset[str]) -> str:
-        """How the named groups were obtained, in words."""
+        """Say how the named groups were obtained."""
         return methods_in_words([group.method for name, group in self.groups.items() if name in names], self.probes)
 
     def note(self, name: str) -> str:
-        """Why a group is not exact; empty if it is, or nothing is known."""
+        """Say why a group is not exact; empty if it is, or nothing is known."""
         if name not in self.defects or (name in self.groups and self[name].method in ("exact", "sampled outputs")):
             return ""
         return f"the outputs are not affine in it: defect {self.defects[name]:.2g}"
@@ -143,7 +161,7 @@ class Tangent(NamedTuple):
     slopes: HostArrays
 
     def at(self, curvature: HostArrays) -> float:
-        """Its value."""
+        """Return its value at a diagonal."""
         return self.constant + fsum(float(np.sum(s * curvature[name])) for name, s in self.slopes.items())
 
 

@@ -19,7 +19,7 @@ import numpy as np
 from invariant_sharpness.estimators.bases import HostArray
 
 _RULES = 24
-"""So many rules with one more node are tried on each side of the kink."""
+"""Number of rules with one more node that are tried on each side of the kink."""
 
 
 class Projection(NamedTuple):
@@ -52,14 +52,17 @@ def rules_with_the_same_moments(projection: Projection, kink: float) -> list[Gau
 
 def _last_entries(matrix: HostArray, coupling: float, kink: float) -> HostArray:
     r"""Last entries that make nodes between the neighbours of the kink, where every rule has one (Golub 1973)."""
+    # the nodes and their neighbours far away
     nodes, vectors = np.linalg.eigh(matrix)
     low, high = min(nodes[0], kink), max(nodes[-1], kink)
     reach = 2 * (coupling + high - low)
     neighbours = np.concatenate([[low - reach], nodes, [high + reach]])
     above = int(np.searchsorted(neighbours, kink, side="right"))
+    # nodes to prescribe: on both sides of the kink up to its neighbours, and the kink itself
     fractions = (1 - np.cos(np.pi * (np.arange(_RULES) + 0.5) / _RULES)) / 2  # close together at both ends
     sides = [kink + (neighbours[side] - kink) * fractions for side in (above - 1, above)]
     prescribed = np.concatenate([*sides, [kink]])
+    # the last entry for each, from the secular equation; a node that is there already cannot be prescribed
     distances = nodes - prescribed[:, None]
     apart = (distances != 0).all(axis=1)
     return prescribed[apart] + coupling**2 * np.sum(vectors[-1] ** 2 / distances[apart], axis=1)

@@ -29,7 +29,26 @@ class ExtremeEigenvalue:
 
 @dataclass(frozen=True, slots=True)
 class Eigenpair:
-    r"""A Ritz value, its vector of norm 1, and the residual :math:`\|H v - \lambda v\|`: some eigenvalue is that close."""
+    r"""A Ritz value, its vector of norm 1, and the residual :math:`\|H v - \lambda v\|`: some eigenvalue is that close.
+
+    Parameters
+    ----------
+    value
+        The Ritz value.
+    vector
+        Its vector.
+    residual
+        The norm of what the pair lacks.
+    converged
+        Whether the residual reached the tolerance.
+
+    Examples
+    --------
+    >>> from invariant_sharpness_numpy import quadratic
+    >>> pair = eigenpairs(quadratic([[3.0, 0.0], [0.0, -1.0]], [[1.0, 1.0]])).largest[0]
+    >>> round(pair.value, 6), pair.converged
+    (3.0, True)
+    """
 
     value: float
     vector: ParameterVector = field(repr=False)
@@ -56,7 +75,14 @@ class Eigenpairs:
     smallest
         The smallest ones, which can be negative, the very smallest first.
     products
-        Hessian-vector products that it took.
+        Number of Hessian-vector products that it took.
+
+    Examples
+    --------
+    >>> from invariant_sharpness_numpy import quadratic
+    >>> found = eigenpairs(quadratic([[3.0, 0.0], [0.0, -1.0]], [[1.0, 1.0]]))
+    >>> [round(pair.value, 6) for pair in (*found.largest, *found.smallest)], found.converged
+    ([3.0, -1.0], True)
     """
 
     largest: tuple[Eigenpair, ...]

@@ -108,6 +108,7 @@ class _LeftOut:
 
     def change(self, i: int, j: int) -> ParameterVector:
         """The estimate from vector i, less that which sketches without vector j too."""
+        # direction j without its part along direction i, and what belongs to it
         overlap = float(self.overlaps[j, i])
         length = max(1 - overlap**2, 1e-12) ** 0.5
         direction = (self.directions[j] - overlap * self.directions[i]) / length

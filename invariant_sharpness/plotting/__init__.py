@@ -7,11 +7,13 @@ from invariant_sharpness.plotting.figures import new_figure
 from invariant_sharpness.plotting.groups import MOST_BARS, plot_groups, plot_groups_together
 from invariant_sharpness.plotting.landscape import plot_landscape
 from invariant_sharpness.plotting.rescaling import plot_rescaling, plot_rescalings_together
+from invariant_sharpness.plotting.spectrum import plot_density
 
 __all__ = [
     "MOST_BARS",
     "new_figure",
     "plot_certificate",
+    "plot_density",
     "plot_groups",
     "plot_groups_together",
     "plot_landscape",
