@@ -25,7 +25,7 @@ from invariant_sharpness.protocol import (
     SubsetOracle,
 )
 
-_MOST_NAMED = 20
+_MAX_LISTED = 20
 
 
 class Restricted(Forwarding):
@@ -182,5 +182,7 @@ def _matching(names: Sequence[str], patterns: Iterable[str]) -> tuple[str, ...]:
 def _no_match(names: Sequence[str], pattern: str) -> str:
     close = get_close_matches(pattern, names, n=1)
     hint = f" Did you mean {close[0]!r}?" if close else ""
-    listed = ", ".join(names[:_MOST_NAMED]) + (f" and {len(names) - _MOST_NAMED} more" * (len(names) > _MOST_NAMED))
-    return f"no parameter group matches {pattern!r}.{hint} The groups are {listed}"
+    listed, more = ", ".join(names[:_MAX_LISTED]), len(names) - _MAX_LISTED
+    return f"no parameter group matches {pattern!r}.{hint} The groups are {listed}" + (
+        f" and {more} more" if more > 0 else ""
+    )

@@ -11,6 +11,7 @@ import invariant_sharpness as ish
 from invariant_sharpness import prng
 from invariant_sharpness.errors import MissingCapabilityError, ModelError
 from invariant_sharpness.protocol import EVERY_CAPABILITY, ModelPrecisionOracle, supports
+from invariant_sharpness.testing import check_oracle
 from invariant_sharpness_numpy import FunctionOracle, quadratic
 from zoo import numpy_problem
 from zoo.vectors import assert_close, flat
@@ -165,3 +166,8 @@ def test_pattern_that_matches_nothing_is_refused_with_the_names(wrong: Any) -> N
     with pytest.raises(ModelError, match=r"no parameter group matches .*The groups are layers\.0\.weight, ") as caught:
         ish.Restricted(whole(), wrong)
     assert not wrong or "Did you mean 'layers.1.weight'?" in str(caught.value), caught.value
+
+
+def test_it_passes_the_checks_of_oracles() -> None:
+    results = check_oracle(ish.Restricted(whole(), "layers.1.*"))
+    assert {result.status for result in results} == {"passed"}, f"{results}"
