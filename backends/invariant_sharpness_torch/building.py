@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from invariant_sharpness.adapters.building import check_determinism, checked_data
-from invariant_sharpness.adapters.engine import Engine, Point
+from invariant_sharpness.adapters.building import Evaluate, check_determinism, checked_data
+from invariant_sharpness.adapters.engine import Engine
 from invariant_sharpness.protocol import ParameterGroup
 from invariant_sharpness_torch.batches import Forward, default_forward
 from invariant_sharpness_torch.engine import TorchEngine
@@ -82,7 +82,7 @@ def build_oracle(
     return TorchOracle(engine, dataset, outputs)
 
 
-def look_at_first(engine: Engine[Any], point: Point[Any], batch: Any, outputs: torch.Tensor) -> None:
+def look_at_first(engine: Engine[Any], evaluate: Evaluate, batch: Any, outputs: torch.Tensor) -> None:
     """Raise ModelError if the model is random; measure now what an example takes, so that no pass runs the model for it."""
-    check_determinism(engine, point, batch, outputs)
+    check_determinism(engine, evaluate, batch, outputs)
     engine.examples_at_once(batch)

@@ -24,14 +24,17 @@ from invariant_sharpness.adapters.data import (
 from invariant_sharpness.adapters.engine import Array, Engine, Point
 from invariant_sharpness.errors import ModelError
 
-CheckFirst = Callable[[Engine[Any], Point[Any], Any, Array], None]
+Evaluate = Callable[[Any], tuple[Array, Array]]
+"""Runs the model on some examples; what it raises is named."""
+
+CheckFirst = Callable[[Engine[Any], Evaluate, Any, Array], None]
 """Looks at the model once more on the first batch, whose outputs are given."""
 
 
-def check_determinism(engine: Engine[Any], point: Point[Any], batch: Any, outputs: Array) -> None:
+def check_determinism(engine: Engine[Any], evaluate: Evaluate, batch: Any, outputs: Array) -> None:
     """Raise ModelError if a second pass over the same batch, from another random state, gives other outputs."""
     with engine.random_state(PASS_SEED + 1, ()):
-        again = engine.read(point.evaluate(batch)[0])
+        again = engine.read(evaluate(batch)[0])
     expected = engine.read(outputs)
     if not np.allclose(again, expected, rtol=1e-3, atol=1e-3 * float(np.abs(expected).max())):
         msg = (
@@ -41,10 +44,10 @@ def check_determinism(engine: Engine[Any], point: Point[Any], batch: Any, output
         raise ModelError(msg)
 
 
-def check_alone(engine: Engine[Any], point: Point[Any], batch: Any, outputs: Array) -> None:
+def check_alone(engine: Engine[Any], evaluate: Evaluate, batch: Any, outputs: Array) -> None:
     """Raise ModelError if half of the batch gives other outputs, as a model does that is random or mixes the examples."""
     half = (outputs.shape[0] + 1) // 2
-    again, expected = engine.read((point.evaluate(take(batch, 0, half))[0], outputs))
+    again, expected = engine.read((evaluate(take(batch, 0, half))[0], outputs))
     expected = expected[:half]
     limit = max(1e-3, 10 * engine.eps) * (np.abs(expected) + np.abs(expected).max())
     if again.shape != expected.shape or not np.all(np.abs(again - expected) <= limit):
@@ -103,11 +106,15 @@ def _check_batch(
 ) -> int:
     """The number of outputs per example of a batch that can be measured on."""
     check_inputs(engine.inspected(batch), number)
-    with calling_model(batch.inputs if isinstance(batch, Batch) else batch, number, advice):
-        outputs, targets = point.evaluate(batch)
+
+    def evaluate(examples: Any) -> tuple[Array, Array]:
+        with calling_model(examples.inputs if isinstance(examples, Batch) else examples, number, advice):
+            return point.evaluate(examples)
+
+    outputs, targets = evaluate(batch)
     check_outputs(engine.inspected(outputs), batch_size(batch), number)
     with in_batch(number):
         engine.check_loss(outputs, targets)
     if number == 0:
-        check_first(engine, point, batch, outputs)
+        check_first(engine, evaluate, batch, outputs)
     return prod(outputs.shape[1:])

@@ -50,16 +50,32 @@ class CotangentRows:
         if self._rows.ndim != 2:
             msg = f"cotangents have shape {self._rows.shape}, but they are one row of numbers per example, (n, M)"
             raise ValueError(msg)
+        self._shape: tuple[int, ...] | None = None
 
     def __len__(self) -> int:
         return len(self._rows)
 
     def next_like(self, shape: tuple[int, ...]) -> Rows:
-        """The next rows, in the shape of a batch of outputs."""
+        """The next rows, in the shape of a batch of outputs.
+
+        Raises
+        ------
+        ValueError
+            If they do not fit the outputs.
+        DataError
+            If they fitted those of the batches before.
+        """
         examples, outputs = shape[0], prod(shape[1:])
         if self._rows.shape[1] != outputs:
+            if self._shape is not None:
+                msg = (
+                    f"examples have outputs of shape {self._shape} and {shape[1:]}: make batches of one shape, or ask for "
+                    f"fewer examples"
+                )
+                raise DataError(msg)
             msg = f"cotangents have {self._rows.shape[1]} numbers per row, but an example has {outputs} outputs"
             raise ValueError(msg)
+        self._shape = shape[1:]
         part, self._rows = self._rows[:examples], self._rows[examples:]
         return part.reshape(shape)
 
