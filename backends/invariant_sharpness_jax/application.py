@@ -1,4 +1,4 @@
-"""A model as a function that carries the descriptions of its parameters."""
+"""A model as a function that carries what is known of its parameters, and what it computes with besides."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from invariant_sharpness.protocol import ParameterGroup
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Application:
-    """A pure function ``(parameters, inputs) -> outputs``, as the adapters return it.
+    """A pure function ``(parameters, inputs, *constants) -> outputs``, as the adapters return it.
 
     Parameters
     ----------
@@ -19,11 +19,15 @@ class Application:
         The function itself.
     groups
         Parameters whose role or axes cannot be told from their names and shapes.
+    constants
+        Returns trees of arrays that are not measured, such as moving statistics. They are read when a pass begins and are
+        arguments of the compiled programs, so that a model which is trained on is measured as it is then. Default: none.
     """
 
-    function: Callable[[Any, Any], Any]
+    function: Callable[..., Any]
     groups: tuple[ParameterGroup, ...] = ()
+    constants: Callable[[], tuple[Any, ...]] = tuple
 
     def __call__(self, parameters: Any, inputs: Any, /) -> Any:
-        """Outputs, one row per example."""
-        return self.function(parameters, inputs)
+        """Return the outputs, one row per example."""
+        return self.function(parameters, inputs, *self.constants())

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial, wraps
-from typing import Any, Concatenate, ParamSpec, TypeVar
+from functools import wraps
+from typing import Any, Concatenate, Generic, ParamSpec, TypeVar
 
 import jax
 from jax.sharding import NamedSharding
@@ -22,23 +22,33 @@ Layout = tuple[tuple[str, NamedSharding], ...]
 """How the arrays of these names are spread over a mesh of devices."""
 
 
-def compiled(function: OfArrays[P, T]) -> OfArrays[P, T]:
-    """Compile ``function``, with products of float32 matrices in float32 instead of an accelerator's shorter type.
+class Compiled(Generic[P, T]):
+    """A compiled function, with products of float32 matrices in float32 instead of an accelerator's shorter type.
 
     Arrays among the results that bear the name of one of the arguments are sharded as that one is: left to itself,
     the compiler may put all of a gradient on every device.
+
+    Parameters
+    ----------
+    function
+        The function; its first argument is arrays by name.
     """
 
-    @partial(jax.jit, static_argnums=0)
-    def inner(layout: Layout, arrays: Arrays, *arguments: P.args, **options: P.kwargs) -> T:
-        return _laid_out(function(arrays, *arguments, **options), layout)
+    def __init__(self, function: OfArrays[P, T]) -> None:
+        def inner(layout: Layout, arrays: Arrays, *arguments: P.args, **options: P.kwargs) -> T:
+            return _laid_out(function(arrays, *arguments, **options), layout)
 
-    @wraps(function)
-    def call(arrays: Arrays, /, *arguments: P.args, **options: P.kwargs) -> T:
+        self._inner = jax.jit(inner, static_argnums=0)
+
+    def __call__(self, arrays: Arrays, /, *arguments: P.args, **options: P.kwargs) -> T:
         with jax.default_matmul_precision("highest"):
-            return inner(_layout(arrays), arrays, *arguments, **options)
+            result: T = self._inner(_layout(arrays), arrays, *arguments, **options)
+        return result
 
-    return call
+    def form(self, arrays: Arrays, /, *arguments: P.args, **options: P.kwargs) -> Any:
+        """Return shapes and dtypes of the results. Nothing is computed, and what has been traced is not traced again."""
+        with jax.default_matmul_precision("highest"):
+            return self._inner.eval_shape(_layout(arrays), arrays, *arguments, **options)
 
 
 def differentiated(function: OfArrays[P, T]) -> OfArrays[P, T]:
@@ -49,7 +59,7 @@ def differentiated(function: OfArrays[P, T]) -> OfArrays[P, T]:
     ModelError
         When called, if JAX cannot differentiate what is in it.
     """
-    inner = compiled(function)
+    inner = Compiled(function)
 
     @wraps(function)
     def call(arrays: Arrays, /, *arguments: P.args, **options: P.kwargs) -> T:

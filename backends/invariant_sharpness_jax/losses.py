@@ -1,58 +1,23 @@
-"""Losses on JAX arrays: those of the core, and any callable."""
+"""The losses that users give to the JAX backend: by name, of the core, and any function of JAX arrays."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, Protocol, cast
+from typing import Any
 
 import array_api_compat.numpy
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from invariant_sharpness.adapters.loss_terms import FunctionTerms, LossTerms, RowTerms
 from invariant_sharpness.errors import LossError
-from invariant_sharpness.losses import Factors as Factors
-from invariant_sharpness.losses import FunctionLoss, OutputLoss, PositionLoss, convex, named_loss
+from invariant_sharpness.losses import Factors, FunctionLoss, OutputLoss, PositionLoss, named_loss
 
 Array = jax.Array
 
 
-class JaxLoss(Protocol):
-    """A loss of outputs whose first axis counts examples."""
-
-    @property
-    def name(self) -> str:
-        """For messages and reports."""
-        ...
-
-    def check(self, outputs: Array, targets: Array, /) -> None:
-        """Raise an error that says what is wrong with these outputs or targets; not to be compiled."""
-        ...
-
-    def values(self, outputs: Array, targets: Array, /) -> tuple[Array, Array]:
-        """Losses and their weights in the mean, one per row."""
-        ...
-
-    def gradient_factors(self, outputs: Array, targets: Array, /) -> Factors:
-        """Factors of the second moment of the gradients."""
-        ...
-
-    def curvature_factors(self, outputs: Array, targets: Array, /) -> Factors:
-        """Factors of the Gauss-Newton diagonal."""
-        ...
-
-    @property
-    def samples_outputs(self) -> bool:
-        """Whether there are random factors."""
-        ...
-
-    def sampled_factors(self, outputs: Array, targets: Array, signs: Array, /) -> Factors:
-        """Random factors with the mean of ``curvature_factors``, from signs of shape ``(draws, m, K)`` for the m rows of outputs."""
-        ...
-
-
-def resolve_loss(loss: Any) -> JaxLoss:
-    """The loss behind a name, a core loss or a callable.
+def resolve_loss(loss: Any) -> LossTerms:
+    """Return the loss behind a name, a core loss or a callable.
 
     Raises
     ------
@@ -60,67 +25,43 @@ def resolve_loss(loss: Any) -> JaxLoss:
         If it is none of these.
     """
     if isinstance(loss, str):
-        return RowLoss(named_loss(loss))
+        return _rows(named_loss(loss))
     if isinstance(loss, OutputLoss):
-        return RowLoss(loss)
+        return _rows(loss)
     if callable(loss):
-        return CallableLoss(cast("Callable[[Array, Array], Array]", loss))
+        return FunctionTerms(FunctionLoss(loss), jnp, _row_gradient, _row_hessian, jax.Array)
     msg = f"loss of type {type(loss).__name__} is not known: pass a name, or a callable (outputs, targets) -> losses"
     raise LossError(msg)
 
 
-class RowLoss(PositionLoss):
-    """A loss of the core on JAX arrays."""
+def sampled_factors(loss: LossTerms, outputs: Array, targets: Array, signs: Array) -> Factors:
+    """Stack random cotangents, from signs of shape ``(draws, m, K)``: one term for all outputs of an example, and each draw."""
+    draws = [loss.sampled_cotangents(outputs, targets, drawn) for drawn in signs.astype(outputs.dtype)]
+    vectors = jnp.stack([cotangents.reshape(len(outputs), 1, -1) for cotangents in draws], axis=3)
+    return Factors(jnp.ones((len(outputs), 1, len(draws)), outputs.dtype), vectors)
+
+
+class _RowTerms(RowTerms):
+    """The terms of a loss of the core, checked on the host, where nothing has to be compiled for it."""
 
     def check(self, outputs: Array, targets: Array, /) -> None:
-        """On the host, where nothing has to be compiled for it."""
-        self.check_rows(array_api_compat.numpy, np.asarray(outputs, dtype=np.float64), np.asarray(targets))
-
-    def values(self, outputs: Array, targets: Array, /) -> tuple[Array, Array]:
-        fixed = jax.lax.stop_gradient(outputs)
-        return self.row_values(jnp, outputs, targets), self.row_weights(jnp, fixed, targets)
-
-    def gradient_factors(self, outputs: Array, targets: Array, /) -> Factors:
-        return self.gradient_rows(jnp, outputs, targets)
-
-    def curvature_factors(self, outputs: Array, targets: Array, /) -> Factors:
-        return self.curvature_rows(jnp, outputs, targets)
-
-    def sampled_factors(self, outputs: Array, targets: Array, signs: Array, /) -> Factors:
-        """One term for all outputs of an example."""
-        draws = [self.sampled_cotangents(jnp, outputs, targets, drawn) for drawn in signs.astype(outputs.dtype)]
-        vectors = jnp.stack([cotangents.reshape(len(outputs), 1, -1) for cotangents in draws], axis=3)
-        return Factors(jnp.ones((len(outputs), 1, len(draws)), outputs.dtype), vectors)
+        self.positions.check_rows(
+            array_api_compat.numpy, np.asarray(outputs, dtype=np.float64), np.asarray(targets), otherwise=self.otherwise
+        )
 
 
-class CallableLoss(FunctionLoss):
-    """A user's function of JAX arrays."""
+def _rows(loss: OutputLoss) -> RowTerms:
+    return _RowTerms(PositionLoss(loss), jnp, jax.lax.stop_gradient)
 
-    def check(self, outputs: Array, targets: Array, /) -> None:
-        self.check_losses(self.function(outputs, targets), jax.Array, len(outputs))
 
-    def values(self, outputs: Array, targets: Array, /) -> tuple[Array, Array]:
-        losses = self.function(outputs, targets)
-        return losses, jnp.ones_like(losses)
+def _row_gradient(function: Any, outputs: Array, targets: Array) -> Array:
+    return jax.grad(lambda z: jnp.sum(function(z, targets)))(outputs)
 
-    def gradient_factors(self, outputs: Array, targets: Array, /) -> Factors:
-        gradient = jax.grad(lambda z: jnp.sum(self.function(z, targets)))(outputs)
-        return Factors(jnp.ones((len(outputs), 1, 1), outputs.dtype), gradient.reshape(len(outputs), 1, -1, 1))
 
-    def curvature_factors(self, outputs: Array, targets: Array, /) -> Factors:
-        """Eigenvectors of the output Hessian of each example."""
-        rows = outputs.reshape(len(outputs), -1)
+def _row_hessian(function: Any, outputs: Array, targets: Array) -> Array:
+    rows = outputs.reshape(len(outputs), -1)
 
-        def loss(row: Array, target: Array) -> Array:
-            return self.function(row.reshape(1, *outputs.shape[1:]), target[None])[0]
+    def loss(row: Array, target: Array) -> Array:
+        return function(row.reshape(1, *outputs.shape[1:]), target[None])[0]
 
-        eigenvalues, eigenvectors = jnp.linalg.eigh(jax.vmap(jax.hessian(loss))(rows, targets))
-        return Factors(eigenvalues[:, None], eigenvectors[:, None])
-
-    @property
-    def samples_outputs(self) -> bool:
-        return False
-
-    def sampled_factors(self, outputs: Array, targets: Array, signs: Array, /) -> Factors:
-        convex(self)  # says that it is not
-        raise AssertionError
+    return jax.vmap(jax.hessian(loss))(rows, targets)

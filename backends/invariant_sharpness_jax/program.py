@@ -1,36 +1,51 @@
-"""The derivatives of one model on one batch, compiled: parameters, batch and vectors are their arguments."""
+"""The derivatives of one model on one batch, compiled: parameters, constants, vectors and batch are their arguments."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from invariant_sharpness.adapters.data import Batch
-from invariant_sharpness.errors import DataError
-from invariant_sharpness_jax.compilation import compiled, differentiated
+from invariant_sharpness.adapters.loss_terms import LossTerms
+from invariant_sharpness.losses import Factors
+from invariant_sharpness_jax.application import Application
+from invariant_sharpness_jax.compilation import Compiled, differentiated
 from invariant_sharpness_jax.example_squares import squared_products
 from invariant_sharpness_jax.forward import array_of
-from invariant_sharpness_jax.losses import Factors, JaxLoss
-from invariant_sharpness_jax.precision import held, is_half, rounded
+from invariant_sharpness_jax.losses import sampled_factors
+from invariant_sharpness_jax.precision import held, is_half, rounded, with_exact_sums
 from invariant_sharpness_jax.room import Room
-from invariant_sharpness_jax.sums import with_exact_sums
 from invariant_sharpness_jax.trees import Arrays, Structure
 
 _MOST_UNROLLED = 4
 """Vectors of a block: its one linearization is a tenth of its cost, and compiling it still takes seconds."""
 
-Apply = Callable[[Any, Any], Any]
+Constants = tuple[Any, ...]
+"""What the model computes with besides parameters and inputs."""
+
+Squares = tuple[Arrays, jax.Array]
+"""Sums of squares by parameter, and the sum of the weights."""
 
 
-class Sums(NamedTuple):
-    """Of a batch: the sum of the weighted losses, that of the weights, and the losses row by row."""
+class Losses(NamedTuple):
+    """The losses of a batch.
+
+    Parameters
+    ----------
+    total
+        The sum of the weighted losses.
+    weight
+        The sum of the weights.
+    rows
+        The loss of each row, without its weight.
+    """
 
     total: jax.Array
     weight: jax.Array
-    losses: jax.Array
+    rows: jax.Array
 
 
 class Program:
@@ -38,24 +53,26 @@ class Program:
 
     Parameters
     ----------
-    apply
-        ``(parameters, inputs) -> outputs``.
+    application
+        The model.
     structure
-        How arrays are put together into the parameters that ``apply`` takes.
+        How arrays are put together into the parameters that the model takes.
     dtypes
-        Their types in the model.
+        The types of the parameters in the model.
     loss
-        Of outputs and targets.
+        The loss of outputs and targets.
     """
 
-    def __init__(self, apply: Apply, structure: Structure, dtypes: dict[str, jnp.dtype], loss: JaxLoss) -> None:
-        self.dtypes = dtypes
-        self.apply = apply
-        self.structure = structure
+    def __init__(
+        self, application: Application, structure: Structure, dtypes: dict[str, jnp.dtype], loss: LossTerms
+    ) -> None:
+        self._function = application.function
+        self._structure = structure
+        self._dtypes = dtypes
         self._model = with_exact_sums(self._applied) if is_half(dtypes) else self._applied
         self._loss = loss
-        self.evaluate = compiled(self._outputs)
-        self.losses = compiled(self._losses)
+        self.evaluate = Compiled(self._outputs)
+        self.losses = Compiled(self._losses)
         self.gradient = differentiated(self._gradient)
         self.product = differentiated(self._product)
         self._block = differentiated(self._products)
@@ -64,136 +81,143 @@ class Program:
         self.pullback = differentiated(self._pullback)
         self.slopes = differentiated(self._slopes)
         self.curvature_squares = differentiated(self._curvature_squares)
-        self.sampled_squares = differentiated(self._sampled_squares)
         self.gradient_squares = differentiated(self._gradient_squares)
+        self.sampled_squares = differentiated(self._sampled_squares)
         self.output_curvature = differentiated(self._output_curvature)
 
-    @property
-    def samples_outputs(self) -> bool:
-        """Whether the loss has random factors."""
-        return self._loss.samples_outputs
+    def row_shape(self, arrays: Arrays, constants: Constants, batch: Batch) -> tuple[int, int]:
+        """Return the number of rows of outputs that the loss sees in a batch, and of outputs in a row. Nothing is computed."""
+        return self._loss.row_shape(self.evaluate.form(arrays, constants, batch.inputs), batch.targets)
 
-    def _outputs(self, arrays: Arrays, inputs: Any) -> jax.Array:
+    def products(
+        self, arrays: Arrays, constants: Constants, vectors: Sequence[Arrays], batch: Batch
+    ) -> tuple[list[Arrays], Losses]:
+        """Multiply the Hessian with many vectors, in blocks that are compiled as one program each."""
+        starts = range(0, len(vectors), _MOST_UNROLLED)
+        blocks = [self._block(arrays, constants, list(vectors[n : n + _MOST_UNROLLED]), batch) for n in starts]
+        return [product for products, _ in blocks for product in products], blocks[0][1]
+
+    def _outputs(self, arrays: Arrays, constants: Constants, inputs: Any) -> jax.Array:
         """In single precision at least, as all that is computed from them."""
-        return held(self._model(rounded(arrays, self.dtypes), inputs))
+        return held(self._model(rounded(arrays, self._dtypes), constants, inputs))
 
-    def _applied(self, arrays: Arrays, inputs: Any) -> jax.Array:
-        return array_of(self.apply(self.structure.tree(arrays), inputs))
+    def _applied(self, arrays: Arrays, constants: Constants, inputs: Any) -> jax.Array:
+        return array_of(self._function(self._structure.tree(arrays), inputs, *constants))
 
-    def _losses(self, arrays: Arrays, batch: Batch) -> Sums:
-        return self._sums(self._outputs(arrays, batch.inputs), batch.targets)
+    def _losses(self, arrays: Arrays, constants: Constants, batch: Batch) -> Losses:
+        return self._summed(self._outputs(arrays, constants, batch.inputs), batch.targets)
 
-    def _sums(self, outputs: jax.Array, targets: jax.Array) -> Sums:
-        """The losses, added up."""
-        losses, weights = self._loss.values(outputs, targets)
-        return Sums(jnp.sum(losses * weights), jnp.sum(weights), losses)
+    def _summed(self, outputs: jax.Array, targets: jax.Array) -> Losses:
+        rows, weights = self._loss.values(outputs, targets)
+        return Losses(jnp.sum(rows * weights), jnp.sum(weights), rows)
 
-    def _values(self, arrays: Arrays, batch: Batch) -> tuple[jax.Array, jax.Array]:
-        return self._loss.values(self._outputs(arrays, batch.inputs), batch.targets)
-
-    def _gradient(self, arrays: Arrays, batch: Batch) -> tuple[Arrays, Sums]:
+    def _gradient(self, arrays: Arrays, constants: Constants, batch: Batch) -> tuple[Arrays, Losses]:
         """The gradient of the sum of weighted losses."""
 
-        def total(at: Arrays) -> tuple[jax.Array, Sums]:
-            sums = self._losses(at, batch)
-            return sums.total, sums
+        def total(at: Arrays) -> tuple[jax.Array, Losses]:
+            losses = self._losses(at, constants, batch)
+            return losses.total, losses
 
         return jax.grad(total, has_aux=True)(arrays)
 
-    def _product(self, arrays: Arrays, vector: Arrays, batch: Batch) -> tuple[Arrays, Sums]:
+    def _product(self, arrays: Arrays, constants: Constants, vector: Arrays, batch: Batch) -> tuple[Arrays, Losses]:
         """The Hessian of the sum of weighted losses times ``vector``: forward over reverse."""
         tangents = _like(arrays, vector)
-        _, product, sums = jax.jvp(lambda at: self._gradient(at, batch), (arrays,), (tangents,), has_aux=True)
-        return product, sums
+        _, product, losses = jax.jvp(
+            lambda at: self._gradient(at, constants, batch), (arrays,), (tangents,), has_aux=True
+        )
+        return product, losses
 
-    def products(self, arrays: Arrays, vectors: list[Arrays], batch: Batch) -> tuple[list[Arrays], Sums]:
-        """The same for many vectors, in blocks that are compiled as one program each."""
-        starts = range(0, len(vectors), _MOST_UNROLLED)
-        blocks = [self._block(arrays, vectors[start : start + _MOST_UNROLLED], batch) for start in starts]
-        return [product for products, _ in blocks for product in products], blocks[0][1]
-
-    def _products(self, arrays: Arrays, vectors: list[Arrays], batch: Batch) -> tuple[list[Arrays], Sums]:
+    def _products(
+        self, arrays: Arrays, constants: Constants, vectors: list[Arrays], batch: Batch
+    ) -> tuple[list[Arrays], Losses]:
         """Of one block: the gradient is linearized once, and multiplied with one vector after the other.
 
         Not in a loop of XLA's: on a CPU its convolutions run tens of times slower inside of one.
         """
-        _, linear, sums = jax.linearize(lambda at: self._gradient(at, batch), arrays, has_aux=True)
-        return [linear(_like(arrays, vector)) for vector in vectors], sums
+        _, linear, losses = jax.linearize(lambda at: self._gradient(at, constants, batch), arrays, has_aux=True)
+        return [linear(_like(arrays, vector)) for vector in vectors], losses
 
-    def _curvature_product(self, arrays: Arrays, vector: Arrays, batch: Batch) -> tuple[Arrays, Sums]:
+    def _curvature_product(
+        self, arrays: Arrays, constants: Constants, vector: Arrays, batch: Batch
+    ) -> tuple[Arrays, Losses]:
         r"""The product :math:`\sum_n w_n J_n^T \Lambda_n J_n v`: the output Hessian between two passes through the model."""
 
-        def total(outputs: jax.Array) -> tuple[jax.Array, Sums]:
-            sums = self._sums(outputs, batch.targets)
-            return sums.total, sums
+        def total(outputs: jax.Array) -> tuple[jax.Array, Losses]:
+            losses = self._summed(outputs, batch.targets)
+            return losses.total, losses
 
-        outputs, pullback = jax.vjp(lambda at: self._outputs(at, batch.inputs), arrays)
-        along = self._pushforward(arrays, vector, batch.inputs)
-        _, curved, sums = jax.jvp(jax.grad(total, has_aux=True), (outputs,), (along,), has_aux=True)
-        return pullback(curved)[0], sums
+        outputs, pullback = jax.vjp(lambda at: self._outputs(at, constants, batch.inputs), arrays)
+        along = self._pushforward(arrays, constants, vector, batch.inputs)
+        _, curved, losses = jax.jvp(jax.grad(total, has_aux=True), (outputs,), (along,), has_aux=True)
+        return pullback(curved)[0], losses
 
-    def _pushforward(self, arrays: Arrays, vector: Arrays, inputs: Any) -> jax.Array:
+    def _pushforward(self, arrays: Arrays, constants: Constants, vector: Arrays, inputs: Any) -> jax.Array:
         """The derivatives of the outputs along ``vector``."""
-        return jax.jvp(lambda at: self._outputs(at, inputs), (arrays,), (_like(arrays, vector),))[1]
+        return jax.jvp(lambda at: self._outputs(at, constants, inputs), (arrays,), (_like(arrays, vector),))[1]
 
-    def _pullback(self, arrays: Arrays, cotangents: jax.Array, inputs: Any) -> Arrays:
+    def _pullback(self, arrays: Arrays, constants: Constants, cotangents: jax.Array, inputs: Any) -> Arrays:
         """The gradient of the sum of outputs times ``cotangents``."""
-        outputs, pullback = jax.vjp(lambda at: self._outputs(at, inputs), arrays)
-        if outputs.shape != cotangents.shape:
-            msg = (
-                f"examples have outputs of shape {cotangents.shape[1:]} and {outputs.shape[1:]}: make batches of one "
-                f"shape, or ask for fewer examples"
-            )
-            raise DataError(msg)
+        _, pullback = jax.vjp(lambda at: self._outputs(at, constants, inputs), arrays)
         return pullback(cotangents)[0]
 
-    def _slopes(self, arrays: Arrays, vector: Arrays, batch: Batch) -> tuple[jax.Array, jax.Array]:
+    def _slopes(
+        self, arrays: Arrays, constants: Constants, vector: Arrays, batch: Batch
+    ) -> tuple[jax.Array, jax.Array]:
         """The sum of the weighted squares of the losses' derivatives along ``vector``, and that of the weights."""
-        tangents = _like(arrays, vector)
-        _, slopes, weights = jax.jvp(lambda at: self._values(at, batch), (arrays,), (tangents,), has_aux=True)
+
+        def values(at: Arrays) -> tuple[jax.Array, jax.Array]:
+            return self._loss.values(self._outputs(at, constants, batch.inputs), batch.targets)
+
+        _, slopes, weights = jax.jvp(values, (arrays,), (_like(arrays, vector),), has_aux=True)
         return jnp.sum(weights * slopes**2), jnp.sum(weights)
 
-    def _curvature_squares(self, chosen: Arrays, fixed: Arrays, batch: Batch, room: Room) -> tuple[Arrays, jax.Array]:
-        """The Gauss-Newton diagonal in the chosen parameters, and the sum of the weights."""
-        return self._squares(self._loss.curvature_factors, chosen, fixed, batch, room)
+    def _curvature_squares(
+        self, chosen: Arrays, fixed: Arrays, constants: Constants, batch: Batch, room: Room
+    ) -> Squares:
+        """The Gauss-Newton diagonal in the chosen parameters."""
+        return self._squares(self._loss.curvature_factors, chosen, fixed, constants, batch, room)
 
-    def rows(self, arrays: Arrays, batch: Batch) -> tuple[int, int]:
-        """Number of rows of outputs that the loss sees in a batch, and of outputs in a row. Nothing is computed."""
-        losses = jax.eval_shape(self._losses, arrays, batch).losses
-        outputs = jax.eval_shape(self._outputs, arrays, batch.inputs)
-        return losses.size, outputs.size // losses.size
+    def _gradient_squares(
+        self, chosen: Arrays, fixed: Arrays, constants: Constants, batch: Batch, room: Room
+    ) -> Squares:
+        """Squared gradients of the losses in the chosen parameters."""
+        return self._squares(self._loss.gradient_factors, chosen, fixed, constants, batch, room)
 
     def _sampled_squares(
-        self, chosen: Arrays, fixed: Arrays, signs: jax.Array, batch: Batch, room: Room
-    ) -> tuple[Arrays, jax.Array]:
-        """The sum over draws of the outputs of what has the Gauss-Newton diagonal as its mean, and the sum of the weights."""
-        return self._squares(lambda z, y: self._loss.sampled_factors(z, y, signs), chosen, fixed, batch, room)
+        self, chosen: Arrays, fixed: Arrays, constants: Constants, signs: jax.Array, batch: Batch, room: Room
+    ) -> Squares:
+        """The sum over draws of the outputs of what has the Gauss-Newton diagonal as its mean."""
 
-    def _gradient_squares(self, chosen: Arrays, fixed: Arrays, batch: Batch, room: Room) -> tuple[Arrays, jax.Array]:
-        """Squared gradients of the losses in the chosen parameters, and the sum of the weights."""
-        return self._squares(self._loss.gradient_factors, chosen, fixed, batch, room)
+        def factors(outputs: jax.Array, targets: jax.Array) -> Factors:
+            return sampled_factors(self._loss, outputs, targets, signs)
+
+        return self._squares(factors, chosen, fixed, constants, batch, room)
 
     def _squares(
         self,
         factors_of: Callable[[jax.Array, jax.Array], Factors],
         chosen: Arrays,
         fixed: Arrays,
+        constants: Constants,
         batch: Batch,
         room: Room,
-    ) -> tuple[Arrays, jax.Array]:
-        outputs = self._outputs({**chosen, **fixed}, batch.inputs)
+    ) -> Squares:
+        def outputs_of(arrays: Arrays, inputs: Any) -> jax.Array:
+            return self._outputs({**arrays, **fixed}, constants, inputs)
+
+        outputs = outputs_of(chosen, batch.inputs)
         _, weights = self._loss.values(outputs, batch.targets)
         factors = factors_of(outputs, batch.targets)
-        squares = squared_products(lambda a, x: self._outputs({**a, **fixed}, x), chosen, batch, factors, room)
-        return squares, jnp.sum(weights)
+        return squared_products(outputs_of, chosen, batch, factors, room), jnp.sum(weights)
 
     def _output_curvature(
-        self, arrays: Arrays, direction: Arrays, cotangents: jax.Array, inputs: Any
+        self, arrays: Arrays, constants: Constants, direction: Arrays, cotangents: jax.Array, inputs: Any
     ) -> tuple[Arrays, Arrays]:
         r"""The gradient of :math:`\phi = c \cdot z`, and the product of each diagonal block of its Hessian."""
 
         def gradient(at: Arrays) -> Arrays:
-            return jax.grad(lambda a: jnp.sum(self._outputs(a, inputs) * cotangents))(at)
+            return jax.grad(lambda a: jnp.sum(self._outputs(a, constants, inputs) * cotangents))(at)
 
         def add_block(blocks: Arrays, chosen: Arrays) -> tuple[Arrays, None]:
             """One group moves and its own block is read."""

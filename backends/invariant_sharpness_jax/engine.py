@@ -1,0 +1,243 @@
+"""The JAX engine: a function of a tree of parameters with a loss, differentiated forward over reverse by compiled programs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import numpy.typing as npt
+
+from invariant_sharpness.adapters.data import Batch, is_per_example, leaves, map_leaves
+from invariant_sharpness.adapters.engine import Cotangents, CotangentsOf, Sums
+from invariant_sharpness.adapters.host_engine import EngineDefaults
+from invariant_sharpness.adapters.loss_terms import LossTerms
+from invariant_sharpness.adapters.outputs import CotangentRows
+from invariant_sharpness.parameters.groups import HostArrays, ParameterGroup
+from invariant_sharpness.prng import Draws, output_signs
+from invariant_sharpness.protocol import EVERY_CAPABILITY
+from invariant_sharpness_jax.application import Application
+from invariant_sharpness_jax.forward import to_batch
+from invariant_sharpness_jax.precision import held, model_rounding, rounded
+from invariant_sharpness_jax.program import Constants, Losses, Program
+from invariant_sharpness_jax.room import room_within_limit
+from invariant_sharpness_jax.trees import Arrays, Structure, arrays_of_form
+
+
+class JaxPoint:
+    """A function with its loss at one parameter point; every method is a sum over the examples of a batch.
+
+    Parameters
+    ----------
+    program
+        The compiled derivatives.
+    arrays
+        The parameters by name, as vectors hold them.
+    constants
+        What the model computes with besides.
+    """
+
+    def __init__(self, program: Program, arrays: Arrays, constants: Constants) -> None:
+        self._program = program
+        self._arrays = arrays
+        self._constants = constants
+
+    def evaluate(self, batch: Batch, /) -> tuple[jax.Array, jax.Array]:
+        return self._program.evaluate(self._arrays, self._constants, batch.inputs), batch.targets
+
+    def losses(self, batch: Batch, /) -> Sums:
+        return _sums(self._program.losses(self._arrays, self._constants, batch))
+
+    def row_losses(self, batch: Batch, /) -> npt.NDArray[Any]:
+        return np.asarray(self._program.losses(self._arrays, self._constants, batch).rows)
+
+    def gradient(self, batch: Batch, /) -> Sums:
+        gradient, losses = self._program.gradient(self._arrays, self._constants, batch)
+        return _sums(losses, gradient)
+
+    def hessian_products(self, vectors: Sequence[Arrays], batch: Batch, /) -> Sums:
+        """One vector has a program of its own, several are multiplied in blocks."""
+        if len(vectors) > 1:
+            products, losses = self._program.products(self._arrays, self._constants, vectors, batch)
+            return _sums(losses, *products)
+        product, losses = self._program.product(self._arrays, self._constants, vectors[0], batch)
+        return _sums(losses, product)
+
+    def gauss_newton_product(self, vector: Arrays, batch: Batch, /) -> Sums:
+        product, losses = self._program.curvature_product(self._arrays, self._constants, vector, batch)
+        return _sums(losses, product)
+
+    def squares(self, names: frozenset[str], cotangents: Cotangents, batch: Batch, /) -> Sums:
+        chosen = {name: array for name, array in self._arrays.items() if name in names}
+        fixed = {name: array for name, array in self._arrays.items() if name not in names}
+        given, room = (chosen, fixed, self._constants), room_within_limit()
+        rows, width = self._program.row_shape(self._arrays, self._constants, batch)
+        if cotangents.draws is not None:
+            signs = _stacked_signs(cotangents.draws, rows, width)
+            squares, weight = self._program.sampled_squares(*given, signs, batch, room)
+        elif cotangents.kind == "curvature":
+            squares, weight = self._program.curvature_squares(*given, batch, room)
+        else:
+            squares, weight = self._program.gradient_squares(*given, batch, room)
+        return Sums(weight, rows, (squares,))
+
+    def slopes(self, vector: Arrays, batch: Batch, /) -> Sums:
+        rows, _ = self._program.row_shape(self._arrays, self._constants, batch)
+        value, weight = self._program.slopes(self._arrays, self._constants, vector, batch)
+        return Sums(weight, rows, value=value)
+
+    def pushforward(self, vector: Arrays, batch: Batch, /) -> jax.Array:
+        return self._program.pushforward(self._arrays, self._constants, vector, batch.inputs)
+
+    def pullback(self, cotangents: CotangentRows, batch: Batch, /) -> Arrays:
+        """The batch stays whole, so that nothing is compiled again; examples without a row have cotangents of zero."""
+        form = self._program.evaluate.form(self._arrays, self._constants, batch.inputs)
+        given = cotangents.next_like((min(len(cotangents), form.shape[0]), *form.shape[1:]))
+        padded = np.zeros(form.shape, dtype=form.dtype)
+        padded[: len(given)] = given
+        return self._program.pullback(self._arrays, self._constants, jnp.asarray(padded), batch.inputs)
+
+    def output_curvature(self, direction: Arrays, cotangents: CotangentsOf, batch: Batch, /) -> tuple[Arrays, Arrays]:
+        form = self._program.evaluate.form(self._arrays, self._constants, batch.inputs)
+        c = jnp.asarray(cotangents(form.shape).astype(form.dtype))
+        return self._program.output_curvature(self._arrays, self._constants, direction, c, batch.inputs)
+
+
+class JaxEngine(EngineDefaults):
+    """A function of a tree of parameters, and a loss.
+
+    Every derivative is compiled when it is first asked for, once for each shape of a batch. Arrays keep their sharding.
+    A model in half precision computes in half precision, forward and backward; its vectors are in float32, and so are its
+    losses, squares, and sums over batches.
+
+    Parameters
+    ----------
+    apply
+        ``(parameters, inputs) -> outputs``, or an :class:`Application`, whose constants are read when a pass begins.
+    structure
+        The form of the tree, and the names of its leaves, which may be others than those of their paths.
+    arrays
+        The parameters by name, in the model's own types.
+    groups
+        Roles and axes of the parameters, in the order of ``structure.names``.
+    loss
+        The loss of outputs and targets.
+    """
+
+    name = "JAX"
+    xp = jnp
+    fixed_shapes = True
+    offers = EVERY_CAPABILITY
+
+    def __init__(
+        self,
+        apply: Callable[..., Any],
+        structure: Structure,
+        arrays: Arrays,
+        groups: tuple[ParameterGroup, ...],
+        loss: LossTerms,
+    ) -> None:
+        self.apply = apply
+        self.groups = groups
+        self._application = apply if isinstance(apply, Application) else Application(apply)
+        self._structure = structure
+        self._dtypes = {name: array.dtype for name, array in arrays.items()}
+        self._arrays = {name: held(array) for name, array in arrays.items()}
+        self._loss = loss
+        self._program = Program(self._application, structure, self._dtypes, loss)
+
+    @property
+    def eps(self) -> float:
+        return model_rounding(self._dtypes)
+
+    @property
+    def samples_outputs(self) -> bool:
+        return self._loss.samples_outputs
+
+    def parameters(self) -> Arrays:
+        return self._arrays
+
+    def from_numpy(self, arrays: HostArrays, /) -> Arrays:
+        return {name: _placed_like(array, arrays[name]) for name, array in self._arrays.items()}
+
+    def to_numpy(self, arrays: Arrays, /) -> dict[str, npt.NDArray[np.float64]]:
+        return {name: np.array(array, dtype=np.float64) for name, array in arrays.items()}
+
+    def from_tree(self, tree: Any, /) -> Arrays:
+        """Return the arrays of another tree, which has to have this one's form, shapes and types."""
+        forms = {name: jax.ShapeDtypeStruct(self._arrays[name].shape, dtype) for name, dtype in self._dtypes.items()}
+        return {name: held(array) for name, array in arrays_of_form(tree, self._structure, forms).items()}
+
+    def to_tree(self, arrays: Arrays, /) -> Any:
+        """Return a tree of these arrays in the model's own types."""
+        return self._structure.tree(rounded(arrays, self._dtypes))
+
+    def batch(self, given: Any, /) -> Batch:
+        return to_batch(given, next(iter(self._dtypes.values())))
+
+    def host_rows(self, batch: Batch, /) -> Sequence[npt.NDArray[Any]]:
+        return [np.asarray(leaf) for leaf in leaves(batch) if is_per_example(leaf, batch.examples)]
+
+    def inspected(self, tree: Any, /) -> Any:
+        return map_leaves(_on_host, tree)
+
+    def check_loss(self, outputs: jax.Array, targets: jax.Array, /) -> None:
+        self._loss.check(outputs, targets)
+
+    def at(self, parameters: Arrays, /) -> AbstractContextManager[JaxPoint]:
+        return nullcontext(JaxPoint(self._program, parameters, self._application.constants()))
+
+    def add(self, total: Arrays, part: Arrays, /) -> Arrays:
+        return _added(total, part)
+
+    def divide(self, total: Arrays, weight: float, /) -> Arrays:
+        return _divided(total, weight)
+
+    def finite(self, arrays: Arrays, /) -> jax.Array:
+        return _are_finite(list(arrays.values()))
+
+    def read(self, tree: Any, /) -> Any:
+        return jax.tree.map(_number_or_array, jax.device_get(tree))
+
+
+@jax.jit
+def _added(total: Arrays, part: Arrays) -> Arrays:
+    return jax.tree.map(jnp.add, total, part)
+
+
+@jax.jit
+def _divided(total: Arrays, weight: float) -> Arrays:
+    """All in one program: XLA divides several arrays, but multiplies one that is alone by the reciprocal."""
+    return jax.tree.map(lambda array: array / weight, total)
+
+
+@jax.jit
+def _are_finite(arrays: list[jax.Array]) -> jax.Array:
+    return jnp.array([jnp.all(jnp.isfinite(array)) for array in arrays])
+
+
+def _sums(losses: Losses, *arrays: Arrays) -> Sums:
+    return Sums(losses.weight, losses.rows.size, arrays, losses.total)
+
+
+def _stacked_signs(draws: Draws, rows: int, width: int) -> jax.Array:
+    """The signs of all draws, of shape ``(draws, rows, width)``."""
+    numbers, seed, start = draws
+    return jnp.asarray(np.stack([output_signs(seed, n, start, rows, width).astype(np.float32) for n in numbers]))
+
+
+def _placed_like(array: jax.Array, values: npt.NDArray[np.float64]) -> jax.Array:
+    """Host values where ``array`` is; where JAX may choose, it goes on choosing, such as the devices of the data."""
+    return jax.device_put(np.array(values, dtype=array.dtype), array.sharding if array.committed else None)
+
+
+def _on_host(leaf: jax.Array) -> npt.NDArray[Any]:
+    """In a type that NumPy knows."""
+    return np.asarray(held(leaf) if jnp.issubdtype(leaf.dtype, jnp.floating) else leaf)
+
+
+def _number_or_array(leaf: Any) -> Any:
+    return np.asarray(leaf, dtype=np.float64) if np.ndim(leaf) else float(leaf)
