@@ -77,6 +77,7 @@ def test_all_those_rules_have_the_moments_of_the_probe(spectrum: str) -> None:
         assert np.allclose(found, expected, rtol=1e-6, atol=1e-9), f"moments {found} instead of {expected}"
 
 
+@pytest.mark.slow
 def test_quadrature_that_can_be_off_by_more_than_the_error_says_so() -> None:
     A = symmetric(np.linspace(-1, 1, 40))
     few, many = (schatten_norm(QuadraticOracle(A), 1, probes=400, steps=steps) for steps in (2, 30))

@@ -46,6 +46,7 @@ def test_single_precision_finds_the_same(name: str) -> None:
     assert sorted(map(str, symmetries)) == sorted(EXAMPLES[name].symmetries), difference(symmetries, name)
 
 
+@pytest.mark.slow
 @every_network
 def test_a_search_by_blocks_finds_the_same(name: str) -> None:
     symmetries = found(name, max_unknowns=FEW_UNKNOWNS)

@@ -85,6 +85,7 @@ def test_channels_of_convolutions_by_their_group() -> None:
     assert sorted(map(str, symmetries)) == sorted(expected), difference(symmetries, expected)
 
 
+@pytest.mark.slow
 def test_heads_and_a_layer_norm() -> None:
     symmetries = find_symmetries(linen_oracle(Tokens(), (3, 5), "double"))
     width = [(head, i) for head in range(2) for i in range(2)]

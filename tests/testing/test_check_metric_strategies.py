@@ -34,6 +34,7 @@ def trace_moves(problem: RescaledNetwork) -> bool:
     return relative_change(before, after) > 1e-6
 
 
+@pytest.mark.slow
 def test_raw_metric_shrinks_to_one_unit_and_a_factor_of_two() -> None:
     smallest = find(rescaled_networks(), trace_moves, settings=THOROUGH)
     assert str(smallest.move) == "layer 0 unit 0 scaled by 2**1", f"{smallest}"

@@ -67,7 +67,8 @@ def test_checkpointed_layers_have_sites() -> None:
     assert sites == arrays.keys(), f"without a site: {arrays.keys() - sites}"
 
 
-@pytest.mark.parametrize("size", [pytest.param(1, marks=pytest.mark.slow), 4])
+@pytest.mark.slow
+@pytest.mark.parametrize("size", [1, 4])
 def test_microbatches_change_nothing(size: int) -> None:
     x, y = random_data()
     batches = [(x[:8], y[:8]), (x[8:], y[8:])]
