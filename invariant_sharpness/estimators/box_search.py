@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.optimize import fmin_l_bfgs_b
 
-from invariant_sharpness.estimators.conditional_gradient import Rise
+from invariant_sharpness.estimators.conditional_gradient import LossIncrease
 from invariant_sharpness.parameters.vector import ParameterVector
 from invariant_sharpness.protocol import CurvatureOracle
 
@@ -31,9 +31,12 @@ def unflattened(oracle: CurvatureOracle, values: HostArray) -> ParameterVector:
     return oracle.from_numpy({group.name: part.reshape(group.shape) for group, part in parts})
 
 
-def boxed_rise(
-    rise: Callable[[HostArray], float], slope: Callable[[HostArray], HostArray], reach: HostArray, max_iterations: int
-) -> Rise:
+def increase_in_box(
+    increase: Callable[[HostArray], float],
+    slope: Callable[[HostArray], HostArray],
+    reach: HostArray,
+    max_iterations: int,
+) -> LossIncrease:
     r"""Search the box :math:`|y_i| \le \text{reach}_i` from its centre for the largest increase.
 
     Its two tolerances are zero: their defaults, meant for losses of the size of one, would end the search at once at a
@@ -45,7 +48,7 @@ def boxed_rise(
         msg = f"max_iterations={max_iterations}, but L-BFGS-B needs at least one"
         raise ValueError(msg)
     y, descended, found = fmin_l_bfgs_b(
-        lambda y: -rise(y),
+        lambda y: -increase(y),
         np.zeros_like(reach),
         lambda y: -slope(y),
         bounds=[(-length, length) for length in reach.tolist()],
@@ -55,4 +58,4 @@ def boxed_rise(
     )
     gradient = -np.asarray(found["grad"])
     gap = float(np.sum(np.abs(gradient) * reach - gradient * y))
-    return Rise(max(-float(descended), 0.0), gap, converged=gap == 0)
+    return LossIncrease(max(-float(descended), 0.0), gap, converged=gap == 0)

@@ -39,7 +39,7 @@ _GRADIENTS_PER_STEP = 4 / 3
 """A step takes a gradient and, mostly, one loss, which is about a third of a gradient."""
 
 
-class Rise(NamedTuple):
+class LossIncrease(NamedTuple):
     """The largest increase that was found, which the true one is not below, and the gap where it was found."""
 
     value: float
@@ -48,13 +48,13 @@ class Rise(NamedTuple):
 
     @property
     def relative_gap(self) -> float:
-        """The gap over the value; zero if nothing rises."""
+        """The gap over the value; zero if there is no increase."""
         return self.gap / self.value if self.value > 0 else 0.0
 
 
-def largest_rise(
+def largest_increase(
     around: Perturbations, norm: Norm, *, starts: int, max_iterations: int, tolerance: float, seed: int
-) -> Rise:
+) -> LossIncrease:
     """Return the best of the ascents from the centre of the unit ball and from random points of its boundary.
 
     The ascent from the centre never goes below it, so that the value is never negative. It has converged if its gap is at
@@ -77,11 +77,11 @@ def largest_rise(
         raise ValueError(msg)
     goal = _Goal(around, norm, max_iterations, tolerance, seed)
     ascents = track(range(starts), "starts of an ascent", starts, gradients=max_iterations * _GRADIENTS_PER_STEP)
-    return max((_ascent(goal, number) for number in ascents), key=lambda rise: rise.value)
+    return max((_ascent(goal, number) for number in ascents), key=lambda increase: increase.value)
 
 
 class _Goal(NamedTuple):
-    """What is searched, in which ball, and when to stop."""
+    """A loss around its parameters, the ball to search, and when to stop."""
 
     around: Perturbations
     norm: Norm
@@ -96,64 +96,64 @@ class _Ascent:
 
     done: int
     point: ParameterVector | None
-    rise: Rise
+    increase: LossIncrease
 
     def save(self) -> Snapshot:
-        numbers = np.array([float(self.done), *self.rise])
+        numbers = np.array([float(self.done), *self.increase])
         return Snapshot({"numbers": numbers}, {} if self.point is None else {str(self.done): self.point})
 
     def restored(self, saved: Snapshot) -> _Ascent:
         done, value, gap, converged = saved.arrays["numbers"].tolist()
-        return _Ascent(int(done), next(iter(saved.vectors.values()), None), Rise(value, gap, bool(converged)))
+        return _Ascent(int(done), next(iter(saved.vectors.values()), None), LossIncrease(value, gap, bool(converged)))
 
 
-def _ascent(goal: _Goal, number: int) -> Rise:
-    """The end of the ascent from the start of this number."""
+def _ascent(goal: _Goal, number: int) -> LossIncrease:
+    """Return the end of the ascent from the start of this number."""
     around = goal.around
     settings = (around.scale, goal.norm, goal.tolerance, goal.seed, number)
     loop = Loop(
         "ascending", around.oracle, settings, total=1 + goal.max_iterations, gradients=_GRADIENTS_PER_STEP, order=1
     )
-    nowhere = _Ascent(0, None, Rise(0.0, 0.0, converged=False))
+    nowhere = _Ascent(0, None, LossIncrease(0.0, 0.0, converged=False))
     return iterate(
         lambda ascent: _step(goal, ascent) if ascent.done else _start(around, goal.norm, number, goal.seed),
         nowhere,
         loop,
-    ).rise
+    ).increase
 
 
 def _start(around: Perturbations, norm: Norm, number: int, seed: int) -> _Ascent:
-    """The centre, and then random points of the boundary."""
+    """Go to the centre for start 0, and to random points of the boundary for others."""
     point = _FURTHEST[norm](random.signs(around.oracle, seed, number - 1)) if number else around.scale.only(())
-    return _Ascent(1, point, Rise(around.rise(point), 0.0, converged=False))
+    return _Ascent(1, point, LossIncrease(around.increase(point), 0.0, converged=False))
 
 
 def _step(goal: _Goal, ascent: _Ascent) -> _Ascent | None:
-    """The next point; none if this is a stationary one, or no step gains enough."""
-    around, point, value, done = goal.around, ascent.point, ascent.rise.value, ascent.done + 1
+    """Go to the next point; to none if this is a stationary one, or no step gains enough."""
+    around, point, value, done = goal.around, ascent.point, ascent.increase.value, ascent.done + 1
     if point is None:
         return None
     gradient = around.slope(point)
     direction = _FURTHEST[goal.norm](gradient) - point
     gap = gradient.dot(direction)
     if gap <= goal.tolerance * abs(value) + around.rounding:
-        return _Ascent(done, None, Rise(value, gap, converged=True))
+        return _Ascent(done, None, LossIncrease(value, gap, converged=True))
     found = _higher_point(around, point, direction, value, gap)
     if found is None:
-        return _Ascent(done, None, Rise(value, gap, converged=False))
-    return _Ascent(done, found[0], Rise(found[1], gap, converged=False))
+        return _Ascent(done, None, LossIncrease(value, gap, converged=False))
+    return _Ascent(done, found[0], LossIncrease(found[1], gap, converged=False))
 
 
 def _higher_point(
     around: Perturbations, point: ParameterVector, direction: ParameterVector, value: float, gap: float
 ) -> tuple[ParameterVector, float] | None:
-    """The first point on the way back from the end that is high enough, and its rise."""
+    """Return the first point on the way back from the end where the loss is high enough, and its increase there."""
     for halving in range(_HALVINGS):
         step = 0.5**halving
         candidate = point + direction * step
-        rise = around.rise(candidate)
-        if rise >= value + _SUFFICIENT * step * gap:
-            return candidate, rise
+        increase = around.increase(candidate)
+        if increase >= value + _SUFFICIENT * step * gap:
+            return candidate, increase
     return None
 
 

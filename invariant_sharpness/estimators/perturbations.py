@@ -18,7 +18,7 @@ from invariant_sharpness.protocol import CurvatureOracle, machine_epsilon
 from invariant_sharpness.runtime.loop import Loop, tabulate
 
 _ROUNDINGS = 4
-"""A rise of so few roundings of the loss is not told from none."""
+"""An increase of so few roundings of the loss is not told from none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +56,7 @@ class Perturbations:
         parameters = oracle.parameters
         return cls(oracle, parameters * size, oracle.loss(parameters))
 
-    def rise(self, v: ParameterVector) -> float:
+    def increase(self, v: ParameterVector) -> float:
         r""":math:`L(\theta + s \circ v) - L(\theta)`.
 
         Raises
@@ -66,20 +66,20 @@ class Perturbations:
         """
         advice = "the loss is not finite at a perturbed point: perturb less, by a smaller radius, scale or epsilon"
         try:
-            rise = self.oracle.loss(self._point(v)) - self.loss
+            increase = self.oracle.loss(self._point(v)) - self.loss
         except NonFiniteError as error:
             msg = f"{advice} ({error})"
             raise NonFiniteError(msg) from error
-        if not isfinite(rise):
+        if not isfinite(increase):
             raise NonFiniteError(advice)
-        return rise
+        return increase
 
     def slope(self, v: ParameterVector) -> ParameterVector:
-        r"""Gradient of the rise in v, :math:`s \circ \nabla L(\theta + s \circ v)`."""
+        r"""Return the gradient of the increase in v, :math:`s \circ \nabla L(\theta + s \circ v)`."""
         return self.scale * self.oracle.gradient(self._point(v))
 
-    def over_one_plus_loss(self, rise: float) -> float:
-        r""":math:`\text{rise} / (1 + L(\theta))`, the relative rise of Keskar et al. (2017).
+    def over_one_plus_loss(self, increase: float) -> float:
+        r"""Return :math:`\text{increase} / (1 + L(\theta))`, the relative increase of Keskar et al. (2017).
 
         Raises
         ------
@@ -92,18 +92,20 @@ class Perturbations:
                 f"constant to the loss, so that it is not negative"
             )
             raise LossError(msg)
-        return rise / (1 + self.loss)
+        return increase / (1 + self.loss)
 
     @property
     def rounding(self) -> float:
-        """The error of a rise that comes from rounding the loss."""
+        """The error of an increase that comes from rounding the loss."""
         return machine_epsilon(self.oracle) * abs(self.loss)
 
-    def notes(self, rise: float) -> tuple[str, ...]:
-        """A warning if the rise drowns in rounding."""
-        if self.loss == 0 or abs(rise) > _ROUNDINGS * self.rounding:
+    def notes(self, increase: float) -> tuple[str, ...]:
+        """Warn if the increase drowns in rounding."""
+        if self.loss == 0 or abs(increase) > _ROUNDINGS * self.rounding:
             return ()
-        return (f"the loss rises by {rise:.2g}, no more than it is rounded: perturb more, or compute more precisely",)
+        return (
+            f"the loss rises by {increase:.2g}, no more than it is rounded: perturb more, or compute more precisely",
+        )
 
     def _point(self, v: ParameterVector) -> ParameterVector:
         return self.oracle.parameters + self.scale * v
@@ -125,7 +127,7 @@ _GRADIENTS_PER_PAIR = 2 / 3
 """Two losses, each about a third of a gradient."""
 
 
-def rise_samples(around: Perturbations, noise: Noise, probes: int, seed: int) -> Samples:
+def increase_samples(around: Perturbations, noise: Noise, probes: int, seed: int) -> Samples:
     r"""Draw mean increases of the loss at v and at -v, with v from the noise.
 
     Such a pair cancels all odd terms of Taylor's series, the gradient's among them. The gradient's term has mean zero and falls
@@ -143,14 +145,14 @@ def rise_samples(around: Perturbations, noise: Noise, probes: int, seed: int) ->
         msg = f'noise={noise!r} is not known: take "normal" or "uniform"'
         raise ValueError(msg)
 
-    def rises_of_pairs(indices: Sequence[int]) -> Iterator[float]:
+    def increases_of_pairs(indices: Sequence[int]) -> Iterator[float]:
         for index in indices:
             v = _DRAWS[noise](around.oracle, seed, index)
-            yield (around.rise(v) + around.rise(-v)) / 2
+            yield (around.increase(v) + around.increase(-v)) / 2
 
     settings = (around.scale, noise, seed)
     loop = Loop("perturbing", around.oracle, settings, total=probes, gradients=_GRADIENTS_PER_PAIR, order=1)
-    return tabulate(loop, range(probes), rises_of_pairs)
+    return tabulate(loop, range(probes), increases_of_pairs)
 
 
 _DRAWS: Mapping[Noise, Callable[[CurvatureOracle, int, int], ParameterVector]] = MappingProxyType(

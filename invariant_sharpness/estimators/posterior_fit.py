@@ -31,15 +31,15 @@ class LayerScales:
 
     Parameters
     ----------
-    family
-        The weight.
+    layer
+        The weight as matrices.
     start
         Variances to start from, of shape (blocks, rows, columns); zero in cells that get no noise.
     penalties
         :math:`W^2 / (2\lambda)` of the same cells, zero where there is no noise.
     """
 
-    family: LayerMatrix
+    layer: LayerMatrix
     start: HostArray
     penalties: HostArray
 
@@ -64,17 +64,19 @@ class LayerScales:
         return np.concatenate([cells.sum(axis=2).ravel(), cells.sum(axis=1).ravel()])
 
 
-def best_scales(family: LayerMatrix, weights: HostArray, curvature: HostArray, lam: float) -> LayerScales:
-    r"""The minimizer of :math:`\sum_{ij} \tfrac12 h_{ij} v_{ij} + W_{ij}^2 / (2\lambda v_{ij})`: (17), with its factor one half.
+def best_scales(layer: LayerMatrix, weights: HostArray, curvature: HostArray, lam: float) -> LayerScales:
+    r"""Find the minimizer of :math:`\sum_{ij} \tfrac12 h_{ij} v_{ij} + W_{ij}^2 / (2\lambda v_{ij})`: (17), with its factor one half.
 
     Where the minimum is not attained, as for dead units, which cost nothing, there is no noise.
     """
-    a = family.matrices({family.weight.name: np.clip(curvature, 0, None)}) / 2
-    b = family.matrices({family.weight.name: weights**2}) / (2 * lam)
+    # (17) of each matrix: curvature and penalties
+    a = layer.matrices({layer.weight.name: np.clip(curvature, 0, None)}) / 2
+    b = layer.matrices({layer.weight.name: weights**2}) / (2 * lam)
     solutions = [solve(x, y, tolerance=_POLISH) for x, y in zip(a, b, strict=True)]
+    # its minimizer as variances, where it is attained
     within = np.stack([s.within_components for s in solutions])
     logarithms = np.stack([s.rows[:, None] + s.columns for s in solutions])
-    return LayerScales(family, np.where(within, np.exp(logarithms), 0.0), np.where(within, b, 0.0))
+    return LayerScales(layer, np.where(within, np.exp(logarithms), 0.0), np.where(within, b, 0.0))
 
 
 _REACH = 10.0
@@ -131,20 +133,20 @@ class SampledObjective:
     def _evaluated(self, point: HostArray) -> tuple[float, HostArray]:
         loss, slopes = self._mean_loss(self.deviations(point))
         derivatives = []
-        for layer, variances in self._variances(point):
-            cells = layer.family.matrices(slopes) - layer.costs(variances)
-            derivatives.append(layer.slope(cells))
+        for scales, variances in self._variances(point):
+            cells = scales.layer.matrices(slopes) - scales.costs(variances)
+            derivatives.append(scales.slope(cells))
         return loss - self._loss_without_noise + self.penalty(point), np.concatenate(derivatives)
 
     def penalty(self, point: HostArray) -> float:
         """The second term."""
-        return fsum(float(layer.costs(variances).sum()) for layer, variances in self._variances(point))
+        return fsum(float(scales.costs(variances).sum()) for scales, variances in self._variances(point))
 
     def deviations(self, point: HostArray) -> ParameterVector:
         """The standard deviation of every parameter; zero for those that get no noise."""
         arrays = {group.name: np.zeros(group.shape) for group in self._oracle.groups}
-        for layer, variances in self._variances(point):
-            arrays |= layer.family.arrays(np.sqrt(variances))
+        for scales, variances in self._variances(point):
+            arrays |= scales.layer.arrays(np.sqrt(variances))
         return self._oracle.from_numpy(arrays)
 
     def _variances(self, point: HostArray) -> list[tuple[LayerScales, HostArray]]:

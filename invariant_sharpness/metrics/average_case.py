@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from invariant_sharpness.estimators.hutchinson import mean_estimate
-from invariant_sharpness.estimators.perturbations import Noise, Perturbations, require_positive, rise_samples
+from invariant_sharpness.estimators.perturbations import Noise, Perturbations, increase_samples, require_positive
 from invariant_sharpness.metrics.declaration import metric
 from invariant_sharpness.prng import require_probes
 from invariant_sharpness.protocol import CurvatureOracle
@@ -77,7 +77,7 @@ def expected_sharpness(oracle: CurvatureOracle, *, scale: float = 0.01, probes: 
     True
     """
     require_positive("scale", scale)
-    return _mean_rise("expected_sharpness", Perturbations.equal(oracle, scale), "normal", probes, seed)
+    return _mean_increase("expected_sharpness", Perturbations.equal(oracle, scale), "normal", probes, seed)
 
 
 @metric(
@@ -148,10 +148,10 @@ def average_adaptive_sharpness(
     True
     """
     require_positive("scale", scale)
-    return _mean_rise("average_adaptive_sharpness", Perturbations.relative(oracle, scale), noise, probes, seed)
+    return _mean_increase("average_adaptive_sharpness", Perturbations.relative(oracle, scale), noise, probes, seed)
 
 
-def _mean_rise(name: str, around: Perturbations, noise: Noise, probes: int, seed: int) -> Estimate:
+def _mean_increase(name: str, around: Perturbations, noise: Noise, probes: int, seed: int) -> Estimate:
     require_probes(probes, 2)
-    estimate = mean_estimate(name, rise_samples(around, noise, probes, seed), f"{probes} pairs of {noise} probes")
+    estimate = mean_estimate(name, increase_samples(around, noise, probes, seed), f"{probes} pairs of {noise} probes")
     return replace(estimate, notes=around.notes(estimate.value))

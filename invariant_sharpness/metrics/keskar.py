@@ -8,8 +8,8 @@ import numpy as np
 import numpy.typing as npt
 
 from invariant_sharpness.deprecation import renamed
-from invariant_sharpness.estimators.box_search import boxed_rise, flattened, unflattened
-from invariant_sharpness.estimators.conditional_gradient import Rise
+from invariant_sharpness.estimators.box_search import flattened, increase_in_box, unflattened
+from invariant_sharpness.estimators.conditional_gradient import LossIncrease
 from invariant_sharpness.estimators.perturbations import Perturbations, require_positive
 from invariant_sharpness.estimators.random_subspace import random_subspace
 from invariant_sharpness.metrics.declaration import metric
@@ -88,13 +88,13 @@ def keskar_sharpness(oracle: CurvatureOracle, *, epsilon: float = 1e-3, max_iter
     """
     require_positive("epsilon", epsilon)
     around = Perturbations.equal(oracle, 1.0)
-    rise = boxed_rise(
-        lambda y: around.rise(unflattened(oracle, y)),
+    increase = increase_in_box(
+        lambda y: around.increase(unflattened(oracle, y)),
         lambda y: flattened(oracle, around.slope(unflattened(oracle, y))),
         epsilon * (np.abs(flattened(oracle, oracle.parameters)) + 1),
         max_iterations,
     )
-    return _percentage("keskar_sharpness", rise, around, max_iterations)
+    return _percentage("keskar_sharpness", increase, around, max_iterations)
 
 
 @metric(
@@ -178,22 +178,22 @@ def keskar_subspace_sharpness(
     require_positive("column_scale", column_scale)
     around = Perturbations.equal(oracle, 1.0)
     with random_subspace(oracle, columns, column_scale, seed, "keskar_subspace_sharpness") as A:
-        rise = boxed_rise(
-            lambda z: around.rise(A.point(z)),
+        increase = increase_in_box(
+            lambda z: around.increase(A.point(z)),
             lambda z: A.products(around.slope(A.point(z))),
             epsilon * (np.abs(A.coordinates(oracle.parameters)) + 1),
             max_iterations,
         )
-    return _percentage("keskar_subspace_sharpness", rise, around, max_iterations)
+    return _percentage("keskar_subspace_sharpness", increase, around, max_iterations)
 
 
-def _percentage(name: str, rise: Rise, around: Perturbations, max_iterations: int) -> Estimate:
-    value = 100 * around.over_one_plus_loss(rise.value)
+def _percentage(name: str, increase: LossIncrease, around: Perturbations, max_iterations: int) -> Estimate:
+    value = 100 * around.over_one_plus_loss(increase.value)
     return Estimate(
         name=name,
         value=value,
         method=f"L-BFGS-B, at most {max_iterations} iterations",
-        certificate=rise.relative_gap,
-        notes=around.notes(rise.value),
+        certificate=increase.relative_gap,
+        notes=around.notes(increase.value),
         bracket=Bracket(value, inf),
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from math import inf
 
 from invariant_sharpness.deprecation import renamed
-from invariant_sharpness.estimators.conditional_gradient import Norm, Rise, largest_rise
+from invariant_sharpness.estimators.conditional_gradient import LossIncrease, Norm, largest_increase
 from invariant_sharpness.estimators.perturbations import Perturbations, require_positive
 from invariant_sharpness.metrics.declaration import metric
 from invariant_sharpness.protocol import CurvatureOracle
@@ -97,9 +97,11 @@ def worst_case_sharpness(
     """
     require_positive("radius", radius)
     around = Perturbations.equal(oracle, radius)
-    rise = largest_rise(around, "l2", starts=starts, max_iterations=max_iterations, tolerance=tolerance, seed=seed)
-    value = around.over_one_plus_loss(rise.value)
-    return lower_bound("worst_case_sharpness", value, f"ascents from {starts} starts", rise, around)
+    increase = largest_increase(
+        around, "l2", starts=starts, max_iterations=max_iterations, tolerance=tolerance, seed=seed
+    )
+    value = around.over_one_plus_loss(increase.value)
+    return lower_bound("worst_case_sharpness", value, f"ascents from {starts} starts", increase, around)
 
 
 @metric(
@@ -179,20 +181,22 @@ def worst_case_adaptive_sharpness(
     """
     require_positive("radius", radius)
     around = Perturbations.relative(oracle, radius)
-    rise = largest_rise(around, norm, starts=starts, max_iterations=max_iterations, tolerance=tolerance, seed=seed)
+    increase = largest_increase(
+        around, norm, starts=starts, max_iterations=max_iterations, tolerance=tolerance, seed=seed
+    )
     return lower_bound(
-        "worst_case_adaptive_sharpness", rise.value, f"{norm}, ascents from {starts} starts", rise, around
+        "worst_case_adaptive_sharpness", increase.value, f"{norm}, ascents from {starts} starts", increase, around
     )
 
 
-def lower_bound(name: str, value: float, method: str, rise: Rise, around: Perturbations) -> Estimate:
+def lower_bound(name: str, value: float, method: str, increase: LossIncrease, around: Perturbations) -> Estimate:
     """Make the estimate of a maximum of which it is only known that it is not below the value."""
     return Estimate(
         name=name,
         value=value,
         method=method,
-        certificate=rise.relative_gap,
-        converged=rise.converged,
-        notes=around.notes(rise.value),
+        certificate=increase.relative_gap,
+        converged=increase.converged,
+        notes=around.notes(increase.value),
         bracket=Bracket(value, inf),
     )
