@@ -9,7 +9,7 @@ import tempfile
 from typing import Any
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 from zoo.installed import missing
 
@@ -24,8 +24,10 @@ os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
 
 # Few and always the same examples for `make test`; `make deep` loads the other profile and draws new ones.
-settings.register_profile("quick", max_examples=8, deadline=None, derandomize=True, database=None)
-settings.register_profile("deep", max_examples=100, deadline=None)
+# Neither has a deadline, nor a limit for drawing an example: a test is not wrong where the machine is slow.
+TIMELESS = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("quick", TIMELESS, max_examples=8, derandomize=True, database=None)
+settings.register_profile("deep", TIMELESS, max_examples=100)
 settings.load_profile("quick")
 
 FRAMEWORKS = ("numpy", "torch", "jax", "keras", "tensorflow")
