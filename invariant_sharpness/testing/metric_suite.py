@@ -136,10 +136,12 @@ def parametrize_with_checks(
     ----------
     metrics
         What to test, as in :func:`check_metric`: one metric, or several names and callables.
-    oracles, seed, expected_failures
-        As in :func:`check_metric`, for all of these metrics.
+    oracles
+        What to test on, as in :func:`check_metric`, for all of these metrics.
     claims
         The invariances of each metric, by its name: ``{"my_metric": {"row_column"}}``.
+    seed, expected_failures
+        As in :func:`check_metric`, for all of these metrics.
 
     Returns
     -------
