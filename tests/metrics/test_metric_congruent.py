@@ -99,7 +99,7 @@ def test_rescaled_units_leave_it_alone_also_where_directions_are_few(directions:
     (rescaling,) = chain_rescalings(model.groups)
     factors = np.ldexp(1.0, np.array([9, -7, 0, 3, -12]))
     moved = ish.Moved(model, rescaling.apply(model, model.parameters, factors))
-    assert_close(value(moved, directions=directions), value(model, directions=directions), "the rescaled ratio", 1e-8)
+    assert_close(value(moved, num_matvecs=directions), value(model, num_matvecs=directions), "the rescaled ratio", 1e-8)
 
 
 def test_few_directions_give_a_lower_bound_and_say_so() -> None:
