@@ -94,7 +94,7 @@ def checked_data(
     dataset = checked_dataset(
         batches, engine.batch, engine.host_rows, lambda seed: engine.random_state(seed, batches.source)
     )
-    with engine.random_state(PASS_SEED, batches.source), engine.at(engine.parameters()) as point:
+    with engine.random_state(PASS_SEED, batches.source), engine.at(engine.native(engine.parameters())) as point:
         widths = [
             _check_batch(engine, point, batch, number, advice, check_first) for number, batch in enumerate(dataset)
         ]
