@@ -44,18 +44,24 @@ class ExampleSquares:
     ) -> Sums:
         """Sum the squares over a batch for the named parameters; zero where nothing depends on them."""
         squares = {name: torch.zeros_like(held(p.detach())) for name, p in self._parameters.items() if name in names}
-        layers = [layer for layer in self._layers(evaluate, batch) if names & set(layer.owned.values())]
-        with recording([layer.module for layer in layers]) as records:
-            outputs, targets = evaluate(batch)
-        size = batch_size(batch)
-        plain = {layer: record for layer, record in zip(layers, records, strict=True) if record.is_plain(size)}
-        _add_layers(squares, plain, outputs, _terms(loss, cotangents, outputs, targets))
-        covered = {name for layer in plain for name in layer.owned.values()}
+        outputs, targets, covered = self._add_by_rules(squares, evaluate, loss, cotangents, batch)
         others = {name: p for name, p in self._parameters.items() if name in names - covered}
         if others:
             _add_one_by_one(squares, others, evaluate, loss, cotangents, batch)
         _, weights = loss.values(outputs.detach(), targets)
         return Sums(weights.sum(), len(weights), (squares,))
+
+    def _add_by_rules(
+        self, squares: Arrays, evaluate: Evaluate, loss: LossTerms, cotangents: Cotangents, batch: Any
+    ) -> tuple[torch.Tensor, torch.Tensor, set[str]]:
+        """Add what the rules of layers give; return outputs, targets, and the names of the parameters that are done."""
+        layers = [layer for layer in self._layers(evaluate, batch) if squares.keys() & set(layer.owned.values())]
+        with recording([layer.module for layer in layers]) as records:
+            outputs, targets = evaluate(batch)
+        size = batch_size(batch)
+        plain = {layer: record for layer, record in zip(layers, records, strict=True) if record.is_plain(size)}
+        _add_layers(squares, plain, outputs, terms(loss, cotangents, outputs, targets))
+        return outputs, targets, {name for layer in plain for name in layer.owned.values()}
 
     def _layers(self, evaluate: Evaluate, batch: Any) -> list[Layer]:
         """The layers whose rules hold for this model; tested once."""
@@ -95,7 +101,7 @@ def _add_one_by_one(
     for example in range(batch_size(batch)):
         outputs, targets = evaluate(take(batch, example, example + 1))
         own = _of_example(cotangents, example, loss.row_shape(outputs, targets)[0])
-        for signs, cotangent in _terms(loss, own, outputs, targets):
+        for signs, cotangent in terms(loss, own, outputs, targets):
             for name, gradient in zip(parameters, parameter_gradients(outputs, parameters, cotangent), strict=True):
                 squares[name] += signs[0] * held(gradient) ** 2
 
@@ -108,6 +114,7 @@ def _of_example(cotangents: Cotangents, example: int, rows: int) -> Cotangents:
     )
 
 
-def _terms(loss: LossTerms, cotangents: Cotangents, outputs: torch.Tensor, targets: torch.Tensor) -> Iterator[Term]:
+def terms(loss: LossTerms, cotangents: Cotangents, outputs: torch.Tensor, targets: torch.Tensor) -> Iterator[Term]:
+    """Yield the terms that are squared, with factors made where the outputs are."""
     constant = outputs.detach()
     return cotangent_terms(loss, cotangents, constant, targets, lambda signs: torch.as_tensor(signs).to(constant))
