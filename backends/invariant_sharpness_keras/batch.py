@@ -5,15 +5,16 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
-from invariant_sharpness.adapters.data import Batch as Batch
-from invariant_sharpness.adapters.data import leaves, map_leaves, split_batch
+from invariant_sharpness.adapters.data import Batch, leaves, map_leaves, split_batch
 from invariant_sharpness.errors import DataError
-from invariant_sharpness_keras.engines import Array
+
+Array = npt.NDArray[Any]
 
 
 def host_batch(batch: Any, dtype: np.dtype[Any]) -> Batch:
-    """The batch as NumPy arrays; floating-point ones in ``dtype``.
+    """Return the batch as NumPy arrays; floating-point ones in ``dtype``.
 
     Raises
     ------
@@ -30,6 +31,19 @@ def host_batch(batch: Any, dtype: np.dtype[Any]) -> Batch:
         msg = f"inputs and targets need one row per example, the same number in all; their shapes are {shapes}"
         raise DataError(msg)
     return host
+
+
+def host_rows(batch: Batch) -> list[Array]:
+    """Return the arrays of numbers, for fingerprints."""
+    return [leaf for leaf in leaves(batch) if leaf.dtype.kind in "biuf"]
+
+
+def check_ends(data: Any) -> None:
+    """Raise DataError if a data set of TensorFlow never ends."""
+    cardinality = getattr(data, "cardinality", None)
+    if callable(cardinality) and int(cardinality()) == -1:
+        msg = "the data never end, because of repeat(): leave it out, or add take(number_of_batches)"
+        raise DataError(msg)
 
 
 def _host(leaf: Any, dtype: np.dtype[Any]) -> Array:

@@ -3,29 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import prod
 from typing import Any
 
 import numpy as np
 
-from invariant_sharpness.adapters.data import (
-    Batch,
-    as_batches,
-    calling_model,
-    check_inputs,
-    check_outputs,
-    in_batch,
-    random_state,
-)
+from invariant_sharpness.adapters import Engine, checked_data
+from invariant_sharpness.adapters.building import Evaluate
+from invariant_sharpness.adapters.data import batch_size as examples_in
+from invariant_sharpness.adapters.data import take
 from invariant_sharpness.errors import ModelError
+from invariant_sharpness.losses import FunctionLoss
 from invariant_sharpness.protocol import ParameterGroup
-from invariant_sharpness_keras.dataset import Dataset, checked_dataset
-from invariant_sharpness_keras.engines import Array, Arrays, Engine, engine_of
+from invariant_sharpness_keras.batch import check_ends
+from invariant_sharpness_keras.engines import engine_of
 from invariant_sharpness_keras.groups import parameter_groups
-from invariant_sharpness_keras.losses import KerasLoss, resolve_loss
-from invariant_sharpness_keras.models import check_layers, host_values, trainable_variables
+from invariant_sharpness_keras.losses import check_logits, resolve_loss
+from invariant_sharpness_keras.models import check_layers, trainable_variables
 from invariant_sharpness_keras.oracle import KerasOracle
-from invariant_sharpness_keras.symmetry import check_symmetry
+from invariant_sharpness_keras.symmetry import check_symmetry, weighted_outputs
 
 _ADVICE = "Check what the model takes, and that it returns one tensor"
 
@@ -38,7 +33,7 @@ def build_oracle(
     batch_size: int = 256,
     groups: Sequence[ParameterGroup] = (),
 ) -> KerasOracle:
-    """The oracle of a model; reads the data once (a loader three times) and checks everything.
+    """Build the oracle of a model: read the data once (a loader three times) and check everything.
 
     The model is called in inference mode (``training=False``). Frozen variables are not measured, nor are moving
     statistics. Regularization losses are no part of the loss.
@@ -68,42 +63,24 @@ def build_oracle(
     resolved = resolve_loss(loss)
     variables = trainable_variables(model)
     check_layers(model)
-    engine = engine_of(model, resolved)
     described = parameter_groups(model, variables, groups)
-    values = host_values(variables)
-    dataset = checked_dataset(as_batches(data, batch_size), values[0].dtype)
-    output_shape = _check_pass(dataset, resolved, engine, values)
-    return KerasOracle(model, dataset, resolved, engine, variables, output_shape, described)
+    engine = engine_of(model, resolved, variables, described)
+    check_ends(data)
+
+    def check_first(engine: Engine[Any], evaluate: Evaluate, batch: Any, outputs: Any) -> None:
+        expected = engine.read(outputs)
+        check_logits(resolved, expected)
+        _check_determinism(engine, evaluate, batch, expected)
+        check_symmetry(engine_of(model, FunctionLoss(weighted_outputs), variables, described), batch.inputs, expected)
+
+    dataset, outputs = checked_data(engine, data, batch_size=batch_size, advice=_ADVICE, check_first=check_first)
+    return KerasOracle(model, engine, dataset, outputs)
 
 
-def _check_pass(dataset: Dataset, loss: KerasLoss, engine: Engine, values: Arrays) -> tuple[int, ...]:
-    """Look at every batch once; return the shape of the largest outputs of an example."""
-    with random_state():
-        shapes = [_check_batch(engine, values, batch, index, loss) for index, batch in enumerate(dataset)]
-    return max(shapes, key=prod)
-
-
-def _check_batch(engine: Engine, values: Arrays, batch: Batch, index: int, loss: KerasLoss) -> tuple[int, ...]:
-    """The shape of an example's outputs, of a batch that can be measured on."""
-    check_inputs(batch, index)
-    with calling_model(batch.inputs, index, _ADVICE):
-        outputs = engine.outputs(values, batch.inputs)
-    if not isinstance(outputs, np.ndarray):
-        msg = f"the model returned a {type(outputs).__name__} instead of one tensor: make a model of the output to measure"
-        raise ModelError(msg)
-    check_outputs(outputs, batch.examples, index)
-    with in_batch(index):
-        loss.check(engine, outputs, batch.targets)
-    if index == 0:
-        _check_determinism(engine, values, batch, outputs)
-        check_symmetry(engine, values, batch)
-    return outputs.shape[1:]
-
-
-def _check_determinism(engine: Engine, values: Arrays, batch: Batch, outputs: Array) -> None:
+def _check_determinism(engine: Engine[Any], evaluate: Evaluate, batch: Any, outputs: np.ndarray[Any, Any]) -> None:
     """Two passes agree, and an example alone has the outputs that it has among others."""
-    last = batch.take(batch.examples - 1, batch.examples)
-    again, alone = engine.outputs(values, batch.inputs), engine.outputs(values, last.inputs)
+    size = examples_in(batch)
+    again, alone = (engine.read(evaluate(part)[0]) for part in (batch, take(batch, size - 1, size)))
     tolerance = 1e-3 * float(np.abs(outputs).max())
     if np.abs(again - outputs).max() > tolerance or np.abs(alone[0] - outputs[-1]).max() > tolerance:
         msg = (

@@ -9,12 +9,12 @@ import keras
 
 
 def constants(model: keras.Model) -> list[Any]:
-    """The tensors of all that is not measured: frozen variables, moving statistics, states of random layers."""
+    """Return the tensors of all that is not measured: frozen variables, moving statistics, states of random layers."""
     return [variable.value for variable in model.non_trainable_variables]
 
 
 def outputs(model: keras.Model, values: list[Any], fixed: list[Any], inputs: Any) -> Any:
-    """The outputs at these values of the trainable and the other variables; the model itself is only read.
+    """Return the outputs at these values of the trainable and the other variables; the model itself is only read.
 
     A model whose ``call`` does not take ``training`` is in inference mode by itself.
     """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -36,9 +37,15 @@ def trainable_variables(model: Any) -> list[Any]:
     return variables
 
 
-def host_values(variables: list[Any]) -> list[np.ndarray[Any, Any]]:
+def host_values(variables: Sequence[Any]) -> list[np.ndarray[Any, Any]]:
     """Copies of the variables on the host, in their own dtypes."""
     return [np.array(keras.ops.convert_to_numpy(_tensor(v))) for v in variables]
+
+
+def rounding(model: Any) -> float:
+    """Return the machine epsilon of the least precise parameter, frozen ones included."""
+    dtypes = {keras.backend.standardize_dtype(variable.dtype) for variable in model.variables}
+    return max(float(np.finfo(dtype).eps) for dtype in dtypes if dtype in _PRECISIONS)
 
 
 def check_layers(model: Any) -> None:

@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 from keras import ops
 
 from invariant_sharpness_keras.layer_sites import Record, Site
 from invariant_sharpness_keras.layer_squares import RULES, Squares
 
 Tensor = Any
+Array = npt.NDArray[Any]
 
 
 class OpenedSites:
@@ -56,3 +59,11 @@ class OpenedSites:
     def finished(self) -> dict[int, Tensor]:
         """The sums, by the positions of the variables among the values."""
         return {index: squares.finished() for own in self._squares for index, squares in own.items()}
+
+
+def agree(found: Array, expected: Array, largest: float) -> bool:
+    """Whether squares are equal to rounding. Beside the largest of all parameters, those of a zero derivative are rounding alone."""
+    eps = float(np.finfo(expected.dtype).eps)
+    tolerance = eps**0.5
+    absolute = tolerance * float(np.abs(expected).max()) + eps * largest
+    return bool(np.allclose(found, expected, rtol=tolerance, atol=absolute))

@@ -1,41 +1,65 @@
 r"""A test of second derivatives that needs no reference: a Hessian is symmetric.
 
 Frameworks have operations whose second derivative is silently wrong, such as TensorFlow's bilinear resizing.
-The test is on :math:`\phi = \sum_n c_n \cdot z_n`, whose derivatives do not cancel at a minimum of the loss.
+The test is on the loss :math:`\phi = \sum_n c_n \cdot z_n`, whose derivatives do not cancel at a minimum of the user's loss.
 """
 
 from __future__ import annotations
 
 from math import fsum, sqrt
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
+from keras import ops
 
-from invariant_sharpness import prng as random
-from invariant_sharpness.adapters.data import Batch
+from invariant_sharpness import prng
+from invariant_sharpness.adapters import Engine
+from invariant_sharpness.adapters.data import take
 from invariant_sharpness.errors import ModelError
-from invariant_sharpness_keras.engines import Arrays, Engine
+
+HostVector = dict[str, npt.NDArray[np.float64]]
 
 _EXAMPLES = 32
 _TOLERANCE = 0.02
 
 
-def check_symmetry(engine: Engine, values: Arrays, batch: Batch) -> None:
+def weighted_outputs(outputs: Any, cotangents: Any) -> Any:
+    r"""Return :math:`c_n \cdot z_n` for every example: a loss that is linear in the outputs."""
+    product = outputs * ops.cast(cotangents, outputs.dtype)
+    return ops.sum(ops.reshape(product, (product.shape[0], -1)), axis=1)
+
+
+def check_symmetry(engine: Engine[Any], inputs: Any, outputs: npt.NDArray[np.float64]) -> None:
     r"""Raise unless :math:`u^T H v = v^T H u` for two random vectors.
 
     Either side is about :math:`|u| |Hv| / \sqrt P`, so that is what the difference is compared with.
+
+    Parameters
+    ----------
+    engine
+        The model with ``weighted_outputs`` for the loss.
+    inputs, outputs
+        Inputs of the first examples, and their outputs.
 
     Raises
     ------
     ModelError
         If the second derivatives of the engine contradict one another.
     """
-    inputs = batch.take(0, _EXAMPLES).inputs
-    outputs = engine.outputs(values, inputs)
-    cotangents = random.cotangents(0, outputs.shape).astype(outputs.dtype)
-    u, v = (_direction(values, index) for index in (0, 1))
-    _, along_u = engine.output_product(values, u, inputs, cotangents)
-    _, along_v = engine.output_product(values, v, inputs, cotangents)
-    size = sum(value.size for value in values)
+    head = outputs[:_EXAMPLES]
+    batch = engine.batch((take(inputs, 0, _EXAMPLES), prng.cotangents(0, head.shape)))
+    u, v = (_direction(engine, index) for index in (0, 1))
+    along = [engine.native(engine.from_numpy(vector)) for vector in (u, v)]
+    with engine.at(engine.native(engine.parameters())) as point:
+        # One after the other: a program of two products takes longer to compile.
+        products = [point.hessian_products([vector], batch).arrays[0] for vector in along]
+        along_u, along_v = (engine.to_numpy(engine.portable(product)) for product in products)
+        if not (_dot(along_u, along_u) or _dot(along_v, along_v)):
+            point.gradient(
+                batch
+            )  # of a model that is linear in its parameters, the products do without its derivatives
+    size = sum(array.size for array in u.values())
     scale = (sqrt(_dot(u, u) * _dot(along_v, along_v)) + sqrt(_dot(v, v) * _dot(along_u, along_u))) / sqrt(size)
     defect = abs(_dot(u, along_v) - _dot(v, along_u))
     if defect > _TOLERANCE * scale:
@@ -47,12 +71,12 @@ def check_symmetry(engine: Engine, values: Arrays, batch: Batch) -> None:
         raise ModelError(msg)
 
 
-def _direction(values: Arrays, index: int) -> Arrays:
-    return [
-        random.uniform_values(0, stream, index, value.size).reshape(value.shape).astype(value.dtype)
-        for stream, value in enumerate(values)
-    ]
+def _direction(engine: Engine[Any], index: int) -> HostVector:
+    return {
+        group.name: prng.uniform_values(0, stream, index, group.size).reshape(group.shape)
+        for stream, group in enumerate(engine.groups)
+    }
 
 
-def _dot(a: Arrays, b: Arrays) -> float:
-    return fsum(float(np.sum(x.astype(np.float64) * y)) for x, y in zip(a, b, strict=True))
+def _dot(a: HostVector, b: HostVector) -> float:
+    return fsum(float(np.sum(x * b[name])) for name, x in a.items())

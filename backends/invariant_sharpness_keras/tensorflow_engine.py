@@ -1,131 +1,209 @@
-"""Derivatives by TensorFlow: gradient tapes within gradient tapes, compiled into graphs."""
+"""The TensorFlow engine: a Keras model or a ``tf.Module`` with a loss. Vectors are NumPy arrays, sums stay tensors until they are read."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from functools import partial
+import logging
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
+import array_api_compat.numpy as xp
 import numpy as np
+import numpy.typing as npt
 import tensorflow as tf
 
+from invariant_sharpness.adapters import Cotangents, EngineDefaults, Sums
+from invariant_sharpness.adapters.data import Batch
+from invariant_sharpness.adapters.engine import Arrays, CotangentsOf
+from invariant_sharpness.adapters.loss_terms import FunctionTerms, LossTerms, RowTerms, cotangent_terms
+from invariant_sharpness.adapters.outputs import CotangentRows
 from invariant_sharpness.errors import ModelError
-from invariant_sharpness_keras.engines import Array, Arrays, on_host
-from invariant_sharpness_keras.layer_sites import Site, recording
-from invariant_sharpness_keras.losses import KerasLoss
-from invariant_sharpness_keras.opened_sites import OpenedSites
-from invariant_sharpness_keras.parts import equal_parts, squares_in_parts
-from invariant_sharpness_keras.squared_products import AtSites, SquaredProducts
+from invariant_sharpness.losses import FunctionLoss, SquaredError
+from invariant_sharpness.parameters.groups import HostArrays, ParameterGroup
+from invariant_sharpness.protocol import EVERY_CAPABILITY
+from invariant_sharpness_keras.batch import host_batch, host_rows
+from invariant_sharpness_keras.losses import Loss
+from invariant_sharpness_keras.models import host_values, rounding
+from invariant_sharpness_keras.tensorflow_graphs import Graphs, row_gradient, row_hessian
 from invariant_sharpness_keras.tensorflow_models import Tensors, parameter_function
+from invariant_sharpness_keras.tensorflow_squares import LayerSquares, equal_parts
 
-_graph = partial(tf.function, reduce_retracing=True)
+Tensor = Any
 
 _VECTORS = 4
 """So many products share a graph; more of them save little, and take longer to compile."""
 
-_TERMS = 8
-"""So many terms of squares do."""
 
+class TensorflowEngine(EngineDefaults):
+    """A model and a loss.
 
-def engine(model: Any, loss: KerasLoss) -> TensorFlowEngine:
-    """The engine of a Keras model or a ``tf.Module``."""
-    return TensorFlowEngine(model, loss)
-
-
-class TensorFlowEngine:
-    """Reverse-over-reverse differentiation, the only mode that is right for every common operation.
-
-    XLA is not used: it has no second derivative of max pooling in float64.
+    Parameters
+    ----------
+    model
+        A ``keras.Model`` or a ``tf.Module``.
+    loss
+        The loss of its outputs.
+    variables
+        Those that are measured.
+    groups
+        Their descriptions, in the same order.
     """
 
     name = "TensorFlow"
+    xp = xp
+    offers = EVERY_CAPABILITY
 
-    def __init__(self, model: Any, loss: KerasLoss) -> None:
-        self._function = parameter_function(model)
-        self._loss = loss
-        self._squares = SquaredProducts(model, self)
+    def __init__(self, model: Any, loss: Loss, variables: Sequence[Any], groups: tuple[ParameterGroup, ...]) -> None:
+        self.groups = groups
+        self.eps = rounding(model)
+        self.loss = loss
+        self.terms = _terms(loss)
+        self.function = parameter_function(model)
+        self.graphs = Graphs(self.function, loss)
+        self.layer_squares = LayerSquares(model, self.graphs)
+        self._variables = variables
+        self._dtypes = {group.name: value.dtype for group, value in zip(groups, host_values(variables), strict=True)}
 
-    def outputs(self, values: Arrays, inputs: Any, /) -> Array:
-        return self._run(self._outputs, values, inputs)
+    @property
+    def samples_outputs(self) -> bool:
+        return self.terms.samples_outputs
 
-    def losses(self, values: Arrays, inputs: Any, targets: Array, /) -> Array:
-        return self._run(self._losses, values, inputs, targets)
+    def parameters(self) -> Arrays:
+        return {group.name: array for group, array in zip(self.groups, host_values(self._variables), strict=True)}
 
-    def loss_gradient(self, values: Arrays, inputs: Any, targets: Array, weights: Array, /) -> tuple[Arrays, Array]:
-        return self._differentiate(self._loss_gradient, values, inputs, targets, weights)
+    def from_numpy(self, arrays: HostArrays, /) -> Arrays:
+        return {name: np.array(arrays[name], dtype=dtype) for name, dtype in self._dtypes.items()}
 
-    def loss_products(
-        self, values: Arrays, vectors: list[Arrays], inputs: Any, targets: Array, weights: Array, /
-    ) -> tuple[list[Arrays], Array]:
-        products: list[Arrays] = []
-        losses = np.empty(0)
-        for part in equal_parts(len(vectors), _VECTORS):
-            found, losses = self._differentiate(self._loss_products, values, vectors[part], inputs, targets, weights)
+    def to_numpy(self, arrays: Arrays, /) -> dict[str, npt.NDArray[np.float64]]:
+        return {name: np.array(array, dtype=np.float64) for name, array in arrays.items()}
+
+    def native(self, arrays: Arrays, /) -> Arrays:
+        return {name: tf.constant(np.asarray(array, dtype=self._dtypes[name])) for name, array in arrays.items()}
+
+    def portable(self, arrays: Arrays, /) -> Arrays:
+        return {name: np.array(array) for name, array in arrays.items()}
+
+    def batch(self, given: Any, /) -> Batch:
+        return host_batch(given, next(iter(self._dtypes.values())))
+
+    def host_rows(self, batch: Batch, /) -> Sequence[npt.NDArray[Any]]:
+        return host_rows(batch)
+
+    def inspected(self, tree: Any, /) -> Any:
+        return np.array(tree) if tf.is_tensor(tree) else tree
+
+    def check_loss(self, outputs: Tensor, targets: Any, /) -> None:
+        if isinstance(self.loss, FunctionLoss):
+            self.terms.check(outputs, tf.constant(targets))
+        else:
+            self.terms.check(np.array(outputs), targets)
+
+    @contextmanager
+    def at(self, parameters: Arrays, /) -> Generator[TensorflowPoint]:
+        values = [parameters[group.name] for group in self.groups]
+        with _without_retracing_warnings(), self.function.at(values):
+            yield TensorflowPoint(self, values)
+
+    def add(self, total: Arrays, part: Arrays, /) -> Arrays:
+        return {name: array + part[name] for name, array in total.items()}
+
+    def divide(self, total: Arrays, weight: float, /) -> Arrays:
+        return {name: array / weight for name, array in total.items()}
+
+    def finite(self, arrays: Arrays, /) -> Tensor:
+        return tf.stack([tf.reduce_all(tf.math.is_finite(array)) for array in arrays.values()])
+
+    def read(self, tree: Any, /) -> Any:
+        if isinstance(tree, (list, tuple)):
+            return type(tree)(self.read(part) for part in tree)
+        return np.array(tree, dtype=np.float64) if len(np.shape(tree)) else float(tree)
+
+
+class TensorflowPoint:
+    """The engine at one parameter point.
+
+    Parameters
+    ----------
+    engine
+        The model with its loss.
+    values
+        Tensors, in the order of the groups.
+    """
+
+    def __init__(self, engine: TensorflowEngine, values: Tensors) -> None:
+        self._engine = engine
+        self._graphs = engine.graphs
+        self._values = values
+        self._names = [group.name for group in engine.groups]
+
+    def evaluate(self, batch: Batch, /) -> tuple[Tensor, Any]:
+        outputs = self._run(self._graphs.outputs, batch.inputs)
+        if not tf.is_tensor(outputs):
+            msg = f"the model returned a {type(outputs).__name__} instead of one tensor: make a model of the output to measure"
+            raise ModelError(msg)
+        return outputs, batch.targets
+
+    def losses(self, batch: Batch, /) -> Sums:
+        _, summed = self._run(self._graphs.losses, batch.inputs, batch.targets)
+        return self._sums(batch, summed)
+
+    def row_losses(self, batch: Batch, /) -> npt.NDArray[Any]:
+        losses, _ = self._run(self._graphs.losses, batch.inputs, batch.targets)
+        return np.array(losses)
+
+    def gradient(self, batch: Batch, /) -> Sums:
+        gradient, summed = self._differentiate(self._graphs.loss_gradient, batch.inputs, batch.targets)
+        return self._sums(batch, summed, gradient)
+
+    def hessian_products(self, vectors: Sequence[Arrays], batch: Batch, /) -> Sums:
+        along = [self._listed(vector) for vector in vectors]
+        products: list[Tensors] = []
+        for part in equal_parts(len(along), _VECTORS):
+            found, summed = self._differentiate(self._graphs.loss_products, along[part], batch.inputs, batch.targets)
             products += found
-        return products, losses
+        return self._sums(batch, summed, *products)
 
-    def loss_slopes(self, values: Arrays, directions: Arrays, inputs: Any, targets: Array, /) -> tuple[Array, Array]:
-        return self._differentiate(self._loss_slopes, values, directions, inputs, targets)
+    def gauss_newton_product(self, vector: Arrays, batch: Batch, /) -> Sums:
+        graph, along = self._graphs.curvature_product, self._listed(vector)
+        product, summed = self._differentiate(graph, along, batch.inputs, batch.targets)
+        return self._sums(batch, summed, product)
 
-    def curvature_product(
-        self, values: Arrays, directions: Arrays, inputs: Any, targets: Array, weights: Array, /
-    ) -> tuple[Arrays, Array]:
-        return self._differentiate(self._curvature_product, values, directions, inputs, targets, weights)
+    def squares(self, names: frozenset[str], cotangents: Cotangents, batch: Batch, /) -> Sums:
+        """The factors of the loss are made on the host: TensorFlow's tensors have no array namespace."""
+        outputs, terms = np.array(self.evaluate(batch)[0]), self._engine.terms
+        signed = cotangent_terms(terms, cotangents, outputs, batch.targets, lambda array: array.astype(outputs.dtype))
+        wanted = frozenset(index for index, name in enumerate(self._names) if name in names)
+        squares = self._engine.layer_squares
+        found = squares(self._differentiate, self._values, wanted, batch.inputs, signed, outputs)
+        weights = _weights(self._engine.loss, outputs, batch.targets)
+        total = {self._names[index]: found[index] for index in sorted(wanted)}
+        return Sums(float(np.sum(weights)), len(weights), (total,))
 
-    def output_gradient(self, values: Arrays, inputs: Any, cotangents: Array, /) -> Arrays:
-        return self._differentiate(self._output_gradient, values, inputs, cotangents)
+    def slopes(self, vector: Arrays, batch: Batch, /) -> Sums:
+        graph, along = self._graphs.loss_slopes, self._listed(vector)
+        return self._sums(batch, self._differentiate(graph, along, batch.inputs, batch.targets))
 
-    def output_slopes(self, values: Arrays, directions: Arrays, inputs: Any, /) -> Array:
-        return self._differentiate(self._output_slopes, values, directions, inputs)
+    def pushforward(self, vector: Arrays, batch: Batch, /) -> Tensor:
+        return self._differentiate(self._graphs.output_slopes, self._listed(vector), batch.inputs)
 
-    def output_product(
-        self, values: Arrays, directions: Arrays, inputs: Any, cotangents: Array, /
-    ) -> tuple[Arrays, Arrays]:
-        return self._differentiate(self._output_product, values, directions, inputs, cotangents)
+    def pullback(self, cotangents: CotangentRows, batch: Batch, /) -> Arrays:
+        rows = cotangents.next_like(tuple(self.evaluate(batch)[0].shape))
+        return self._named(self._differentiate(self._graphs.output_gradient, batch.inputs, rows))
 
-    def output_squares(
-        self, values: Arrays, wanted: frozenset[int], inputs: Any, signs: Array, cotangents: Array, /
-    ) -> dict[int, Array]:
-        return self._squares(values, wanted, inputs, signs, cotangents)
-
-    def squares_one_by_one(self, values: Arrays, inputs: Any, signs: Array, cotangents: Array, /) -> Arrays:
-        return self._differentiate(self._squares_one_by_one, values, inputs, signs, cotangents)
-
-    def squares_at(self, sites: Sequence[Site], /) -> AtSites:
-        graph = _graph(partial(self._squares_at, sites))
-
-        def squares(values: Arrays, inputs: Any, signs: Array, cotangents: Array) -> dict[int, Array]:
-            function = partial(self._differentiate, graph, values, inputs)
-            return squares_in_parts(function, signs, cotangents, _TERMS)
-
-        return squares
-
-    def row_losses(self, outputs: Array, targets: Array, /) -> Array:
-        return on_host(self._loss.values(tf.constant(outputs), tf.constant(targets)))
-
-    def row_gradient(self, outputs: Array, targets: Array, /) -> Array:
-        z = tf.constant(outputs)
-        with tf.GradientTape() as tape:
-            tape.watch(z)
-            total = tf.reduce_sum(self._loss.values(z, tf.constant(targets)))
-        return on_host(tape.gradient(total, z, unconnected_gradients="zero"))
-
-    def row_hessian(self, outputs: Array, targets: Array, /) -> Array:
-        z = tf.constant(outputs.reshape(len(outputs), -1))
-        with tf.GradientTape(persistent=True) as outer:
-            outer.watch(z)
-            with tf.GradientTape() as inner:
-                inner.watch(z)
-                total = tf.reduce_sum(self._loss.values(tf.reshape(z, outputs.shape), tf.constant(targets)))
-            slopes = tf.reduce_sum(inner.gradient(total, z, unconnected_gradients="zero"), axis=0)
-        columns = outer.jacobian(slopes, z, unconnected_gradients="zero", experimental_use_pfor=False)
-        return on_host(tf.transpose(columns, (1, 0, 2)))
+    def output_curvature(self, direction: Arrays, cotangents: CotangentsOf, batch: Batch, /) -> tuple[Arrays, Arrays]:
+        rows = cotangents(tuple(self.evaluate(batch)[0].shape))
+        zeros = {name: tf.zeros_like(value) for name, value in zip(self._names, self._values, strict=True)}
+        first: Tensors = []
+        second = {}
+        for name, along in direction.items():
+            # One group moves and its own block is read.
+            moved = self._listed({**zeros, name: along})
+            first, products = self._differentiate(self._graphs.output_product, moved, batch.inputs, rows)
+            second[name] = products[self._names.index(name)]
+        return self._named(first), second
 
     def _run(self, graph: Callable[..., Any], *arguments: Any) -> Any:
-        """Arguments to tensors, results to the host, and the model as it was."""
-        tensors = tf.nest.map_structure(tf.constant, arguments)
-        with self._function.restored():
-            return tf.nest.map_structure(on_host, graph(*tensors))
+        return graph(self._values, *tf.nest.map_structure(tf.convert_to_tensor, arguments))
 
     def _differentiate(self, graph: Callable[..., Any], *arguments: Any) -> Any:
         """Say what to do where an operation has no derivative, or none on this device."""
@@ -138,147 +216,53 @@ class TensorFlowEngine:
             )
             raise ModelError(msg) from error
 
-    @_graph
-    def _outputs(self, values: Tensors, inputs: Any) -> Any:
-        return self._function(self._function.bind(values), inputs)
+    def _sums(self, batch: Batch, summed: tuple[Tensor, Tensor], *arrays: Tensors) -> Sums:
+        value, weight = summed
+        return Sums(weight, _rows(self._engine.loss, batch.targets), tuple(map(self._named, arrays)), value)
 
-    @_graph
-    def _losses(self, values: Tensors, inputs: Any, targets: Any) -> Any:
-        return self._loss.values(self._function(self._function.bind(values), inputs), targets)
+    def _listed(self, vector: Arrays) -> Tensors:
+        return [vector[name] for name in self._names]
 
-    @_graph
-    def _loss_gradient(self, values: Tensors, inputs: Any, targets: Any, weights: Any) -> Any:
-        sources = self._function.bind(values)
-        with tf.GradientTape() as tape:
-            tape.watch(sources)
-            losses = self._loss.values(self._function(sources, inputs), targets)
-            total = _weighted_sum(losses, weights)
-        return _gradients(tape, total, sources), losses
-
-    @_graph
-    def _loss_products(
-        self, values: Tensors, vectors: list[Tensors], inputs: Any, targets: Any, weights: Any
-    ) -> tuple[list[Tensors], Any]:
-        sources = self._function.bind(values)
-        with tf.GradientTape(persistent=True) as outer:
-            outer.watch(sources)
-            with tf.GradientTape() as inner:
-                inner.watch(sources)
-                losses = self._loss.values(self._function(sources, inputs), targets)
-                total = _weighted_sum(losses, weights)
-            slopes = _gradients(inner, total, sources)
-        products: list[Tensors] = []
-        for vector in vectors:
-            with tf.control_dependencies(products[-1] if products else []):  # one after the other, to save memory
-                products.append(_gradients(outer, slopes, sources, vector))
-        return products, losses
-
-    @_graph
-    def _loss_slopes(self, values: Tensors, directions: Tensors, inputs: Any, targets: Any) -> Any:
-        sources = self._function.bind(values)
-        return _along(lambda: self._loss.values(self._function(sources, inputs), targets), sources, directions)
-
-    @_graph
-    def _curvature_product(self, values: Tensors, directions: Tensors, inputs: Any, targets: Any, weights: Any) -> Any:
-        sources = self._function.bind(values)
-        with tf.GradientTape() as tape:
-            tape.watch(sources)
-            along, outputs = _along(lambda: self._function(sources, inputs), sources, directions)
-        curved, losses = self._curved(outputs, along, targets, weights)
-        return _gradients(tape, outputs, sources, curved), losses
-
-    def _curved(self, outputs: Any, along: Any, targets: Any, weights: Any) -> Any:
-        """The Hessian of the weighted sum of the losses in the outputs times ``along``, and the losses."""
-        z = tf.stop_gradient(outputs)
-        with tf.GradientTape() as outer:
-            outer.watch(z)
-            with tf.GradientTape() as inner:
-                inner.watch(z)
-                losses = self._loss.values(z, targets)
-                total = _weighted_sum(losses, weights)
-            slope = tf.reduce_sum(_gradients(inner, total, [z])[0] * along)
-        return _gradients(outer, slope, [z])[0], losses
-
-    @_graph
-    def _output_gradient(self, values: Tensors, inputs: Any, cotangents: Any) -> Any:
-        sources = self._function.bind(values)
-        with tf.GradientTape() as tape:
-            tape.watch(sources)
-            outputs = self._function(sources, inputs)
-        return _gradients(tape, outputs, sources, tf.cast(cotangents, outputs.dtype))
-
-    @_graph
-    def _output_slopes(self, values: Tensors, directions: Tensors, inputs: Any) -> Any:
-        sources = self._function.bind(values)
-        along, _ = _along(lambda: self._function(sources, inputs), sources, directions)
-        return along
-
-    @_graph
-    def _output_product(self, values: Tensors, directions: Tensors, inputs: Any, cotangents: Any) -> Any:
-        sources = self._function.bind(values)
-        with tf.GradientTape() as outer:
-            outer.watch(sources)
-            with tf.GradientTape() as inner:
-                inner.watch(sources)
-                total = tf.reduce_sum(self._function(sources, inputs) * cotangents)
-            slopes = _gradients(inner, total, sources)
-            along = _inner(slopes, directions)
-        return slopes, _gradients(outer, along, sources)
-
-    @_graph
-    def _squares_one_by_one(self, values: Tensors, inputs: Any, signs: Any, cotangents: Any) -> Any:
-        sources = self._function.bind(values)
-
-        def add(sums: Tensors, example: Any) -> Tensors:
-            x, sign, cotangent = example
-            with tf.GradientTape() as tape:
-                tape.watch(sources)
-                outputs = self._function(sources, tf.nest.map_structure(lambda leaf: leaf[None], x))
-                total = tf.reduce_sum(outputs[0] * cotangent)
-            squares = [tf.square(slope) for slope in _gradients(tape, total, sources)]
-            return [a + tf.cast(sign, b.dtype) * b for a, b in zip(sums, squares, strict=True)]
-
-        start = [tf.zeros_like(source) for source in sources]
-        return tf.foldl(add, (inputs, signs, cotangents), initializer=start)
-
-    def _squares_at(
-        self, sites: Sequence[Site], values: Tensors, inputs: Any, signs: Tensors, cotangents: Tensors
-    ) -> dict[int, Any]:
-        """The terms are unrolled in one graph with the forward pass: there alone is max pooling fast."""
-        sources = self._function.bind(values)
-        with tf.GradientTape(persistent=True) as tape, recording(sites) as records:
-            tape.watch(sources)
-            outputs = self._function(sources, inputs)
-        opened = OpenedSites(sites, records, outputs)
-        for sign, cotangent in zip(signs, cotangents, strict=True):
-            with tf.control_dependencies(opened.totals):
-                opened.add(sign, _gradients(tape, outputs, opened.affine, tf.identity(cotangent)))
-        return opened.finished()
+    def _named(self, arrays: Tensors) -> Arrays:
+        return dict(zip(self._names, arrays, strict=True))
 
 
-def _weighted_sum(losses: Any, weights: Any) -> Any:
-    return tf.reduce_sum(losses * tf.cast(weights, losses.dtype))
+def _terms(loss: Loss) -> LossTerms:
+    """The factors of the loss, in NumPy."""
+    if not isinstance(loss, FunctionLoss):
+        return RowTerms(loss, xp)
+
+    def on_host(derivative: Callable[..., Tensor]) -> Callable[..., npt.NDArray[Any]]:
+        return lambda *arguments: np.array(derivative(*arguments))
+
+    return FunctionTerms(loss, xp, on_host(row_gradient), on_host(row_hessian), tf.Tensor)
 
 
-def _gradients(tape: tf.GradientTape, value: Any, sources: Tensors, cotangent: Any = None) -> Tensors:
-    """Dense derivatives, of the sum of ``cotangent * value``; zero for sources that it does not depend on."""
-    found = tape.gradient(value, sources, output_gradients=cotangent, unconnected_gradients="zero")
-    return [tf.convert_to_tensor(gradient) for gradient in found]
+def _weights(loss: Loss, outputs: npt.NDArray[Any], targets: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """The weight of each row."""
+    if isinstance(loss, FunctionLoss):
+        return np.ones(len(targets))
+    weights: npt.NDArray[Any] = loss.row_weights(xp, outputs, targets)
+    return weights
 
 
-def _along(function: Callable[[], Any], sources: Tensors, directions: Tensors) -> tuple[Any, Any]:
-    """``J u`` for all results of a function, as the derivative of ``(J^T c) . u`` in c; and the results."""
-    with tf.GradientTape() as outer:
-        with tf.GradientTape() as inner:
-            inner.watch(sources)
-            results = function()
-            cotangent = tf.ones_like(results)
-            outer.watch(cotangent)
-            total = tf.reduce_sum(results * cotangent)
-        slope = _inner(_gradients(inner, total, sources), directions)
-    return _gradients(outer, slope, [cotangent])[0], results
+def _rows(loss: Loss, targets: npt.NDArray[Any]) -> int:
+    """How many rows the loss sees: examples, or their positions."""
+    by_example = isinstance(loss, FunctionLoss) or isinstance(loss.row_loss, SquaredError)
+    return len(targets) if by_example else targets.size
 
 
-def _inner(slopes: Tensors, directions: Tensors) -> Any:
-    """The inner product, in float64 across groups that may differ in precision."""
-    return tf.add_n([tf.cast(tf.reduce_sum(g * d), "float64") for g, d in zip(slopes, directions, strict=True)])
+class _NoRetracingWarning(logging.Filter):
+    def filter(self, record: logging.LogRecord) -> bool:
+        return "triggered tf.function retracing" not in record.getMessage()
+
+
+@contextmanager
+def _without_retracing_warnings() -> Generator[None]:
+    """A graph for each shape and each number of vectors is what is wanted, and nothing that users could change."""
+    logger, quiet = tf.get_logger(), _NoRetracingWarning()
+    logger.addFilter(quiet)
+    try:
+        yield
+    finally:
+        logger.removeFilter(quiet)

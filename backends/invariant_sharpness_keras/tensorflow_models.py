@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, Protocol
 
 import keras
@@ -17,22 +17,21 @@ Tensors = list[Any]
 class ParameterFunction(Protocol):
     """A model whose parameters can be given from outside."""
 
-    def bind(self, values: Tensors, /) -> Tensors:
-        """Put the values in place; return what a gradient tape has to watch."""
+    def at(self, values: Tensors, /) -> AbstractContextManager[None]:
+        """Hold the model at these values; afterwards it is what it was."""
+        ...
+
+    def sources(self, values: Tensors, /) -> Tensors:
+        """Return what a gradient tape has to watch, of a model that is held at these values."""
         ...
 
     def __call__(self, sources: Tensors, inputs: Any, /) -> Any:
-        """The outputs, at the parameters that ``bind`` returned."""
-        ...
-
-    @contextmanager
-    def restored(self) -> Generator[None]:
-        """Afterwards the model is what it was."""
+        """Return the outputs at these sources."""
         ...
 
 
 def parameter_function(model: Any) -> ParameterFunction:
-    """The function that belongs to the type of ``model``."""
+    """Return the function that belongs to the type of ``model``."""
     return KerasFunction(model) if isinstance(model, keras.Model) else ModuleFunction(model)
 
 
@@ -42,15 +41,14 @@ class KerasFunction:
     def __init__(self, model: keras.Model) -> None:
         self._model = model
 
-    def bind(self, values: Tensors, /) -> Tensors:
+    def at(self, values: Tensors, /) -> AbstractContextManager[None]:
+        return nullcontext()
+
+    def sources(self, values: Tensors, /) -> Tensors:
         return values
 
     def __call__(self, sources: Tensors, inputs: Any, /) -> Any:
         return inference.outputs(self._model, sources, inference.constants(self._model), inputs)
-
-    @contextmanager
-    def restored(self) -> Generator[None]:
-        yield
 
 
 class ModuleFunction:
@@ -59,20 +57,20 @@ class ModuleFunction:
     def __init__(self, module: tf.Module) -> None:
         self._module = module
 
-    def bind(self, values: Tensors, /) -> Tensors:
-        for variable, value in zip(self._module.trainable_variables, values, strict=True):
-            variable.assign(value)
-        return list(self._module.trainable_variables)
-
-    def __call__(self, sources: Tensors, inputs: Any, /) -> Any:
-        return self._module(inputs)
-
     @contextmanager
-    def restored(self) -> Generator[None]:
+    def at(self, values: Tensors, /) -> Generator[None]:
         variables = list(self._module.variables)
         before = [tf.identity(variable) for variable in variables]
         try:
+            for variable, value in zip(self._module.trainable_variables, values, strict=True):
+                variable.assign(value)
             yield
         finally:
             for variable, value in zip(variables, before, strict=True):
                 variable.assign(value)
+
+    def sources(self, values: Tensors, /) -> Tensors:
+        return list(self._module.trainable_variables)
+
+    def __call__(self, sources: Tensors, inputs: Any, /) -> Any:
+        return self._module(inputs)

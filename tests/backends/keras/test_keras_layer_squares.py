@@ -7,6 +7,9 @@ import pytest
 from zoo.keras_results import TOLERANCE, found, tensorflow_alone, tensorflow_before_others
 
 WITH_RULES = ("images", "lines", "volumes", "tokens")
+WITHOUT_A_SITE = ("images", "tokens")
+"""In JAX's programs, gamma of batch norm is used twice, and tables of embeddings are gathered from."""
+
 OTHERS = ("without rules", "shared", "axes in other places", "tied")
 
 
@@ -28,7 +31,8 @@ def test_diagonal_in_single_precision_is_that_of_the_dense_jacobian() -> None:
 @pytest.mark.parametrize("network", WITH_RULES)
 def test_layers_with_rules_take_all_examples_at_once(engine: str, network: str) -> None:
     passes = found(engine, "passes_of_single_examples")[network]
-    assert passes == 0, f"{passes} terms were taken one example at a time"
+    expected = engine == "jax" and network in WITHOUT_A_SITE
+    assert bool(passes) == expected, f"{passes} terms were taken one example at a time"
 
 
 @tensorflow_before_others

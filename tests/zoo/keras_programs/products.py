@@ -77,7 +77,7 @@ def block_of_products() -> dict[str, Any]:
 def in_numpy(reference: Any, vector: ish.ParameterVector) -> ish.ParameterVector:
     """The same vector in the layout of the NumPy backend, whose matrices are transposed."""
     arrays = zip(reference.groups, vector.arrays.values(), strict=True)
-    return reference.from_numpy({group.name: array.T.astype(np.float64) for group, array in arrays})
+    return reference.from_numpy({group.name: np.asarray(array, dtype=np.float64).T for group, array in arrays})
 
 
 def adjoint_products() -> dict[str, list[float]]:
@@ -119,7 +119,7 @@ def failure(call: Any) -> str:
 
 
 def flat(vector: ish.ParameterVector) -> np.ndarray[Any, Any]:
-    return np.concatenate([array.ravel() for array in vector.arrays.values()]).astype(np.float64)
+    return np.concatenate([np.asarray(array, dtype=np.float64).ravel() for array in vector.arrays.values()])
 
 
 def error(value: Any, expected: Any) -> float:

@@ -54,7 +54,7 @@ def _after_an_error(module: Module) -> bool:
     """A module that is interrupted within a pass, when its variables hold other values."""
     oracle = backend.oracle(module, (inputs(), labels()), loss="cross_entropy")
     before = state(module)
-    oracle._engine._loss_gradient = _interrupted
+    oracle.engine.graphs.loss_gradient = _interrupted
     try:
         oracle.gradient(2.0 * oracle.parameters)
     except KeyboardInterrupt:

@@ -1,0 +1,243 @@
+"""Derivatives of one batch by TensorFlow: gradient tapes within gradient tapes, compiled into graphs.
+
+Reverse over reverse is the only mode that is right for every common operation. XLA is not used: it has no second derivative of
+max pooling in float64. Arguments and results are tensors; values of parameters are lists in the order of the model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+import tensorflow as tf
+
+from invariant_sharpness.losses import FunctionLoss
+from invariant_sharpness_keras.layer_sites import Site, recording
+from invariant_sharpness_keras.losses import Loss
+from invariant_sharpness_keras.opened_sites import OpenedSites
+from invariant_sharpness_keras.output_losses import values_and_weights
+from invariant_sharpness_keras.tensorflow_models import ParameterFunction, Tensors
+
+_graph = partial(tf.function, reduce_retracing=True)
+
+Summed = tuple[Any, Any]
+"""The sum of the weighted losses and that of the weights, in float64."""
+
+
+class Graphs:
+    """The derivatives of one model and one loss; each is compiled for the shapes that it meets.
+
+    Parameters
+    ----------
+    function
+        The model.
+    loss
+        The loss of its outputs.
+    """
+
+    def __init__(self, function: ParameterFunction, loss: Loss) -> None:
+        self._function = function
+        self._loss = loss
+        self._values_and_weights = _as_written(loss)
+
+    @_graph
+    def outputs(self, values: Tensors, inputs: Any) -> Any:
+        return self._function(self._function.sources(values), inputs)
+
+    @_graph
+    def losses(self, values: Tensors, inputs: Any, targets: Any) -> tuple[Any, Summed]:
+        """The loss of every row, and the sums."""
+        outputs = self._function(self._function.sources(values), inputs)
+        losses, weights = self._values_and_weights(self._loss, outputs, targets)
+        return losses, _summed(losses, weights)
+
+    @_graph
+    def loss_gradient(self, values: Tensors, inputs: Any, targets: Any) -> tuple[Tensors, Summed]:
+        sources = self._function.sources(values)
+        with tf.GradientTape() as tape:
+            tape.watch(sources)
+            total, summed = self._weighted_loss(self._function(sources, inputs), targets)
+        return gradients(tape, total, sources), summed
+
+    @_graph
+    def loss_products(
+        self, values: Tensors, vectors: list[Tensors], inputs: Any, targets: Any
+    ) -> tuple[list[Tensors], Summed]:
+        sources = self._function.sources(values)
+        with tf.GradientTape(persistent=True) as outer:
+            outer.watch(sources)
+            with tf.GradientTape() as inner:
+                inner.watch(sources)
+                total, summed = self._weighted_loss(self._function(sources, inputs), targets)
+            slopes = gradients(inner, total, sources)
+        products: list[Tensors] = []
+        for vector in vectors:
+            with tf.control_dependencies(products[-1] if products else []):  # one after the other, to save memory
+                products.append(gradients(outer, slopes, sources, vector))
+        return products, summed
+
+    @_graph
+    def loss_slopes(self, values: Tensors, directions: Tensors, inputs: Any, targets: Any) -> Summed:
+        """The weighted sum of the squared derivatives of the losses, and the sum of the weights."""
+        sources = self._function.sources(values)
+        weights: list[Any] = []
+
+        def losses() -> Any:
+            found, weight = self._values_and_weights(self._loss, self._function(sources, inputs), targets)
+            weights.append(weight)
+            return found
+
+        slopes, _ = _along(losses, sources, directions)
+        return _summed(tf.square(tf.cast(slopes, "float64")), weights[0])
+
+    @_graph
+    def curvature_product(
+        self, values: Tensors, directions: Tensors, inputs: Any, targets: Any
+    ) -> tuple[Tensors, Summed]:
+        sources = self._function.sources(values)
+        with tf.GradientTape() as tape:
+            tape.watch(sources)
+            along, outputs = _along(lambda: self._function(sources, inputs), sources, directions)
+        curved, summed = self._curved(outputs, along, targets)
+        return gradients(tape, outputs, sources, curved), summed
+
+    @_graph
+    def output_gradient(self, values: Tensors, inputs: Any, cotangents: Any) -> Tensors:
+        sources = self._function.sources(values)
+        with tf.GradientTape() as tape:
+            tape.watch(sources)
+            outputs = self._function(sources, inputs)
+        return gradients(tape, outputs, sources, tf.cast(cotangents, outputs.dtype))
+
+    @_graph
+    def output_slopes(self, values: Tensors, directions: Tensors, inputs: Any) -> Any:
+        sources = self._function.sources(values)
+        along, _ = _along(lambda: self._function(sources, inputs), sources, directions)
+        return along
+
+    @_graph
+    def output_product(
+        self, values: Tensors, directions: Tensors, inputs: Any, cotangents: Any
+    ) -> tuple[Tensors, Tensors]:
+        """The gradient of the sum of ``cotangents * outputs``, and its Hessian times the directions."""
+        sources = self._function.sources(values)
+        with tf.GradientTape() as outer:
+            outer.watch(sources)
+            with tf.GradientTape() as inner:
+                inner.watch(sources)
+                outputs = self._function(sources, inputs)
+                total = tf.reduce_sum(outputs * tf.cast(cotangents, outputs.dtype))
+            slopes = gradients(inner, total, sources)
+            along = _inner(slopes, directions)
+        return slopes, gradients(outer, along, sources)
+
+    @_graph
+    def squares_one_by_one(self, values: Tensors, inputs: Any, signs: Any, cotangents: Any) -> Tensors:
+        """The sum of ``s_n (J_n^T c_n)^2`` for one term and all parameters, one example at a time."""
+        sources = self._function.sources(values)
+
+        def add(sums: Tensors, example: Any) -> Tensors:
+            x, sign, cotangent = example
+            with tf.GradientTape() as tape:
+                tape.watch(sources)
+                outputs = self._function(sources, tf.nest.map_structure(lambda leaf: leaf[None], x))
+                total = tf.reduce_sum(outputs[0] * cotangent)
+            squares = [tf.square(slope) for slope in gradients(tape, total, sources)]
+            return [a + tf.cast(sign, b.dtype) * b for a, b in zip(sums, squares, strict=True)]
+
+        start = [tf.zeros_like(source) for source in sources]
+        return tf.foldl(add, (inputs, signs, cotangents), initializer=start)
+
+    def squares_at(self, sites: Sequence[Site], /) -> Callable[..., dict[int, Any]]:
+        """Return a graph ``(values, inputs, signs, cotangents)`` of the squares at these sites, all examples at once."""
+        return _graph(partial(self._squares_at, sites))
+
+    def _squares_at(
+        self, sites: Sequence[Site], values: Tensors, inputs: Any, signs: Tensors, cotangents: Tensors
+    ) -> dict[int, Any]:
+        """The terms are unrolled in one graph with the forward pass: there alone is max pooling fast."""
+        sources = self._function.sources(values)
+        with tf.GradientTape(persistent=True) as tape, recording(sites) as records:
+            tape.watch(sources)
+            outputs = self._function(sources, inputs)
+        opened = OpenedSites(sites, records, outputs)
+        for sign, cotangent in zip(signs, cotangents, strict=True):
+            with tf.control_dependencies(opened.totals):
+                opened.add(sign, gradients(tape, outputs, opened.affine, tf.identity(cotangent)))
+        return opened.finished()
+
+    def _weighted_loss(self, outputs: Any, targets: Any) -> tuple[Any, Summed]:
+        """What is differentiated, in the dtype of the losses; and the sums."""
+        losses, weights = self._values_and_weights(self._loss, outputs, targets)
+        return tf.reduce_sum(losses * tf.cast(weights, losses.dtype)), _summed(losses, weights)
+
+    def _curved(self, outputs: Any, along: Any, targets: Any) -> tuple[Any, Summed]:
+        """The Hessian of the weighted sum of the losses in the outputs times ``along``, and the sums."""
+        z = tf.stop_gradient(outputs)
+        with tf.GradientTape() as outer:
+            outer.watch(z)
+            with tf.GradientTape() as inner:
+                inner.watch(z)
+                total, summed = self._weighted_loss(z, targets)
+            slope = tf.reduce_sum(gradients(inner, total, [z])[0] * along)
+        return gradients(outer, slope, [z])[0], summed
+
+
+def _as_written(loss: Loss) -> Callable[..., tuple[Any, Any]]:
+    """Let TensorFlow rewrite the user's functions alone: it warns of what it cannot rewrite."""
+    if isinstance(loss, FunctionLoss):
+        return values_and_weights
+    plain: Callable[..., tuple[Any, Any]] = tf.autograph.experimental.do_not_convert(values_and_weights)
+    return plain
+
+
+def row_gradient(function: Callable[[Any, Any], Any], outputs: Any, targets: Any) -> Any:
+    """Compute the gradient of each example's loss in its outputs, eagerly."""
+    z = tf.constant(outputs)
+    with tf.GradientTape() as tape:
+        tape.watch(z)
+        total = tf.reduce_sum(function(z, tf.constant(targets)))
+    return tape.gradient(total, z, unconnected_gradients="zero")
+
+
+def row_hessian(function: Callable[[Any, Any], Any], outputs: Any, targets: Any) -> Any:
+    """Compute the Hessian of each example's loss in its K flattened outputs, of shape ``(n, K, K)``, eagerly."""
+    z = tf.reshape(tf.constant(outputs), (len(outputs), -1))
+    with tf.GradientTape(persistent=True) as outer:
+        outer.watch(z)
+        with tf.GradientTape() as inner:
+            inner.watch(z)
+            total = tf.reduce_sum(function(tf.reshape(z, outputs.shape), tf.constant(targets)))
+        slopes = tf.reduce_sum(inner.gradient(total, z, unconnected_gradients="zero"), axis=0)
+    columns = outer.jacobian(slopes, z, unconnected_gradients="zero", experimental_use_pfor=False)
+    return tf.transpose(columns, (1, 0, 2))
+
+
+def gradients(tape: tf.GradientTape, value: Any, sources: Tensors, cotangent: Any = None) -> Tensors:
+    """Return dense derivatives of the sum of ``cotangent * value``; zero for sources that it does not depend on."""
+    found = tape.gradient(value, sources, output_gradients=cotangent, unconnected_gradients="zero")
+    return [tf.convert_to_tensor(gradient) for gradient in found]
+
+
+def _summed(values: Any, weights: Any) -> Summed:
+    weights = tf.cast(weights, "float64")
+    return tf.reduce_sum(tf.cast(values, "float64") * weights), tf.reduce_sum(weights)
+
+
+def _along(function: Callable[[], Any], sources: Tensors, directions: Tensors) -> tuple[Any, Any]:
+    """``J u`` for all results of a function, as the derivative of ``(J^T c) . u`` in c; and the results."""
+    with tf.GradientTape() as outer:
+        with tf.GradientTape() as inner:
+            inner.watch(sources)
+            results = function()
+            cotangent = tf.ones_like(results)
+            outer.watch(cotangent)
+            total = tf.reduce_sum(results * cotangent)
+        slope = _inner(gradients(inner, total, sources), directions)
+    return gradients(outer, slope, [cotangent])[0], results
+
+
+def _inner(slopes: Tensors, directions: Tensors) -> Any:
+    """The inner product, in float64 across groups that may differ in precision."""
+    return tf.add_n([tf.cast(tf.reduce_sum(g * d), "float64") for g, d in zip(slopes, directions, strict=True)])

@@ -1,0 +1,144 @@
+r"""Sums over examples of squared Jacobian products, :math:`\sum_{nk} s_{nk} (J_n^T c_{nk})^2`, parameter by parameter, on TensorFlow.
+
+For each term one backward pass carries the cotangents of all examples to the layers that have a rule (``layer_squares``). A
+rule is trusted only after it has been tested on the model. All other parameters take the general path: each example by itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from itertools import islice, pairwise
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from invariant_sharpness.adapters.data import batch_size, take
+from invariant_sharpness.losses.positions import Term
+from invariant_sharpness.runtime.memory import chunks_within_limit
+from invariant_sharpness_keras import inference
+from invariant_sharpness_keras.layer_sites import Site, possible_sites, recording
+from invariant_sharpness_keras.layer_squares import RULES
+from invariant_sharpness_keras.opened_sites import OpenedSites, agree
+from invariant_sharpness_keras.tensorflow_graphs import Graphs
+from invariant_sharpness_keras.tensorflow_models import Tensors
+
+Array = npt.NDArray[Any]
+Run = Callable[..., Any]
+"""Calls a graph, at a parameter point, with arguments of the host."""
+
+_TEST_EXAMPLES = 8
+
+_TERMS = 8
+"""So many terms share a graph; more of them save little, and take longer to compile."""
+
+
+class LayerSquares:
+    """Squares of one model's parameters, which are told by their positions.
+
+    Parameters
+    ----------
+    model
+        A ``keras.Model``; of anything else, all parameters take the general path.
+    graphs
+        Its derivatives.
+    """
+
+    def __init__(self, model: Any, graphs: Graphs) -> None:
+        self._model = model
+        self._graphs = graphs
+        self._at_sites: Callable[..., Any] | None = None
+        self._sites: list[Site] = []
+        self._entries = 0
+
+    def __call__(
+        self, run: Run, values: Tensors, wanted: frozenset[int], inputs: Any, terms: Iterator[Term], like: Array
+    ) -> dict[int, Any]:
+        """Return the sums for the wanted parameters, and perhaps for others.
+
+        Parameters
+        ----------
+        run, values
+            The parameter point.
+        wanted
+            Positions of parameters.
+        inputs
+            Of a batch.
+        terms
+            Signs ``(n,)`` and cotangents of the shape of the outputs.
+        like
+            The outputs.
+        """
+        self._test(run, values, take(inputs, 0, _TEST_EXAMPLES), like[:_TEST_EXAMPLES])
+        total: dict[int, Any] = {}
+        for signs, cotangents in _blocks(terms, like):
+            found = self._of_block(run, wanted, inputs, signs, cotangents)
+            total = {index: total[index] + array if total else array for index, array in found.items()}
+        return total
+
+    def _of_block(
+        self, run: Run, wanted: frozenset[int], inputs: Any, signs: Array, cotangents: Array
+    ) -> dict[int, Any]:
+        found = self._by_rules(run, inputs, signs, cotangents) if self._at_sites else {}
+        if wanted <= found.keys():
+            return found
+        parts = [run(self._graphs.squares_one_by_one, inputs, *term) for term in zip(signs, cotangents, strict=True)]
+        return dict(enumerate(map(sum, zip(*parts, strict=True)))) | found
+
+    def _by_rules(self, run: Run, inputs: Any, signs: Array, cotangents: Array) -> dict[int, Any]:
+        """As many examples at once as the memory limit allows, and as many terms as one graph has."""
+        total: dict[int, Any] = {}
+        step = chunks_within_limit(self._entries * cotangents.itemsize)
+        for start in range(0, batch_size(inputs), step):
+            rows, part = slice(start, start + step), take(inputs, start, start + step)
+            for terms in equal_parts(len(signs), _TERMS):
+                found = run(self._at_sites, part, list(signs[terms, rows]), list(cotangents[terms, rows]))
+                total = {index: total[index] + array if total else array for index, array in found.items()}
+        return total
+
+    def _test(self, run: Run, values: Tensors, inputs: Any, like: Array) -> None:
+        """Trust the rules that give what the general path gives, once, on a few examples with outputs like these."""
+        if self._at_sites is not None or not self._open_sites(values, inputs):
+            return
+        signs = np.ones(len(like))
+        cotangents = np.cos(np.arange(like.size) + 1.0).reshape(like.shape).astype(like.dtype)
+        found = run(self._at_sites, inputs, [signs], [cotangents])
+        expected = [np.array(array) for array in run(self._graphs.squares_one_by_one, inputs, signs, cotangents)]
+        largest = max(float(np.abs(array).max()) for array in expected)
+        wrong = {i for i, array in found.items() if not agree(np.array(array), expected[i], largest)}
+        if wrong:
+            self._trust([site for site in self._sites if not wrong & set(site.variables.values())])
+
+    def _open_sites(self, values: Tensors, inputs: Any) -> bool:
+        """Find the layers with a rule that a forward pass goes through; return whether there are any."""
+        sites = possible_sites(self._model, RULES)
+        if sites:
+            with recording(sites) as records:
+                outputs = inference.outputs(self._model, values, inference.constants(self._model), inputs)
+            opened = OpenedSites(sites, records, outputs)
+            self._entries = opened.entries
+            sites = opened.sites
+        self._trust(sites)
+        return bool(sites)
+
+    def _trust(self, sites: Sequence[Site]) -> None:
+        self._sites = list(sites)
+        self._at_sites = self._graphs.squares_at(sites) if sites else _nowhere
+
+
+def equal_parts(count: int, most: int) -> list[slice]:
+    """Return slices of about equal length, none of which is longer than ``most``."""
+    parts = -(-count // most)
+    return [slice(start, end) for start, end in pairwise(count * part // parts for part in range(parts + 1))]
+
+
+def _blocks(terms: Iterator[Term], outputs: Array) -> Iterator[tuple[Array, Array]]:
+    """The terms, as many in one pair of arrays as the memory limit allows."""
+    size = chunks_within_limit(outputs.nbytes)
+    while block := list(islice(terms, size)):
+        signs, cotangents = zip(*block, strict=True)
+        yield np.stack(signs), np.stack(cotangents).astype(outputs.dtype)
+
+
+def _nowhere(*_: Any) -> dict[int, Any]:
+    return {}
