@@ -29,6 +29,7 @@ lint: $(ENVIRONMENT)/develop
 	$(RUN)/ruff check .
 	$(RUN)/ruff format --check .
 	PYTHONPATH=backends $(RUN)/lint-imports
+	$(RUN)/python docs/_extensions/validate_docstrings.py
 	$(RUN)/mypy
 	$(RUN)/pyright --pythonpath $(RUN)/python
 
