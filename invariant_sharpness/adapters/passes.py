@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from functools import reduce
 from math import isfinite
+from operator import add
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -70,11 +72,16 @@ def checked_total(
     reduced = tuple(engine.all_reduce(one) for one in arrays)
     numbers = [[part.weight for part in parts], [part.value for part in parts if part.value is not None]]
     weights, values, finite = engine.read((*numbers, [engine.finite(one) for one in reduced]))
-    weight, value = engine.all_reduce((float(sum(weights)), float(sum(values))))
+    weight, value = engine.all_reduce((_in_order(weights), _in_order(values)))
     if not isfinite(value):
         raise _infinite_value(row_losses())
     _check_finite(engine, reduced, finite)
     return Total(reduced, value, positive_weight(weight))
+
+
+def _in_order(numbers: Sequence[float]) -> float:
+    """The sum from left to right: ``sum`` compensates rounding from Python 3.12 on, and gives other bits there."""
+    return float(reduce(add, numbers, 0.0))
 
 
 def _check_finite(engine: Engine[Any], arrays: Sequence[Arrays], finite: Sequence[npt.NDArray[Any]]) -> None:
