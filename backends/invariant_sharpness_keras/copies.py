@@ -18,7 +18,7 @@ from invariant_sharpness_keras.oracle import KerasOracle
 
 
 def copied_model(oracle: object, parameters: ParameterVector) -> tuple[Any, Any, Any]:
-    """A copy of the oracle's model with these parameters, all inputs, and all targets.
+    """Return a copy of the oracle's model with these parameters, all inputs, and all targets.
 
     Raises
     ------
@@ -37,15 +37,16 @@ def copied_model(oracle: object, parameters: ParameterVector) -> tuple[Any, Any,
             f"by keras.saving.register_keras_serializable"
         )
         raise ModelError(msg) from error
+    values = oracle.to_numpy(parameters)  # a copy of its own: on JAX, Keras overwrites what its variables hold
     for group, variable in zip(oracle.groups, trainable_variables(copy), strict=True):
-        variable.assign(parameters[group.name])
+        variable.assign(values[group.name])
     return copy, *oracle.all_examples()
 
 
 def relu_network(
     weights: Sequence[npt.NDArray[np.float64]], biases: Sequence[npt.NDArray[np.float64]] | None
 ) -> keras.Sequential:
-    """A ReLU network with these matrices (outputs, inputs) and vectors, in float64 if the engine computes in it."""
+    """Return a ReLU network with these matrices (outputs, inputs) and vectors, in float64 if the engine computes in it."""
     last, dtype = len(weights) - 1, "float64" if keras.backend.backend() == "tensorflow" else "float32"
     layers = [
         keras.layers.Dense(

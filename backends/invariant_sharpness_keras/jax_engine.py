@@ -68,7 +68,9 @@ class KerasJaxEngine(JaxEngine):
         return max(rounding(self._model), float(jnp.finfo(jnp.float32).eps))
 
     def parameters(self) -> Arrays:
-        return {group.name: variable.value for group, variable in zip(self.groups, self._variables, strict=True)}
+        """Return copies: where Keras trains or predicts, it gives the buffers of its variables away."""
+        pairs = zip(self.groups, self._variables, strict=True)
+        return {group.name: jnp.array(variable.value, copy=True) for group, variable in pairs}
 
     def batch(self, given: Any, /) -> Batch:
         dtype = host_values([self._variables[0]])[0].dtype

@@ -55,6 +55,10 @@ class KerasTorchEngine(TorchEngine):
         """On PyTorch, Keras computes in single precision, whatever the variables' type."""
         return max(rounding(self.model), torch.finfo(torch.float32).eps)
 
+    def parameters(self) -> Arrays:
+        """Return copies: where Keras trains, it writes into its variables."""
+        return {name: array.clone() for name, array in super().parameters().items()}
+
     def batch(self, given: Any, /) -> Batch:
         moved: Batch = to_device(host_batch(given, self._dtype), self._first)
         return moved

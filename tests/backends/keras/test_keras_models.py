@@ -60,3 +60,13 @@ def test_frozen_layers_are_not_measured(engine: str) -> None:
 @every_engine
 def test_model_and_random_states_are_what_they_were(engine: str) -> None:
     assert found(engine, "untouched") == {"measured": True, "ZeroDivisionError": True, "KeyboardInterrupt": True}
+
+
+@every_engine
+def test_training_changes_no_vector_and_is_seen_by_the_next_pass(engine: str) -> None:
+    """Moving statistics, too: they are no constants of a compiled program."""
+    result = found(engine, "training_between_passes")
+    assert result["vector"], "a vector changed when the model was trained"
+    assert result["moved"], "the oracle's parameters are those before the training"
+    value, expected = result["loss"]
+    assert value == pytest.approx(expected, rel=1e-6), f"the loss is {value}, of a new oracle {expected}"

@@ -44,6 +44,26 @@ def with_states() -> keras.Model:
     )
 
 
+def training_between_passes() -> dict[str, Any]:
+    """Whether a vector is what it was when the model is trained; and the loss then, of the oracle and of a new one."""
+    model, data = with_states(), (inputs(), labels())
+    oracle = backend.oracle(model, data, loss="cross_entropy")
+    vector = oracle.parameters
+    before = oracle.to_numpy(vector)
+    oracle.loss(vector)
+    model.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    model.fit(*data, epochs=2, verbose=0)
+    new = backend.oracle(model, data, loss="cross_entropy")
+    after = oracle.to_numpy(vector)
+    return {
+        "vector": all(np.array_equal(before[name], after[name]) for name in before),
+        "moved": not np.array_equal(
+            before[oracle.groups[0].name], oracle.to_numpy(oracle.parameters)[oracle.groups[0].name]
+        ),
+        "loss": [oracle.loss(oracle.parameters), new.loss(new.parameters)],
+    }
+
+
 class Breaking:
     """Batches that are read from the user's random state, and of which the second raises, if it is told to."""
 
@@ -56,4 +76,4 @@ class Breaking:
             yield inputs(3, 5) + np.random.random() * 0, labels(3)  # noqa: NPY002 - draws from the user's state
 
 
-CHECKS = [untouched]
+CHECKS = [untouched, training_between_passes]
