@@ -1,7 +1,7 @@
 """Hessian-vector products in blocks: the data are read once for many vectors.
 
 Vectors are asked for by their number, so that a run that was interrupted makes none of them twice. What was computed is
-stored after every block: a resumed run multiplies in the same blocks, with the same rounding.
+stored after every block: a run that goes on multiplies in the same blocks, with the same rounding.
 """
 
 from __future__ import annotations
