@@ -32,17 +32,11 @@ class Residual(nn.Module):
         return self.head(x + self.outer(self.inner(x).relu()))
 
 
-class GainedBranch(nn.Module):
+class GainedBranch(Residual):
     """A branch with a small gain for each channel, as in ConvNeXt, beside a stream that tanh fixes."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.stem, self.inner, self.outer, self.head = (
-            nn.Linear(4, 6),
-            nn.Linear(6, 5),
-            nn.Linear(5, 6),
-            nn.Linear(6, 3),
-        )
         self.gain = nn.Parameter(1e-6 * (1 + torch.rand(6)))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
