@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from invariant_sharpness.errors import DataError, LossError
 from invariant_sharpness.losses import CrossEntropy, NormalizedCrossEntropy, SquaredError, named_loss
 from zoo import complex_step
+from zoo.seeds import seeds
 
 NAMESPACES = {"numpy": array_api_compat.numpy, "strict": array_api_strict}
 REFERENCES = {
@@ -46,7 +47,7 @@ def xp(request: pytest.FixtureRequest) -> Any:
 
 
 @pytest.mark.parametrize("name", REFERENCES)
-@pytest.mark.parametrize("seed", range(3))
+@seeds(3)
 def test_values_are_the_printed_equations(xp: Any, name: str, seed: int) -> None:
     z, y = logits(seed), targets(name, seed)
     loss = named_loss(name)
@@ -55,7 +56,7 @@ def test_values_are_the_printed_equations(xp: Any, name: str, seed: int) -> None
 
 
 @pytest.mark.parametrize("name", ["cross_entropy", "mse"])
-@pytest.mark.parametrize("seed", range(3))
+@seeds(3)
 def test_root_times_its_transpose_is_the_output_hessian(xp: Any, name: str, seed: int) -> None:
     z, y, loss = logits(seed), targets(name, seed), named_loss(name)
     columns = [np.broadcast_to(unit, z.shape) for unit in np.eye(z.shape[1])]
@@ -74,7 +75,7 @@ def test_root_times_its_transpose_is_the_output_hessian(xp: Any, name: str, seed
 
 
 @pytest.mark.parametrize("name", REFERENCES)
-@pytest.mark.parametrize("seed", range(3))
+@seeds(3)
 def test_gradient_is_that_of_complex_steps(xp: Any, name: str, seed: int) -> None:
     z, y = logits(seed), targets(name, seed)
     expected = [
@@ -85,7 +86,7 @@ def test_gradient_is_that_of_complex_steps(xp: Any, name: str, seed: int) -> Non
 
 
 @pytest.mark.parametrize("name", REFERENCES)
-@pytest.mark.parametrize("seed", range(3))
+@seeds(3)
 def test_hessian_is_that_of_complex_steps(xp: Any, name: str, seed: int) -> None:
     z, y = logits(seed), targets(name, seed)
     expected = [

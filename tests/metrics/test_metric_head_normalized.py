@@ -28,6 +28,7 @@ from zoo.attention import (
     rescaled,
 )
 from zoo.head_problems import scipy_minimum
+from zoo.seeds import seeds
 from zoo.solver_problems import scipy_minimum as scipy_minimum_of_17
 from zoo.vectors import assert_close
 
@@ -77,7 +78,7 @@ def test_value_is_proportional_to_the_inverse_root_of_lambda() -> None:
     assert_close(value(oracle(), lam=2.0), value(oracle()) / 2, "the value at lambda = 2", 1e-11)
 
 
-@pytest.mark.parametrize("seed", range(3))
+@seeds(3)
 def test_any_basis_of_the_heads_leaves_it_alone_but_moves_17(seed: int) -> None:
     there = in_another_basis(oracle(), seed)
     assert_close(there.loss(there.parameters), oracle().loss(oracle().parameters), "the loss", 1e-13)

@@ -15,6 +15,7 @@ from invariant_sharpness.coordinates import magnitudes
 from invariant_sharpness.errors import LossError
 from zoo import complex_step
 from zoo.rises import problem, quadratic, random_quadratic, rescaled
+from zoo.seeds import seeds
 from zoo.vectors import flat
 
 
@@ -53,7 +54,7 @@ def test_value_in_a_subspace_is_that_of_the_paper_recipe(columns: int, scale: fl
     assert found == pytest.approx(expected, rel=1e-6), f"{found} instead of {expected}"
 
 
-@pytest.mark.parametrize("seed", range(4))
+@seeds(4)
 def test_it_is_not_above_the_best_corner(seed: int) -> None:
     """A convex quadratic has its maximum at a corner, and ten iterations find that of a loss that is nearly linear."""
     g, _ = random_quadratic(seed)

@@ -16,6 +16,7 @@ from invariant_sharpness.estimators.perturbations import Noise
 from invariant_sharpness_numpy import FunctionOracle
 from zoo import numpy_problem
 from zoo.rises import factors, plain_loss, problem, quadratic, random_quadratic, rescaled, with_zeros
+from zoo.seeds import seeds
 from zoo.vectors import flat
 
 
@@ -64,7 +65,7 @@ def test_variance_of_a_pair_is_that_of_the_quadratic_form() -> None:
     assert found.standard_error == pytest.approx(expected, rel=0.1), f"{found.standard_error} instead of {expected}"
 
 
-@pytest.mark.parametrize("seed", range(3))
+@seeds(3)
 def test_zero_weights_do_not_move(seed: int) -> None:
     """The plain formula, draw by draw: the same noise times the magnitude of each parameter, and its pair."""
     oracle, theta = with_zeros()

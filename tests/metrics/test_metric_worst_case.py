@@ -17,6 +17,7 @@ from invariant_sharpness.errors import LossError, NonFiniteError
 from invariant_sharpness_numpy import FunctionOracle, NetworkOracle, ReluNetwork
 from zoo import numpy_problem
 from zoo.rises import factors, maximum_in_ball, plain_loss, problem, quadratic, random_quadratic, rescaled, with_zeros
+from zoo.seeds import seeds
 
 
 @given(seed=st.integers(0, 2**20), radius=st.floats(0.01, 10))
@@ -34,7 +35,7 @@ def test_at_a_minimum_it_is_half_the_largest_eigenvalue() -> None:
     assert found.value == pytest.approx(0.2**2 * 3 / 2 / 1.5, rel=1e-6), f"{found}"
 
 
-@pytest.mark.parametrize("seed", range(5))
+@seeds(5)
 def test_maximum_in_the_box_is_at_the_best_corner(seed: int) -> None:
     random = np.random.default_rng(seed)
     root, theta, rho = random.normal(size=(6, 6)), random.normal(size=6), 0.3

@@ -11,6 +11,7 @@ from scipy.optimize import minimize_scalar
 from invariant_sharpness.solvers.rows_columns import solve
 from invariant_sharpness.solvers.rows_columns.duality import exact_losses, quadratic_losses
 from invariant_sharpness.solvers.rows_columns.newton import newton_step
+from zoo.seeds import seeds
 from zoo.solver_problems import (
     assert_certified,
     assert_infimum,
@@ -71,7 +72,7 @@ def test_ranges_that_no_common_unit_can_hold_are_solved(decades: int) -> None:
     assert_infimum(solve(a, b), 8.0, "one block of opposite scales", 1e-12)
 
 
-@pytest.mark.parametrize("seed", range(4))
+@seeds(4)
 def test_newton_finishes_what_sweeps_do_not(seed: int) -> None:
     rng = np.random.default_rng(seed)
     solutions = []

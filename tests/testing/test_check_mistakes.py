@@ -11,9 +11,10 @@ from invariant_sharpness import ParameterVector
 from invariant_sharpness_numpy import FunctionOracle
 from zoo.mistakes import MUTANTS
 from zoo.mutants import Mutant, assert_no_failure, base, failures, with_part
+from zoo.seeds import seeds
 
 
-@pytest.mark.parametrize("seed", [0, 1])
+@seeds(2)
 @pytest.mark.parametrize("name", MUTANTS)
 def test_mistake_is_found_by_its_check(name: str, seed: int) -> None:
     check, mutant = MUTANTS[name]

@@ -15,9 +15,10 @@ from invariant_sharpness.testing import CHECKS, check_oracle
 from invariant_sharpness_numpy import FunctionOracle
 from zoo.mutants import Mutant, assert_no_failure, base
 from zoo.numpy_problem import problem
+from zoo.seeds import seeds
 
 
-@pytest.mark.parametrize("seed", range(3))
+@seeds(3)
 @pytest.mark.parametrize(
     ("loss", "biases"),
     [*itertools.product(["cross_entropy", "normalized_cross_entropy", "mse"], [False, True])],
@@ -26,7 +27,7 @@ def test_numpy_networks_pass(loss: str, biases: bool, seed: int) -> None:
     assert_no_failure(problem(loss, biases).oracle, seed)
 
 
-@pytest.mark.parametrize("seed", range(3))
+@seeds(3)
 def test_oracles_in_other_coordinates_and_elsewhere_pass(seed: int) -> None:
     oracle = base()
     scale = oracle.from_numpy({g.name: np.full(g.shape, 2.0 ** (5 * n - 9)) for n, g in enumerate(oracle.groups)})

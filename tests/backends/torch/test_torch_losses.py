@@ -12,6 +12,7 @@ from torch.func import hessian, jacrev, vmap
 
 from invariant_sharpness.losses import CrossEntropy, NormalizedCrossEntropy, named_loss
 from zoo import torch_derivatives
+from zoo.seeds import seeds
 
 
 def squared_error(outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
@@ -39,7 +40,7 @@ def check(value: torch.Tensor, expected: torch.Tensor, what: str) -> None:
 
 
 @pytest.mark.parametrize("name", REFERENCES)
-@pytest.mark.parametrize("seed", range(3))
+@seeds(3)
 def test_values_and_derivatives_are_those_of_autograd(name: str, seed: int) -> None:
     z, y = random_batch(name, seed)
     loss, reference = named_loss(name), one_example(name)
