@@ -8,6 +8,7 @@ search begins with groups of neighbouring variables, which overlap where their v
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
 from itertools import combinations
 from typing import NamedTuple, Protocol
 
@@ -52,12 +53,12 @@ class ActingVariables(Protocol):
         """The scaling variables of the network."""
         ...
 
-    @property
+    @cached_property
     def acting(self) -> npt.NDArray[np.bool_]:
         """Which variables act on the outputs."""
         ...
 
-    @property
+    @cached_property
     def components(self) -> Numbers:
         """The connected component of each variable."""
         ...
