@@ -64,7 +64,7 @@ MetricNames = Annotated[
     str | None,
     typer.Option(
         help="Names of metrics with commas between them.",
-        show_default="all that are not costly",
+        show_default="the usual six",
         callback=_known_metrics,
         metavar="A,B,...",
     ),

@@ -95,7 +95,7 @@ class Report(Mapping[str, Estimate]):
     def table(self) -> Table:
         """Make a :mod:`rich` table of the report."""
         table = Table(
-            title=f"loss {self.loss:.6g}, {self.parameters} parameters in {self.groups} groups, seed {self.seed}",
+            title=f"loss {self.loss:.6g}, {self.parameters} parameters in {self.groups} {'group' if self.groups == 1 else 'groups'}, seed {self.seed}",
             title_justify="left",
         )
         table.add_column("metric", no_wrap=True)
@@ -180,3 +180,7 @@ def strongest_claim(invariances: frozenset[str]) -> str:
     order = ("linear", "diagonal", "row_column", "layer")
     declared = [word for word in order if word in invariances]
     return f"{declared[0].replace('_', '/')} rescaling" if declared else "-"
+
+
+def _plural(word: str, count: int) -> str:
+    return word if count == 1 else f"{word}s"

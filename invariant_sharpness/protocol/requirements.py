@@ -40,11 +40,20 @@ def require(oracle: CurvatureOracle, wanted: type[Capability], *, metric: str) -
         return found
     missing = sorted(_members(wanted) - _members(CurvatureOracle))
     msg = (
-        f"{metric} needs {', '.join(missing)}, which {type(innermost(oracle)).__name__} does not have. "
-        f"Give the oracle the methods of {wanted.__name__}, or take a metric that needs only "
+        f"{metric} needs {', '.join(missing)}, which {type(innermost(oracle)).__name__} does not {_verb(oracle)}. "
+        f"Give {_giver(oracle)} the methods of {wanted.__name__}, or take a metric that needs only "
         f"Hessian-vector products, such as hessian_spectral_norm."
     )
     raise MissingCapabilityError(msg)
+
+
+def _verb(oracle: CurvatureOracle) -> str:
+    return "offer" if hasattr(innermost(oracle), "offers") else "have"
+
+
+def _giver(oracle: CurvatureOracle) -> str:
+    """Who would have to have the methods: an oracle that says what it offers has them from an engine."""
+    return "its engine" if hasattr(innermost(oracle), "offers") else "the oracle"
 
 
 def innermost(oracle: CurvatureOracle) -> CurvatureOracle:

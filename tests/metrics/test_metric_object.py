@@ -162,3 +162,8 @@ def test_old_keyword_means_what_the_new_one_does(name: str, oracle: ish.Curvatur
     new = str(caught[0].message).split("(")[2].split("=")[0]
     assert caught[0].filename == __file__, caught[0].filename
     assert function(oracle, **{new: value}) == before
+
+
+def test_every_metric_that_is_public_is_in_the_collection() -> None:
+    public = {found.name for found in (getattr(ish, name) for name in ish.__all__) if isinstance(found, ish.Metric)}
+    assert public == set(ish.METRICS), f"not in both: {sorted(public ^ set(ish.METRICS))}"

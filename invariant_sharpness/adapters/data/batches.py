@@ -83,9 +83,9 @@ def _slices(pair: Any, batch_size: int) -> list[Any]:
             f"convert lists of numbers into arrays"
         )
         raise DataError(msg)
-    sizes = {leaf.shape[0] for leaf in leaves(pair)}
+    sizes = list(dict.fromkeys(leaf.shape[0] for leaf in leaves(pair)))
     if len(sizes) != 1:
-        msg = f"inputs and targets have different numbers of examples: {', '.join(map(str, sorted(sizes)))}"
+        msg = f"inputs and targets have different numbers of examples: {', '.join(map(str, sizes))}"
         raise DataError(msg)
     (size,) = sizes
     return [take(pair, start, start + batch_size) for start in range(0, size, batch_size)]

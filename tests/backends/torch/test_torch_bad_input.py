@@ -73,7 +73,7 @@ DATA: dict[str, tuple[Any, type[Exception], str]] = {
         r"batch 0: .*\(8, 4\).*Check what the model takes",
     ),
     "integer inputs": ((inputs().long(), labels()), ModelError, r"batch 0: .*dtype.*Check what the model takes"),
-    "wrong number of rows": ((inputs(), labels(7)), DataError, r"different numbers of examples: 7, 8"),
+    "wrong number of rows": ((inputs(), labels(7)), DataError, r"different numbers of examples: 8, 7"),
     "wrong number of rows in a batch": (
         [(inputs(), labels(7))],
         DataError,
