@@ -102,7 +102,7 @@ class Report(Mapping[str, Estimate]):
         table.add_column("value", justify="right", no_wrap=True)
         table.add_column("error", no_wrap=True)
         table.add_column("how it was obtained")
-        table.add_column("claims to survive", no_wrap=True)
+        table.add_column("invariant under", no_wrap=True)
         for name, estimate in self.estimates.items():
             value, error = f"{estimate.value:.6g}", estimate.error_text()
             table.add_row(escape(name), value, error, escape(estimate.method), self.claim(name))
