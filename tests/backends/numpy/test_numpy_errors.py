@@ -85,11 +85,6 @@ def test_outputs_that_overflow_are_named() -> None:
         oracle.loss(oracle.parameters * 1e200)
 
 
-def test_an_unknown_option_is_named() -> None:
-    with pytest.raises(TypeError, match="no option dtype"):
-        ish.oracle(NETWORK, (X, Y), dtype="float32")
-
-
 @pytest.mark.parametrize("data", [X, [(X, Y)], {"x": X, "y": Y}], ids=["array", "batches", "dictionary"])
 def test_data_that_are_no_pair_are_refused(data: Any) -> None:
     with pytest.raises(DataError, match=r"needs a pair of arrays: data=\(x, y\)"):
