@@ -2,7 +2,7 @@
 Watch sharpness while a network trains
 ======================================
 
-Full-batch gradient descent with step size eta drives the largest eigenvalue of the Hessian up to 2 / eta, and holds it there
+Under full-batch gradient descent with step size eta the largest eigenvalue of the Hessian hovers just above 2 / eta
 (Cohen et al. 2021, "the edge of stability"). The Fisher-Rao norm, which no rescaling of the network changes, goes on moving.
 
 An oracle follows its model: it reads the parameters whenever it is asked, so it is built once, before training.
