@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -11,6 +13,7 @@ from pathlib import Path
 import pytest
 
 import invariant_sharpness
+from zoo import ROOT
 
 CORE = Path(invariant_sharpness.__file__).parent
 FRAMEWORKS = {"torch", "jax", "jaxlib", "flax", "tensorflow", "keras", "transformers"}
@@ -56,3 +59,35 @@ def test_namespaces_have_the_flat_names() -> None:
     assert set(ish.metrics.METRICS) < set(ish.__all__)
     assert ish.errors.InvariantSharpnessError is ish.InvariantSharpnessError
     assert {"balanced", "filter_norms", "magnitudes", "matrix_norms", "optimal"} <= set(ish.scales.__all__)
+
+
+def lint_imports(root: Path) -> subprocess.CompletedProcess[str]:
+    """The rules of the rooms, on a copy of the sources."""
+    command = [
+        str(Path(sys.executable).with_name("lint-imports")),
+        "--config",
+        str(ROOT / ".importlinter"),
+        "--no-cache",
+    ]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(root), str(root / "backends")])}
+    return subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True, check=False)
+
+
+@pytest.mark.parametrize(
+    ("file", "planted"),
+    [
+        ("", ""),
+        ("invariant_sharpness/losses/labels.py", "from invariant_sharpness.metrics import METRICS"),
+        ("backends/invariant_sharpness_torch/models.py", "from invariant_sharpness.estimators import xtrace"),
+    ],
+    ids=["none", "upwards", "from a backend"],
+)
+def test_planted_violation_of_the_order_of_rooms_is_caught(tmp_path: Path, file: str, planted: str) -> None:
+    pytest.importorskip("importlinter")
+    for folder in ("invariant_sharpness", "backends"):
+        shutil.copytree(ROOT / folder, tmp_path / folder, ignore=shutil.ignore_patterns("__pycache__"))
+    if planted:
+        with (tmp_path / file).open("a", encoding="utf-8") as source:
+            source.write(f"\n{planted}\n")
+    run = lint_imports(tmp_path)
+    assert (run.returncode != 0) == bool(planted), f"planted {planted!r}:\n{run.stdout[-1500:]}{run.stderr[-500:]}"
