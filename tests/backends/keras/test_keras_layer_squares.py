@@ -49,4 +49,6 @@ def test_memory_limit_changes_the_diagonal_by_rounding(engine: str) -> None:
 
 @tensorflow_before_others
 def test_layers_are_what_they_were_after_an_interruption(engine: str) -> None:
+    if engine == "jax":
+        pytest.skip("on JAX no layer is watched: the program of the model is read")
     assert found(engine, "layers_after_an_interruption") == {"interrupted": True, "same": True}
