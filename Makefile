@@ -19,7 +19,7 @@ demo: $(ENVIRONMENT)/demo
 	$(RUN)/invariant-sharpness demo
 
 test: $(ENVIRONMENT)/develop
-	$(RUN)/python -m pytest --doctest-modules --ignore invariant_sharpness/testing/suite invariant_sharpness backends/invariant_sharpness_numpy
+	$(RUN)/python -m pytest --doctest-modules invariant_sharpness backends/invariant_sharpness_numpy
 	$(RUN)/python -m pytest --numprocesses 2 -m "not slow" $(PYTEST_OPTIONS)
 
 deep: $(ENVIRONMENT)/develop
