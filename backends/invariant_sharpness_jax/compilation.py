@@ -10,6 +10,7 @@ import jax
 from jax.sharding import NamedSharding
 
 from invariant_sharpness.errors import InvariantSharpnessError, ModelError
+from invariant_sharpness_jax.modes import FORWARD, REVERSE, Mode, lacks_forward_mode
 from invariant_sharpness_jax.trees import Arrays
 
 P = ParamSpec("P")
@@ -17,6 +18,9 @@ T = TypeVar("T")
 
 OfArrays = Callable[Concatenate[Arrays, P], T]
 """A function whose first argument is arrays by name."""
+
+InMode = Callable[Concatenate[Mode, Arrays, P], T]
+"""The same after how derivatives along a direction are computed."""
 
 Layout = tuple[tuple[str, NamedSharding], ...]
 """How the arrays of these names are spread over a mesh of devices."""
@@ -59,15 +63,40 @@ def differentiated(function: OfArrays[P, T]) -> OfArrays[P, T]:
     ModelError
         When called, if JAX cannot differentiate what is in it.
     """
-    inner = Compiled(function)
+    return _explained(function, [Compiled(function)])
+
+
+def differentiated_along(function: InMode[P, T]) -> OfArrays[P, T]:
+    """Compile ``function``, which takes derivatives along directions: in forward mode, or by reverse passes where that is not had.
+
+    Raises
+    ------
+    ModelError
+        When called, if JAX cannot differentiate what is in it.
+    """
+    return _explained(function, [_in_mode(function, mode) for mode in (FORWARD, REVERSE)])
+
+
+def _in_mode(function: InMode[P, T], mode: Mode) -> Compiled[P, T]:
+    def compiled(arrays: Arrays, /, *arguments: P.args, **options: P.kwargs) -> T:
+        return function(mode, arrays, *arguments, **options)
+
+    return Compiled(compiled)
+
+
+def _explained(function: Callable[..., T], programs: list[Compiled[P, T]]) -> OfArrays[P, T]:
+    """The first of the programs that can be differentiated; which one it is, is remembered."""
 
     @wraps(function)
     def call(arrays: Arrays, /, *arguments: P.args, **options: P.kwargs) -> T:
         try:
-            return inner(arrays, *arguments, **options)
+            return programs[0](arrays, *arguments, **options)
         except InvariantSharpnessError:
             raise
         except (TypeError, ValueError, NotImplementedError) as error:
+            if len(programs) > 1 and lacks_forward_mode(error):
+                del programs[0]
+                return call(arrays, *arguments, **options)
             msg = (
                 f"JAX cannot differentiate this model: {type(error).__name__}: {error}. Replace that operation by one with "
                 f"two derivatives (lax.scan for lax.while_loop, jax.numpy for numpy)"

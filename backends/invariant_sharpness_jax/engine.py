@@ -1,4 +1,4 @@
-"""The JAX engine: a function of a tree of parameters with a loss, differentiated forward over reverse by compiled programs."""
+"""The JAX engine: a function of a tree of parameters with a loss, differentiated by compiled programs."""
 
 from __future__ import annotations
 

@@ -8,14 +8,15 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from invariant_sharpness.adapters.data import Batch
+from invariant_sharpness.adapters.data import Batch, real_outputs
 from invariant_sharpness.adapters.loss_terms import LossTerms
 from invariant_sharpness.losses import Factors
 from invariant_sharpness_jax.application import Application
-from invariant_sharpness_jax.compilation import Compiled, differentiated
+from invariant_sharpness_jax.compilation import Compiled, differentiated, differentiated_along
 from invariant_sharpness_jax.example_squares import squared_products
 from invariant_sharpness_jax.forward import array_of
 from invariant_sharpness_jax.losses import sampled_factors
+from invariant_sharpness_jax.modes import Mode, alone
 from invariant_sharpness_jax.precision import held, is_half, rounded, with_exact_sums
 from invariant_sharpness_jax.room import Room
 from invariant_sharpness_jax.trees import Arrays, Structure
@@ -74,16 +75,16 @@ class Program:
         self.evaluate = Compiled(self._outputs)
         self.losses = Compiled(self._losses)
         self.gradient = differentiated(self._gradient)
-        self.product = differentiated(self._product)
-        self._block = differentiated(self._products)
-        self.curvature_product = differentiated(self._curvature_product)
-        self.pushforward = differentiated(self._pushforward)
+        self.product = differentiated_along(self._product)
+        self._block = differentiated_along(self._products)
+        self.curvature_product = differentiated_along(self._curvature_product)
+        self.pushforward = differentiated_along(self._pushforward)
         self.pullback = differentiated(self._pullback)
-        self.slopes = differentiated(self._slopes)
+        self.slopes = differentiated_along(self._slopes)
         self.curvature_squares = differentiated(self._curvature_squares)
         self.gradient_squares = differentiated(self._gradient_squares)
         self.sampled_squares = differentiated(self._sampled_squares)
-        self.output_curvature = differentiated(self._output_curvature)
+        self.output_curvature = differentiated_along(self._output_curvature)
 
     def row_shape(self, arrays: Arrays, constants: Constants, batch: Batch) -> tuple[int, int]:
         """Return the number of rows of outputs that the loss sees in a batch, and of outputs in a row. Nothing is computed."""
@@ -102,7 +103,7 @@ class Program:
         return held(self._model(rounded(arrays, self._dtypes), constants, inputs))
 
     def _applied(self, arrays: Arrays, constants: Constants, inputs: Any) -> jax.Array:
-        return array_of(self._function(self._structure.tree(arrays), inputs, *constants))
+        return real_outputs(array_of(self._function(self._structure.tree(arrays), inputs, *constants)))
 
     def _losses(self, arrays: Arrays, constants: Constants, batch: Batch) -> Losses:
         return self._summed(self._outputs(arrays, constants, batch.inputs), batch.targets)
@@ -120,26 +121,25 @@ class Program:
 
         return jax.grad(total, has_aux=True)(arrays)
 
-    def _product(self, arrays: Arrays, constants: Constants, vector: Arrays, batch: Batch) -> tuple[Arrays, Losses]:
-        """The Hessian of the sum of weighted losses times ``vector``: forward over reverse."""
-        tangents = _like(arrays, vector)
-        _, product, losses = jax.jvp(
-            lambda at: self._gradient(at, constants, batch), (arrays,), (tangents,), has_aux=True
-        )
-        return product, losses
+    def _product(
+        self, mode: Mode, arrays: Arrays, constants: Constants, vector: Arrays, batch: Batch
+    ) -> tuple[Arrays, Losses]:
+        """The Hessian of the sum of weighted losses times ``vector``."""
+        products, losses = self._products(mode, arrays, constants, [vector], batch)
+        return products[0], losses
 
     def _products(
-        self, arrays: Arrays, constants: Constants, vectors: list[Arrays], batch: Batch
+        self, mode: Mode, arrays: Arrays, constants: Constants, vectors: list[Arrays], batch: Batch
     ) -> tuple[list[Arrays], Losses]:
-        """Of one block: the gradient is linearized once, and multiplied with one vector after the other.
+        """Of one block: the gradient is differentiated once, and multiplied with one vector after the other.
 
         Not in a loop of XLA's: on a CPU its convolutions run tens of times slower inside of one.
         """
-        _, linear, losses = jax.linearize(lambda at: self._gradient(at, constants, batch), arrays, has_aux=True)
-        return [linear(_like(arrays, vector)) for vector in vectors], losses
+        along = [_like(arrays, vector) for vector in vectors]
+        return mode.products(lambda at: self._gradient(at, constants, batch), arrays, along)
 
     def _curvature_product(
-        self, arrays: Arrays, constants: Constants, vector: Arrays, batch: Batch
+        self, mode: Mode, arrays: Arrays, constants: Constants, vector: Arrays, batch: Batch
     ) -> tuple[Arrays, Losses]:
         r"""The product :math:`\sum_n w_n J_n^T \Lambda_n J_n v`: the output Hessian between two passes through the model."""
 
@@ -148,13 +148,15 @@ class Program:
             return losses.total, losses
 
         outputs, pullback = jax.vjp(lambda at: self._outputs(at, constants, batch.inputs), arrays)
-        along = self._pushforward(arrays, constants, vector, batch.inputs)
-        _, curved, losses = jax.jvp(jax.grad(total, has_aux=True), (outputs,), (along,), has_aux=True)
+        along = self._pushforward(mode, arrays, constants, vector, batch.inputs)
+        (curved,), losses = mode.products(jax.grad(total, has_aux=True), outputs, [along])
         return pullback(curved)[0], losses
 
-    def _pushforward(self, arrays: Arrays, constants: Constants, vector: Arrays, inputs: Any) -> jax.Array:
+    def _pushforward(self, mode: Mode, arrays: Arrays, constants: Constants, vector: Arrays, inputs: Any) -> jax.Array:
         """The derivatives of the outputs along ``vector``."""
-        return jax.jvp(lambda at: self._outputs(at, constants, inputs), (arrays,), (_like(arrays, vector),))[1]
+        outputs = alone(lambda at: self._outputs(at, constants, inputs))
+        found: jax.Array = mode.along(outputs, arrays, _like(arrays, vector))[0]
+        return found
 
     def _pullback(self, arrays: Arrays, constants: Constants, cotangents: jax.Array, inputs: Any) -> Arrays:
         """The gradient of the sum of outputs times ``cotangents``."""
@@ -162,14 +164,14 @@ class Program:
         return pullback(cotangents)[0]
 
     def _slopes(
-        self, arrays: Arrays, constants: Constants, vector: Arrays, batch: Batch
+        self, mode: Mode, arrays: Arrays, constants: Constants, vector: Arrays, batch: Batch
     ) -> tuple[jax.Array, jax.Array]:
         """The sum of the weighted squares of the losses' derivatives along ``vector``, and that of the weights."""
 
         def values(at: Arrays) -> tuple[jax.Array, jax.Array]:
             return self._loss.values(self._outputs(at, constants, batch.inputs), batch.targets)
 
-        _, slopes, weights = jax.jvp(values, (arrays,), (_like(arrays, vector),), has_aux=True)
+        slopes, weights = mode.along(values, arrays, _like(arrays, vector))
         return jnp.sum(weights * slopes**2), jnp.sum(weights)
 
     def _curvature_squares(
@@ -212,7 +214,7 @@ class Program:
         return squared_products(outputs_of, chosen, batch, factors, room), jnp.sum(weights)
 
     def _output_curvature(
-        self, arrays: Arrays, constants: Constants, direction: Arrays, cotangents: jax.Array, inputs: Any
+        self, mode: Mode, arrays: Arrays, constants: Constants, direction: Arrays, cotangents: jax.Array, inputs: Any
     ) -> tuple[Arrays, Arrays]:
         r"""The gradient of :math:`\phi = c \cdot z`, and the product of each diagonal block of its Hessian."""
 
@@ -222,7 +224,7 @@ class Program:
         def add_block(blocks: Arrays, chosen: Arrays) -> tuple[Arrays, None]:
             """One group moves and its own block is read."""
             tangents = {name: along * chosen[name] for name, along in _like(arrays, direction).items()}
-            _, product = jax.jvp(gradient, (arrays,), (tangents,))
+            (product,), _ = mode.products(alone(gradient), arrays, [tangents])
             return {name: block + chosen[name] * product[name] for name, block in blocks.items()}, None
 
         one_by_one = {

@@ -14,8 +14,10 @@ from invariant_sharpness.adapters.data.checks import (
     in_batch,
     infinite_derivative,
     infinite_loss,
+    infinite_output_hessian,
     output_array,
     positive_weight,
+    real_outputs,
 )
 from invariant_sharpness.adapters.data.datasets import PASS_SEED, Dataset, checked_dataset, fingerprint, random_state
 from invariant_sharpness.adapters.data.examples import (
@@ -48,6 +50,7 @@ __all__ = [
     "in_batch",
     "infinite_derivative",
     "infinite_loss",
+    "infinite_output_hessian",
     "is_pair",
     "is_per_example",
     "leaves",
@@ -55,6 +58,7 @@ __all__ = [
     "output_array",
     "positive_weight",
     "random_state",
+    "real_outputs",
     "split_batch",
     "take",
 ]

@@ -100,6 +100,24 @@ def output_array(returned: Any, array: type[T], advice: str) -> T:
     raise LossError(msg)
 
 
+def real_outputs(outputs: T) -> T:
+    """Return the outputs, if they are real floating-point numbers, which alone have derivatives.
+
+    Raises
+    ------
+    ModelError
+        Says of what type they are, and what to do.
+    """
+    xp = _namespace(outputs)
+    if xp is None or xp.isdtype(outputs.dtype, "real floating"):  # type: ignore[attr-defined]
+        return outputs
+    msg = (
+        f"the model returned outputs of dtype {outputs.dtype}, but curvature needs real floating-point numbers: return what "  # type: ignore[attr-defined]
+        f"is before a comparison or argmax, and of complex numbers the magnitude, or real and imaginary parts as two outputs"
+    )
+    raise ModelError(msg)
+
+
 def check_outputs(outputs: Any, examples: int, index: int) -> None:
     """Raise unless the outputs have one row for each of ``examples`` examples, and are finite.
 
@@ -108,6 +126,7 @@ def check_outputs(outputs: Any, examples: int, index: int) -> None:
     ModelError, NonFiniteError
         Say in which batch, and what to do.
     """
+    real_outputs(outputs)
     if outputs.shape[:1] != (examples,) or 0 in outputs.shape:
         msg = (
             f"the model returned outputs of shape {tuple(outputs.shape)} for the {examples} examples of batch {index}: "
@@ -139,6 +158,15 @@ def positive_weight(weight: float) -> float:
 def infinite_loss(example: int, batch: int, loss: float) -> NonFiniteError:
     """The error that says which example of which batch has a loss that is NaN or infinite."""
     return NonFiniteError(f"the loss of example {example} in batch {batch} is {loss}: there is no curvature")
+
+
+def infinite_output_hessian(loss: str) -> NonFiniteError:
+    """The error that says that the second derivative of a loss in the outputs is NaN or infinite."""
+    msg = (
+        f"the second derivative of loss {loss!r} in the outputs is NaN or infinite, although the loss is finite: look for a root or a "
+        f"norm at zero, or for an operation without a second derivative"
+    )
+    return NonFiniteError(msg)
 
 
 def infinite_derivative(name: str) -> NonFiniteError:
