@@ -47,6 +47,7 @@ def renamed(**new_by_old: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
                 kwargs[new] = kwargs.pop(old)
             return function(*args, **kwargs)
 
+        vars(called)["new_by_old"] = new_by_old
         return called
 
     return accepting

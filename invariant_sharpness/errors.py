@@ -31,6 +31,17 @@ class MissingDependencyError(InvariantSharpnessError, ImportError):
     """An optional package is not installed."""
 
 
+class ArgumentError(InvariantSharpnessError, ValueError):
+    """An option is no number of its kind, or outside of its range."""
+
+
+class UnknownNameError(InvariantSharpnessError, KeyError):
+    """There is nothing of this name; says which names there are."""
+
+    def __str__(self) -> str:
+        return Exception.__str__(self)  # that of KeyError puts quotes around it
+
+
 class CheckpointError(InvariantSharpnessError, ValueError):
     """The file of an interrupted run belongs to another one."""
 

@@ -19,6 +19,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import ndtri
 
+from invariant_sharpness.arguments import require_seed
+from invariant_sharpness.errors import ArgumentError
 from invariant_sharpness.parameters.vector import ParameterVector
 from invariant_sharpness.protocol import CurvatureOracle, ParameterGroup
 
@@ -120,20 +122,13 @@ def normal_values(seed: int, stream: int, index: int, count: int) -> Values:
 
 
 def require_probes(probes: int, least: int) -> None:
-    """Raise ``ValueError`` unless there are enough probes for an estimate and its error."""
+    """Raise :class:`ArgumentError` unless there are enough probes for an estimate and its error."""
     if not isinstance(probes, Integral):
         msg = f"probes={probes!r}, but a number of probes is an integer, at least {least}"
-        raise ValueError(msg)
+        raise ArgumentError(msg)
     if probes < least:
         msg = f"probes={probes}, but this estimate and its standard error need at least {least} probes"
-        raise ValueError(msg)
-
-
-def require_seed(seed: object) -> None:
-    """Raise ``ValueError`` unless this is a seed."""
-    if not (isinstance(seed, Integral) and 0 <= int(seed) < 2**63):
-        msg = f"seed={seed!r}, but a seed is an integer from 0 to 2**63 - 1"
-        raise ValueError(msg)
+        raise ArgumentError(msg)
 
 
 def random_bits(seed: int, stream: int, index: int, count: int) -> Bits:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from invariant_sharpness.coordinates.forwarding import Forwarding
+from invariant_sharpness.parameters.fitting import require_fitting
 from invariant_sharpness.parameters.vector import ParameterVector
 from invariant_sharpness.protocol import CurvatureOracle, SubsetOracle
 
@@ -20,6 +21,11 @@ class Moved(Forwarding):
         The oracle of the model.
     parameters
         The point where metrics shall measure it, such as a rescaled copy of ``base.parameters``.
+
+    Raises
+    ------
+    ModelError
+        If the parameters are not those of the same network: names the first group that differs.
 
     Notes
     -----
@@ -37,6 +43,9 @@ class Moved(Forwarding):
 
     base: CurvatureOracle
     parameters: ParameterVector
+
+    def __post_init__(self) -> None:
+        require_fitting(self.parameters, self.base.groups, "the parameters")
 
     def subset(self, examples: Sequence[int], /) -> Moved:
         return Moved(self._able(SubsetOracle).subset(examples), self.parameters)

@@ -8,6 +8,7 @@ import numpy as np
 
 from invariant_sharpness.coordinates.forwarding import Forwarding
 from invariant_sharpness.errors import NonFiniteError
+from invariant_sharpness.parameters.fitting import require_fitting
 from invariant_sharpness.parameters.vector import ParameterVector
 from invariant_sharpness.protocol import (
     BlockProductOracle,
@@ -42,6 +43,8 @@ class Scaled(Forwarding):
 
     Raises
     ------
+    ModelError
+        If the scales are not those of the same network: names the first group that differs.
     NonFiniteError
         If a scale is not positive and finite; names the group.
 
@@ -62,6 +65,7 @@ class Scaled(Forwarding):
     """
 
     def __init__(self, base: CurvatureOracle, scale: ParameterVector) -> None:
+        require_fitting(scale, base.groups, "the scales")
         for name, values in base.to_numpy(scale).items():
             if not (np.isfinite(values).all() and (values > 0).all()):
                 msg = f"the scale of {name!r} is not positive and finite everywhere: it cannot be a coordinate"

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from invariant_sharpness import prng as random
+from invariant_sharpness.arguments import checked_numbers
 from invariant_sharpness.deprecation import renamed
 from invariant_sharpness.estimators.affine_test import curvature_defects, exact_groups
 from invariant_sharpness.estimators.bases import unit_vector
@@ -31,6 +32,7 @@ MOST_OUTPUTS = 256
 
 
 @renamed(names="parameters", known="diagonal")
+@checked_numbers
 def hessian_diagonal(
     oracle: CurvatureOracle,
     *,
@@ -166,6 +168,7 @@ def _in_order(
 
 def _checked(oracle: CurvatureOracle, names: frozenset[str] | None) -> frozenset[str]:
     existing = frozenset(group.name for group in oracle.groups)
+    names = None if names is None else frozenset([names] if isinstance(names, str) else names)
     unknown = (names or frozenset()) - existing
     if unknown:
         msg = f"there is no parameter group {', '.join(sorted(unknown))}; the groups are {', '.join(sorted(existing))}"

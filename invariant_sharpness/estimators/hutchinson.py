@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from invariant_sharpness import prng as random
+from invariant_sharpness.arguments import checked_numbers
 from invariant_sharpness.deprecation import renamed
 from invariant_sharpness.estimators.bases import OrthonormalBasis
 from invariant_sharpness.estimators.products import cached_products, numbers_of_products
@@ -21,6 +22,7 @@ Samples = npt.NDArray[np.float64]
 
 
 @renamed(products="num_matvecs")
+@checked_numbers
 def hutchinson_trace(oracle: CurvatureOracle, *, num_matvecs: int = 64, seed: int = 0) -> Estimate:
     r"""Mean of :math:`u^T H u` over random signs u.
 
@@ -68,6 +70,7 @@ def hutchinson_trace(oracle: CurvatureOracle, *, num_matvecs: int = 64, seed: in
 
 
 @renamed(products="num_matvecs")
+@checked_numbers
 def hutch_plus_plus_trace(oracle: CurvatureOracle, *, num_matvecs: int = 64, seed: int = 0) -> Estimate:
     r"""Hutch++: the trace on the range of a sketch exactly, and the rest by Hutchinson's method.
 

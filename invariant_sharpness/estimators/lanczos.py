@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from invariant_sharpness.arguments import checked_numbers
 from invariant_sharpness.deprecation import renamed
 from invariant_sharpness.estimators.krylov import Indices, KrylovSpace, grown
 from invariant_sharpness.estimators.products import GRADIENTS_PER_PRODUCT
@@ -112,6 +113,7 @@ class Eigenpairs:
 
 
 @renamed(products="num_matvecs")
+@checked_numbers
 def eigenpairs(
     oracle: CurvatureOracle,
     *,

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from invariant_sharpness import prng as random
+from invariant_sharpness.arguments import checked_numbers
 from invariant_sharpness.deprecation import renamed
 from invariant_sharpness.estimators.bases import OrthonormalBasis
 from invariant_sharpness.estimators.densities import SpectralDensity
@@ -30,6 +31,7 @@ _BESIDES = 4
 
 
 @renamed(known="eigenpairs")
+@checked_numbers
 def spectral_density(
     oracle: CurvatureOracle,
     *,
@@ -105,6 +107,7 @@ def spectral_density(
 
 
 @renamed(known="eigenpairs")
+@checked_numbers
 def schatten_norm(
     oracle: CurvatureOracle,
     p: float,

@@ -21,6 +21,7 @@ from operator import add
 import numpy as np
 
 from invariant_sharpness import prng as random
+from invariant_sharpness.arguments import checked_numbers
 from invariant_sharpness.deprecation import renamed
 from invariant_sharpness.estimators.bases import HostArray, combination, zero_vector
 from invariant_sharpness.estimators.diagonal_results import GroupDiagonal, HessianDiagonal
@@ -33,6 +34,7 @@ from invariant_sharpness.runtime.memory import reserve
 
 
 @renamed(products="num_matvecs")
+@checked_numbers
 def xdiag(oracle: CurvatureOracle, *, num_matvecs: int = 64, seed: int = 0) -> HessianDiagonal:
     r"""XDiag, the mean of all :math:`d_i`, with random signs :math:`\omega_i`.
 

@@ -17,6 +17,7 @@ from typing import NamedTuple
 import numpy as np
 
 from invariant_sharpness import prng as random
+from invariant_sharpness.arguments import checked_numbers
 from invariant_sharpness.deprecation import renamed
 from invariant_sharpness.estimators.bases import HostArray
 from invariant_sharpness.estimators.hutchinson import require_matvecs
@@ -30,6 +31,7 @@ _ROUNDING = 1e-12
 
 
 @renamed(products="num_matvecs")
+@checked_numbers
 def xtrace(oracle: CurvatureOracle, *, num_matvecs: int = 64, seed: int = 0) -> Estimate:
     r"""XTrace: the mean of the estimates that leave out one of the random signs :math:`\omega_i` each.
 

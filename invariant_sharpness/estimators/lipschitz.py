@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from invariant_sharpness import prng as random
+from invariant_sharpness.arguments import checked_numbers
 from invariant_sharpness.coordinates import Moved
 from invariant_sharpness.deprecation import renamed
 from invariant_sharpness.estimators.diagonal_results import HessianDiagonal
@@ -41,6 +42,7 @@ def corner(oracle: CurvatureOracle, widths: ParameterVector, seed: int, index: i
     return widths * random.signs(oracle, seed, index)
 
 
+@checked_numbers
 def hessian_lipschitz_of_diagonal(
     oracle: CurvatureOracle,
     *,
@@ -163,6 +165,7 @@ class HessianChange:
 
 
 @renamed(steps="max_iterations")
+@checked_numbers
 def hessian_lipschitz_of_operator(
     oracle: CurvatureOracle,
     *,

@@ -49,6 +49,9 @@ def zero_one_loss(oracle: CurvatureOracle, labels: npt.ArrayLike) -> Callable[[P
     """
     able = require(oracle, JacobianOracle, metric="zero_one_loss")
     expected = np.asarray(labels)
+    if expected.ndim != 1:
+        msg = f"labels have shape {expected.shape}, but there is one number for each example, (n,): take argmax(-1) of one-hot labels"
+        raise DataError(msg)
     outputs = able.outputs(oracle.parameters, len(expected) + 1)
     if len(outputs) != len(expected):
         count = "more" if len(outputs) > len(expected) else len(outputs)

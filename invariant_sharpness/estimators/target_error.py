@@ -12,6 +12,7 @@ from math import ceil
 import numpy as np
 from scipy.special import gammaincinv
 
+from invariant_sharpness.arguments import checked_numbers
 from invariant_sharpness.deprecation import renamed
 from invariant_sharpness.estimators.hutchinson import Samples, mean_estimate, require_matvecs, signed_forms
 from invariant_sharpness.protocol import CurvatureOracle
@@ -19,6 +20,7 @@ from invariant_sharpness.results.estimate import Estimate
 
 
 @renamed(pilot="pilot_probes", most="num_matvecs")
+@checked_numbers
 def hutchinson_trace_within(
     oracle: CurvatureOracle,
     *,

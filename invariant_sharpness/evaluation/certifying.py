@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
+from invariant_sharpness.arguments import checked_numbers
 from invariant_sharpness.coordinates import Moved
 from invariant_sharpness.errors import ModelError
 from invariant_sharpness.evaluation.certificate import Certificate
@@ -19,6 +20,7 @@ from invariant_sharpness.symmetries import Symmetries, Symmetry, Transformation,
 from invariant_sharpness.symmetries.invariances import covers
 
 
+@checked_numbers
 def certify(
     oracle: CurvatureOracle,
     metrics: AnyMetric | Iterable[AnyMetric] | None = None,

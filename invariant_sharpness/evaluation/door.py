@@ -4,19 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import replace
-from difflib import get_close_matches
 from functools import partial, wraps
-from typing import Any, cast
+from typing import Any, cast, get_args
 
+from invariant_sharpness.errors import ArgumentError
 from invariant_sharpness.metrics import METRICS, Metric
 from invariant_sharpness.protocol import CurvatureOracle
 from invariant_sharpness.results.estimate import Estimate
+from invariant_sharpness.results.names import no_such_name
 from invariant_sharpness.symmetries import Invariance
 
 AnyMetric = str | Metric[...] | Callable[[CurvatureOracle], Any]
 """A name, a metric, or a callable that returns an Estimate or anything that is a number."""
 
 Claims = frozenset[Invariance]
+
+_INVARIANCES = get_args(Invariance)
 
 _NO_CLAIMS: Mapping[str, Collection[str]] = {}
 
@@ -40,8 +43,8 @@ def as_metric(thing: AnyMetric, claims: Collection[str] | None = None) -> Metric
 
     Raises
     ------
-    ValueError
-        If there is no metric of that name; lists the names there are.
+    ArgumentError
+        If there is no metric of that name, or no invariance of a word in the claims; lists those there are.
     TypeError
         If it is neither a name nor a callable.
 
@@ -59,6 +62,10 @@ def as_metric(thing: AnyMetric, claims: Collection[str] | None = None) -> Metric
     3.0
     """
     found = _found(thing)
+    unknown = () if claims is None else [claims] if isinstance(claims, str) else set(claims) - set(_INVARIANCES)
+    if unknown:
+        msg = f"claims of {found.name}: {', '.join(map(repr, unknown))}, but they are a set of {', '.join(map(repr, _INVARIANCES))}"
+        raise ArgumentError(msg)
     return found if claims is None else replace(found, invariances=cast(Claims, frozenset(claims)), is_declared=True)
 
 
@@ -80,7 +87,7 @@ def as_metrics(
     found = [as_metric(thing) for thing in given]
     if unknown := sorted(set(claims) - {metric.name for metric in found}):
         msg = f"there are claims for {', '.join(unknown)}, but the metrics are {', '.join(m.name for m in found)}"
-        raise ValueError(msg)
+        raise ArgumentError(msg)
     return [as_metric(metric, claims.get(metric.name)) for metric in found]
 
 
@@ -92,7 +99,7 @@ def require_different_names(metrics: Iterable[Metric[...]]) -> None:
             f"two metrics have the same name among {', '.join(names)}: give each callable a __name__ of its own, and each "
             f"configured metric a name, as in with_options(name=...)"
         )
-        raise ValueError(msg)
+        raise ArgumentError(msg)
 
 
 def _found(thing: AnyMetric) -> Metric[...]:
@@ -114,10 +121,7 @@ def _found(thing: AnyMetric) -> Metric[...]:
 def _by_name(name: str) -> Metric[...]:
     if name not in METRICS:
         longer = [one.name for one in METRICS.values() if one.default and name in one.name] if name else []
-        closest = " or ".join(map(repr, longer or get_close_matches(name, METRICS, 1)))
-        advice = f"; did you mean {closest}?" if closest else ""
-        msg = f"there is no metric {name!r}; the metrics are {', '.join(METRICS)}{advice}"
-        raise ValueError(msg)
+        raise ArgumentError(no_such_name("metric", name, METRICS, likely=longer))
     return METRICS[name]
 
 

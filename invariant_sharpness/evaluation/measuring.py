@@ -9,13 +9,14 @@ from importlib.metadata import version
 from math import isfinite
 from numbers import Integral
 
+from invariant_sharpness.arguments import require_oracle, require_seed
 from invariant_sharpness.errors import InvariantSharpnessError, NonFiniteError
 from invariant_sharpness.estimators.diagonal_results import HessianDiagonal
 from invariant_sharpness.estimators.hessian_diagonals import exact_diagonal, hessian_diagonal
 from invariant_sharpness.evaluation.door import AnyMetric, as_metrics
 from invariant_sharpness.evaluation.report import Report
 from invariant_sharpness.metrics import Metric
-from invariant_sharpness.prng import require_probes, require_seed
+from invariant_sharpness.prng import require_probes
 from invariant_sharpness.protocol import CurvatureOracle, SubsetOracle, capability
 from invariant_sharpness.results.estimate import Estimate
 
@@ -111,6 +112,7 @@ class Measurement:
     """
 
     def __init__(self, oracle: CurvatureOracle, *, seed: int = 0, probes: int = 64) -> None:
+        require_oracle(oracle)
         require_seed(seed)
         if not isinstance(probes, Integral):  # how many are enough, each metric says itself
             require_probes(probes, 4)

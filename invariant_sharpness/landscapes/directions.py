@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from invariant_sharpness import prng as random
+from invariant_sharpness.arguments import checked_numbers
 from invariant_sharpness.coordinates.scales import balanced
 from invariant_sharpness.parameters.vector import ParameterVector
 from invariant_sharpness.protocol import CurvatureOracle, ParameterGroup
@@ -15,6 +16,7 @@ from invariant_sharpness.protocol import CurvatureOracle, ParameterGroup
 HostArray = npt.NDArray[np.float64]
 
 
+@checked_numbers
 def filter_normalized_directions(oracle: CurvatureOracle, count: int = 2, *, seed: int = 0) -> list[ParameterVector]:
     r"""Draw Gaussian directions in which every filter is as long as that of the weights (Li et al. 2018).
 
@@ -54,6 +56,7 @@ def filter_normalized_directions(oracle: CurvatureOracle, count: int = 2, *, see
     return [_drawn(oracle, seed, index, oracle.to_numpy(oracle.parameters), _by_filter) for index in range(count)]
 
 
+@checked_numbers
 def balanced_directions(oracle: CurvatureOracle, count: int = 2, *, seed: int = 0) -> list[ParameterVector]:
     r"""Draw Gaussian directions in balanced coordinates :math:`\phi = \theta / s`, each weight as long there as it is itself.
 

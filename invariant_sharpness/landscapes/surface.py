@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from invariant_sharpness.arguments import checked_numbers
 from invariant_sharpness.errors import NonFiniteError
 from invariant_sharpness.parameters.vector import ParameterVector
 from invariant_sharpness.plotting import plot_landscape
@@ -63,6 +64,7 @@ class Landscape:
         return plot_landscape(self, axes)
 
 
+@checked_numbers
 def loss_landscape(
     oracle: CurvatureOracle, directions: Sequence[ParameterVector], *, extent: float = 1.0, points: int = 25
 ) -> Landscape:

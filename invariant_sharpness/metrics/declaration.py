@@ -9,6 +9,7 @@ from functools import WRAPPER_ASSIGNMENTS, cached_property, partial
 from types import MethodType
 from typing import Any, Generic, ParamSpec, cast
 
+from invariant_sharpness.arguments import check_numbers, require_oracle
 from invariant_sharpness.metrics.options import Choices, check_choices, check_names, choices_of, keywords_of
 from invariant_sharpness.results.estimate import Estimate
 from invariant_sharpness.symmetries.invariances import SYMMETRIES, Invariance, NamedSymmetry
@@ -96,6 +97,9 @@ class Metric(Generic[P]):
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Estimate:
         """Measure an oracle, which is the first argument; the options are those of the signature."""
         check_choices(self.choices, kwargs)
+        check_numbers(self.function, kwargs)
+        for oracle in args[:1]:
+            require_oracle(oracle)
         estimate = self.function(*args, **kwargs)
         return replace(estimate, name=self.name) if self.settings else estimate
 
@@ -155,6 +159,7 @@ class Metric(Generic[P]):
         base = self.base
         check_names(self.name, keywords_of(base), options)
         check_choices(base.choices, options)
+        check_numbers(base.function, options)
         settings = {**self.settings, **options}
         own = [self.invariances_with[o][v] for o, v in settings.items() if v in self.invariances_with.get(o, ())]
         declared = frozenset.intersection(*own) if own else base.invariances

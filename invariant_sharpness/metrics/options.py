@@ -9,6 +9,8 @@ from inspect import Parameter, signature, unwrap
 from types import UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
+from invariant_sharpness.errors import ArgumentError
+
 _BY_KEYWORD = (Parameter.KEYWORD_ONLY, Parameter.POSITIONAL_OR_KEYWORD)
 
 Choices = Mapping[str, tuple[Any, ...]]
@@ -47,7 +49,7 @@ def check_choices(choices: Choices, options: Mapping[str, Any]) -> None:
     for name, value in options.items():
         if name in choices and not any(value is choice or value == choice for choice in choices[name]):
             msg = f"{name}={value!r} is not known: take {_listed(choices[name])}"
-            raise ValueError(msg)
+            raise ArgumentError(msg)
 
 
 def check_names(metric: str, keywords: Iterable[str], options: Iterable[str]) -> None:

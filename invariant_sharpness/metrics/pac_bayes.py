@@ -8,6 +8,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
+from invariant_sharpness.arguments import checked_numbers
 from invariant_sharpness.deprecation import renamed
 from invariant_sharpness.estimators.diagonal_results import HessianDiagonal
 from invariant_sharpness.estimators.perturbed_losses import perturbed_losses, zero_one_loss
@@ -163,6 +164,7 @@ def pac_bayes_bound(
 
 
 @renamed(examples="num_examples")
+@checked_numbers
 def pac_bayes_terms(
     oracle: CurvatureOracle,
     *,

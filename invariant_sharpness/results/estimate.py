@@ -7,10 +7,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from html import escape
 from math import inf
+from numbers import Real
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from scipy.special import stdtrit
+
+from invariant_sharpness.errors import ArgumentError
 
 _NO_GROUPS: Mapping[str, GroupEstimate] = MappingProxyType({})
 
@@ -134,9 +137,9 @@ class Estimate:
         ValueError
             If ``level`` is not between 0 and 1.
         """
-        if not 0 < level < 1:
-            msg = f"level={level}, but a probability is between 0 and 1"
-            raise ValueError(msg)
+        if not (isinstance(level, Real) and 0 < level < 1):
+            msg = f"level={level!r}, but a probability is a number between 0 and 1"
+            raise ArgumentError(msg)
         lower, upper = self.bracket or (self.value, self.value)
         if self.standard_error is None:
             return lower, upper

@@ -8,7 +8,9 @@ from __future__ import annotations
 from collections.abc import Generator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from numbers import Real
 
+from invariant_sharpness.errors import ArgumentError
 from invariant_sharpness.protocol import CurvatureOracle
 
 _DEFAULT = 2**30
@@ -42,9 +44,9 @@ def memory_limit(size: int) -> Generator[None]:
     >>> trace.value
     5.0
     """
-    if size < 1:
-        msg = f"memory_limit({size}), but it is a number of bytes, such as 2**30"
-        raise ValueError(msg)
+    if not (isinstance(size, Real) and size >= 1):
+        msg = f"memory_limit({size!r}), but it is a number of bytes, such as 2**30"
+        raise ArgumentError(msg)
     token = _bound.set(int(size))
     try:
         yield

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from invariant_sharpness.arguments import checked_numbers
 from invariant_sharpness.deprecation import renamed
 from invariant_sharpness.protocol import CurvatureOracle, machine_epsilon
 from invariant_sharpness.symmetries.generators import Symmetries
@@ -17,6 +18,7 @@ _LEAST_GROUPS = 4
 
 
 @renamed(most_unknowns="max_unknowns")
+@checked_numbers
 def find_symmetries(oracle: CurvatureOracle, *, seed: int = 0, max_unknowns: int = 400) -> Symmetries:
     r"""Find every way to rescale rows and columns of a network's parameters that leaves its outputs as they are.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 
+from invariant_sharpness.arguments import checked_numbers
 from invariant_sharpness.protocol import CurvatureOracle
 from invariant_sharpness.testing.additivity import check_block_products
 from invariant_sharpness.testing.derivatives import (
@@ -47,6 +48,7 @@ CHECKS: dict[str, Check] = {
 """All checks of an oracle by name, in the order in which they run: a later one relies on what an earlier one saw."""
 
 
+@checked_numbers
 def check_oracle(oracle: CurvatureOracle, *, seed: int = 0, on_fail: OnFail = "raise") -> list[CheckResult]:
     r"""Check that an oracle is what the metrics take it for.
 

@@ -1,0 +1,119 @@
+"""Numbers that are none are refused by every metric and estimator before anything is computed, with what is taken instead."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from inspect import Parameter, signature
+from typing import Any
+
+import numpy as np
+import pytest
+
+import invariant_sharpness as ish
+from invariant_sharpness.errors import ArgumentError
+from invariant_sharpness.landscapes import balanced_directions, filter_normalized_directions, loss_landscape
+from invariant_sharpness.testing import check_oracle
+from invariant_sharpness_numpy import quadratic
+
+FUNCTIONS: dict[str, Callable[..., Any]] = {
+    **ish.METRICS,
+    **{
+        name: getattr(ish, name)
+        for name in ish.estimators.__all__
+        if not isinstance(getattr(ish.estimators, name), type)
+    },
+    "find_symmetries": ish.find_symmetries,
+    "certify": ish.certify,
+    "pac_bayes_terms": ish.pac_bayes_terms,
+    "loss_landscape": loss_landscape,
+    "balanced_directions": balanced_directions,
+    "filter_normalized_directions": filter_normalized_directions,
+    "check_oracle": check_oracle,
+}
+NO_INTEGERS = (8.5, 64.0, "64", None, True, float("nan"), float("inf"), [64], np.array([3, 4]))
+NO_NUMBERS = ("0.5", None, True, float("nan"), 1j, [0.5], np.array([0.5, 0.5]))
+OUTSIDE = {
+    "lam": (0, -0.5, float("inf")),
+    "tolerance": (-1e-6, float("inf")),
+    "max_iterations": (0, -3),
+    "steps": (0, -1),
+    "seed": (-1, 2**63),
+}
+
+
+class Untouchable:
+    """An oracle that must not be asked."""
+
+    def __getattr__(self, name: str) -> Any:
+        raise AssertionError(f"{name} was asked for before the arguments were looked at")
+
+
+def numbers(function: Callable[..., Any]) -> dict[str, Parameter]:
+    """The options that are numbers."""
+    found = signature(function).parameters
+    return {n: p for n, p in found.items() if set(str(p.annotation).split(" | ")) <= {"int", "float", "None"}}
+
+
+def wrong(parameter: Parameter) -> list[Any]:
+    kinds = str(parameter.annotation).split(" | ")
+    values = NO_NUMBERS if "float" in kinds else NO_INTEGERS
+    return [v for v in values if v is not None or "None" not in kinds] + list(OUTSIDE.get(parameter.name, ()))
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_what_is_no_such_number_is_refused_at_once(name: str) -> None:
+    function = FUNCTIONS[name]
+    others = {p.name: None for p in list(signature(function).parameters.values())[1:] if p.default is p.empty}
+    for option, parameter in numbers(function).items():
+        for value in wrong(parameter):
+            with pytest.raises(ArgumentError) as caught:
+                function(Untouchable(), **{**others, option: value})
+            message = str(caught.value)
+            assert message.startswith(f"{option}={value!r}, but "), message
+            assert parameter.default is None or f"such as {parameter.default!r}" in message, message
+
+
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        (lambda o: ish.hessian_spectral_norm(o, steps=0), "steps=0, but an iteration takes at least one step"),
+        (lambda _: ish.normalized_sharpness.with_options(lam=0), "lam=0, but lambda is a positive number, such as 0.5"),
+        (lambda o: ish.hutchinson_trace(o, products=3.5), "products=3.5, but products is an integer, such as 64"),
+        (lambda o: ish.measure(o, ["no_such"]), "there is no metric 'no_such'"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_old_names_and_configured_metrics_are_looked_at_too(call: Callable[[Any], Any], words: str) -> None:
+    with pytest.raises(ArgumentError, match=words):
+        call(quadratic(np.eye(2), np.ones((1, 2))))
+
+
+def test_integers_of_numpy_and_options_that_are_none_are_taken() -> None:
+    oracle = quadratic(np.diag([1.0, 2.0]), np.array([[3.0, 4.0]]))
+    assert ish.hessian_frobenius_norm(oracle, probes=np.int32(8), seed=np.uint8(3)).value == pytest.approx(5**0.5)
+    assert ish.parameter_normalized_sharpness(oracle, lam=np.float32(0.5)).value > 0
+
+
+def test_option_of_an_own_metric_means_what_its_author_says() -> None:
+    def tilted(oracle: ish.CurvatureOracle, *, tolerance: float = -1.0, seed: int = 0) -> float:
+        return tolerance * seed * float(oracle.parameters.norm())
+
+    oracle = quadratic(np.eye(1), np.ones((1, 1)))
+    assert ish.measure(oracle, [tilted], seed=2)["tilted"].value == -2.0
+
+
+OTHERS = {
+    "other names": {"other": np.ones((1, 2))},
+    "other shape": {"weight": np.ones((2, 2))},
+    "nothing": {},
+}
+
+
+@pytest.mark.parametrize("what", [*OTHERS, "array", "dictionary"])
+@pytest.mark.parametrize("wrap", [ish.Moved, ish.Scaled])
+def test_vector_of_another_network_is_refused(wrap: Any, what: str) -> None:
+    oracle = quadratic(np.eye(2), np.ones((1, 2)))
+    plain = {"array": np.ones(2), "dictionary": {"weight": np.ones((1, 2))}}
+    vector = plain[what] if what in plain else ish.ParameterVector(np, OTHERS[what])
+    with pytest.raises(ish.errors.ModelError, match=r"the (parameters|scales) (are a|belong to).*oracle.from_numpy"):
+        wrap(oracle, vector)
