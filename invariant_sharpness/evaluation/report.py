@@ -15,6 +15,7 @@ from rich.table import Table
 
 from invariant_sharpness.results.estimate import Estimate
 from invariant_sharpness.results.export import data_frame, strict_json, table_html
+from invariant_sharpness.results.names import ByName
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -24,6 +25,7 @@ SCHEMA = 1
 """Version of the layout of :meth:`Report.to_dict`; it grows when a field changes its meaning."""
 
 _COLUMNS: tuple[str, ...] = ("metric", "group", "value", "standard_error", "method", "certificate", "claims")
+_NUMBERS = ("value", "standard_error", "certificate")
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +76,7 @@ class Report(Mapping[str, Estimate]):
     signature: str = ""
 
     def __getitem__(self, name: str) -> Estimate:
-        return self.estimates[name]
+        return ByName(self.estimates, "metric", "in this report")[name]
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.estimates)
@@ -140,10 +142,10 @@ class Report(Mapping[str, Estimate]):
         return strict_json(self.to_dict(), indent=indent)
 
     def rows(self) -> list[dict[str, Any]]:
-        """Return one flat row per metric, and one per metric and parameter group."""
+        """Return one flat row per metric, whose group is ``"total"``, and one per metric and parameter group."""
         rows: list[dict[str, Any]] = []
         for name, e in self.estimates.items():
-            whole = {"metric": name, "group": "", "value": e.value, "standard_error": e.standard_error}
+            whole = {"metric": name, "group": "total", "value": e.value, "standard_error": e.standard_error}
             rows.append(whole | {"method": e.method, "certificate": e.certificate, "claims": self.claim(name)})
             for group, part in e.per_group.items():
                 share = {"metric": name, "group": group, "value": part.value, "standard_error": part.standard_error}
@@ -166,7 +168,7 @@ class Report(Mapping[str, Estimate]):
         MissingDependencyError
             If pandas is not installed.
         """
-        return data_frame(self.rows(), _COLUMNS, what="Report.to_frame")
+        return data_frame(self.rows(), _COLUMNS, numbers=_NUMBERS, what="Report.to_frame")
 
     def plot(self, axes: Axes | None = None, *, metric: str = "normalized_sharpness") -> Axes:
         """Draw bars of the contribution of each parameter group to a metric; takes and returns matplotlib axes."""

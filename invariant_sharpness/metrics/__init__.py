@@ -47,6 +47,7 @@ from invariant_sharpness.metrics.regrets import kl_regret, local_regret
 from invariant_sharpness.metrics.volume import flatness_volume
 from invariant_sharpness.metrics.weight_norms import stable_rank, weight_frobenius_norm, weight_spectral_norm
 from invariant_sharpness.metrics.worst_case import worst_case_adaptive_sharpness, worst_case_sharpness
+from invariant_sharpness.results.names import ByName
 
 __all__ = [
     "METRICS",
@@ -102,11 +103,14 @@ _FAMILIES = (
 )
 
 METRICS: Mapping[str, Metric[...]] = MappingProxyType(
-    {
-        found.name: found
-        for family in _FAMILIES
-        for found in vars(family).values()
-        if isinstance(found, Metric) and found.__module__ == family.__name__
-    }
+    ByName(
+        {
+            found.name: found
+            for family in _FAMILIES
+            for found in vars(family).values()
+            if isinstance(found, Metric) and found.__module__ == family.__name__
+        },
+        "metric",
+    )
 )
 """Every metric of the library by name, in the order of their families."""

@@ -22,6 +22,11 @@ from invariant_sharpness.prng import require_probes
 from invariant_sharpness.protocol import CurvatureOracle
 from invariant_sharpness.results.estimate import Estimate, GroupEstimate, methods_in_words
 
+_DROWNED = (
+    "the probes scatter by more than the trace is large: the error falls with the root of their number, or take invariant_sharpness."
+    "GaussNewton(oracle), whose trace has no terms that cancel"
+)
+
 
 @metric(
     symbol=r"\operatorname{tr} H",
@@ -94,13 +99,15 @@ def hessian_trace(
     shares |= {n: GroupEstimate(float(d.mean()), "probes", _standard_error(d), known.note(n)) for n, d in draws.items()}
     error_of_known = known.sampling_error({name: np.ones_like(group.values) for name, group in known.groups.items()})
     error, freedom = _joined(error_of_known, np.sum(list(draws.values()), axis=0) if draws else None)
+    value = fsum(share.value for share in shares.values())
     return Estimate(
         name="hessian_trace",
-        value=fsum(share.value for share in shares.values()),
+        value=value,
         method=methods_in_words([share.method for share in shares.values()], probes),
         standard_error=error,
         degrees_of_freedom=freedom,
         per_group={g.name: shares[g.name] for g in oracle.groups},
+        notes=(_DROWNED,) if error is not None and 2 * error > abs(value) else (),
     )
 
 

@@ -20,8 +20,10 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
-def data_frame(rows: Sequence[dict[str, Any]], columns: Sequence[str], *, what: str) -> pd.DataFrame:
-    """Make a pandas data frame with these columns, which ``what`` needs.
+def data_frame(
+    rows: Sequence[dict[str, Any]], columns: Sequence[str], *, numbers: Sequence[str] = (), what: str
+) -> pd.DataFrame:
+    """Make a pandas data frame with these columns, which ``what`` needs; ``numbers`` are columns of floats, with NaN for None.
 
     Raises
     ------
@@ -33,7 +35,7 @@ def data_frame(rows: Sequence[dict[str, Any]], columns: Sequence[str], *, what: 
     except ImportError as cause:
         error = missing_dependency("pandas", "frame", what)
         raise error from cause
-    return pd.DataFrame(rows, columns=list(columns))
+    return pd.DataFrame(rows, columns=list(columns)).astype(dict.fromkeys(numbers, float))
 
 
 def strict_json(value: Any, *, indent: int | None = 2) -> str:

@@ -14,7 +14,7 @@ import pytest
 
 import invariant_sharpness as ish
 from invariant_sharpness import Estimate, GroupEstimate, Report
-from invariant_sharpness_numpy import ReluNetwork
+from invariant_sharpness_numpy import ReluNetwork, quadratic
 
 NUMBERS = (0.1 + 0.2, 1e-300, -7.0, 1.7976931348623157e308)
 
@@ -113,12 +113,12 @@ def test_csv_has_a_row_per_metric_and_per_group() -> None:
     rows = list(csv.DictReader(io.StringIO(REPORT.to_csv())))
     found = [(row["metric"], row["group"], float(row["value"]), row["standard_error"]) for row in rows]
     assert found == [
-        ("exact", "", 12.5, ""),
-        ("sampled", "", 2.0, "0.25"),
+        ("exact", "total", 12.5, ""),
+        ("sampled", "total", 2.0, "0.25"),
         ("sampled", "a.weight", 1.5, "0.2"),
         ("sampled", "b.weight", 0.5, ""),
-        ("certified", "", 3.0, ""),
-        ("unconverged", "", 4.0, ""),
+        ("certified", "total", 3.0, ""),
+        ("unconverged", "total", 4.0, ""),
     ]
 
 
@@ -140,11 +140,47 @@ def test_frame_has_the_rows_of_the_csv() -> None:
     assert isnan(frame["standard_error"][0]), frame
 
 
+@pytest.mark.parametrize("estimates", [(EXACT,), (SAMPLED, CERTIFIED), ()])
+def test_columns_of_numbers_are_numbers_in_a_frame_and_after_a_csv(estimates: tuple[Estimate, ...]) -> None:
+    frame = report_of(*estimates).to_frame()
+    assert {str(frame[column].dtype) for column in ("value", "standard_error", "certificate")} == {"float64"}
+    read = pd.read_csv(io.StringIO(report_of(*estimates).to_csv()))
+    assert not read["group"].isna().any(), read
+
+
 def test_report_is_a_mapping() -> None:
     assert isinstance(REPORT, Mapping)
     assert list(REPORT) == ["exact", "sampled", "certified", "unconverged"]
     assert dict(REPORT.items())["sampled"] is SAMPLED
     assert REPORT.get("absent") is None
+
+
+@pytest.mark.parametrize("name", ["certifie", "certified ", "", 3])
+def test_name_that_is_not_there_is_answered_with_those_that_are(name: object) -> None:
+    meant = r"; did you mean 'certified'\?" if "certif" in str(name) else "$"
+    with pytest.raises(KeyError, match=rf"no metric '?{name}'? in this report; the metrics are exact, .*{meant}"):
+        REPORT[name]  # type: ignore[index]
+
+
+@pytest.mark.parametrize("name", ["hessian_tracee", "normalised_sharpness", "fisher_rao"])
+def test_unknown_name_in_metrics_is_answered_with_the_closest(name: str) -> None:
+    with pytest.raises(
+        KeyError, match=rf"^there is no metric '{name}'; the metrics are hessian_trace, .*did you mean '"
+    ):
+        ish.METRICS[name]
+    assert name not in ish.METRICS
+    assert ish.METRICS.get(name) is None
+
+
+@pytest.mark.parametrize("shift", [0.0, 10.0])
+def test_trace_that_drowns_in_its_probes_says_so(shift: float) -> None:
+    A = np.random.default_rng(0).normal(size=(100, 100))
+    oracle = quadratic(A + A.T - np.diag(2 * np.diag(A)) + shift * np.eye(100), np.ones((10, 10)))
+    notes = ish.hessian_trace(oracle, probes=8).notes
+    assert any("invariant_sharpness.GaussNewton(oracle)" in note for note in notes) == (shift == 0), notes
+
+
+def test_report_has_its_names() -> None:
     assert "exact" in REPORT
 
 
