@@ -87,7 +87,11 @@ def doctor(
     failed = any(result.status == "failed" for result in results)
     if as_json:
         checks = [result.to_dict() for result in results]
-        typer.echo(strict_json({"oracle": type(oracle).__name__, "seed": seed, "checks": checks, "groups": groups}))
+        typer.echo(
+            strict_json(
+                {"target": target, "oracle": type(oracle).__name__, "seed": seed, "checks": checks, "groups": groups}
+            )
+        )
     else:
         _print(results, groups)
     raise typer.Exit(FAILED if failed else 0)

@@ -11,11 +11,14 @@ import typer
 
 from invariant_sharpness.cli.options import (
     AsJson,
+    LossName,
     MetricNames,
     Picture,
+    Precision,
     Seed,
     Target,
     in_existing_folder,
+    model_options,
     names_in,
     picture_file,
 )
@@ -35,6 +38,8 @@ _DIRECTIONS = {"invariant": balanced_directions, "filter": filter_normalized_dir
 def measure(
     target: Target,
     *,
+    loss: LossName = None,
+    dtype: Precision = None,
     metrics: MetricNames = None,
     seed: Seed = 0,
     probes: Annotated[
@@ -69,7 +74,7 @@ def measure(
     with explained(), working():
         if plot is not None:
             new_figure(1, 1)  # if matplotlib is missing, this shall be known before the measurement
-        oracle = load_oracle(target)
+        oracle = load_oracle(target, **model_options(loss, dtype))
         with nullcontext() if resume is None else checkpoint(resume, oracle):
             report = measure_oracle(oracle, names_in(metrics), seed=seed, probes=probes)
     if as_json:
@@ -86,6 +91,8 @@ def measure(
 def certify(
     target: Target,
     *,
+    loss: LossName = None,
+    dtype: Precision = None,
     metrics: MetricNames = None,
     seed: Seed = 0,
     as_json: AsJson = False,
@@ -104,9 +111,9 @@ def certify(
     TARGET is imported and run, as by python. The exit code is 1 if a claim fails.
     """
     with explained(), working():
-        certificate = certify_oracle(load_oracle(target), names_in(metrics), seed=seed)
+        certificate = certify_oracle(load_oracle(target, **model_options(loss, dtype)), names_in(metrics), seed=seed)
     if as_json:
-        typer.echo(certificate.to_json())
+        typer.echo(strict_json({"target": target} | certificate.to_dict()))
     else:
         console().print(certificate.table())
     if plot is not None:
@@ -118,6 +125,8 @@ def certify(
 def landscape(
     target: Target,
     *,
+    loss: LossName = None,
+    dtype: Precision = None,
     output: Picture = Path("landscape.png"),
     coordinates: Annotated[
         Literal["invariant", "filter"],
@@ -143,13 +152,13 @@ def landscape(
         raise typer.BadParameter(msg, param_hint="--extent")
     with explained(), working():
         axes = new_figure(5.2, 4.2).add_subplot()  # if matplotlib is missing, this shall be known before the work
-        oracle = load_oracle(target)
+        oracle = load_oracle(target, **model_options(loss, dtype))
         directions = _DIRECTIONS[coordinates](oracle, dimensions, seed=seed)
         found = loss_landscape(oracle, directions, extent=extent, points=points)
     numbers = output.with_suffix(".json")
     with writing_files():
         found.plot(axes).figure.canvas.print_figure(output)
-        settings = {"coordinates": coordinates, "seed": seed}
+        settings = {"target": target, "coordinates": coordinates, "seed": seed}
         numbers.write_text(json.dumps(settings | found.to_dict()) + "\n", encoding="utf-8")
     console().print(f"loss {found.center:.6g} at the parameters; picture in {output}, numbers in {numbers}")
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -35,6 +35,27 @@ Target = Annotated[
         show_default=False,
     ),
 ]
+
+
+LossName = Annotated[
+    str | None,
+    typer.Option(
+        help="A loss by name, such as cross_entropy or mse, instead of the one of the target; for targets that are tuples.",
+        show_default="the target's",
+        metavar="NAME",
+    ),
+]
+Precision = Annotated[
+    Literal["float32", "float64"] | None,
+    typer.Option(
+        help="Measure a copy of the model in this precision; for targets that are tuples.", show_default="the model's"
+    ),
+]
+
+
+def model_options(loss: str | None, dtype: str | None) -> dict[str, Any]:
+    """Return the options of the oracle that were given."""
+    return {name: value for name, value in {"loss": loss, "dtype": dtype}.items() if value is not None}
 
 
 def known_metric(name: str | None) -> str | None:

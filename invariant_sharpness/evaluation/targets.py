@@ -27,7 +27,7 @@ class TargetError(InvariantSharpnessError, ValueError):
     """A target is not written as it should be, is not there, or is not something that can be measured."""
 
 
-def load_oracle(target: str) -> CurvatureOracle:
+def load_oracle(target: str, *, loss: str | None = None, **options: Any) -> CurvatureOracle:
     """Import and run ``target``, and return the oracle that it stands for.
 
     The module is executed, with the rights of whoever calls. The folder of the file (for a module: the
@@ -38,16 +38,20 @@ def load_oracle(target: str) -> CurvatureOracle:
     target
         ``"file.py:name"`` or ``"package.module:name"``. The name is an oracle, a tuple ``(model, data)`` or
         ``(model, data, loss)``, or a function without arguments that returns one of these.
+    loss
+        A loss by name, instead of the one of the tuple.
+    options
+        Of :func:`invariant_sharpness.oracle`, such as ``dtype``, for the model of a tuple.
 
     Raises
     ------
     TargetError
-        If there is no such file, module or name, or what it names cannot be measured.
+        If there is no such file, module or name, or what it names cannot be measured, or takes none of these options.
     """
     module, name, place = _imported(target, "oracle")
     names = vars(module)
     if name in names:
-        return _to_oracle(names[name], target)
+        return _to_oracle(names[name], target, ({} if loss is None else {"loss": loss}) | options)
     found = _measurable(names, module.__name__)
     advice = f"; it has {', '.join(found)}" if found else f", and nothing else in it is {_FORMS}"
     msg = f"there is no {name!r} in {place}{advice}"
@@ -154,9 +158,9 @@ def _is_function_of(value: Any, module: str) -> bool:
     return isfunction(value) and value.__module__ == module and not _required_arguments(value)
 
 
-def _to_oracle(value: Any, target: str) -> CurvatureOracle:
+def _to_oracle(value: Any, target: str, options: Mapping[str, Any]) -> CurvatureOracle:
     if _is_buildable(value):
-        return _build(value)
+        return _build(value, target, options)
     # A model may be callable too, but calling it would not make an oracle.
     if not (isroutine(value) or isinstance(value, (type, partial))):
         msg = f"{target} is of type {type(value).__name__}, but it should be {_FORMS}"
@@ -171,12 +175,27 @@ def _to_oracle(value: Any, target: str) -> CurvatureOracle:
             f"(model, data) or (model, data, loss)"
         )
         raise TargetError(msg)
-    return _build(returned)
+    return _build(returned, target, options)
 
 
-def _build(value: Any) -> CurvatureOracle:
-    found: CurvatureOracle = oracle(*value) if isinstance(value, tuple) else value
-    return found
+def _build(value: Any, target: str, options: Mapping[str, Any]) -> CurvatureOracle:
+    if not isinstance(value, tuple):
+        found: CurvatureOracle = value
+        if options:
+            msg = (
+                f"{target} is an oracle, which has been made already: {', '.join(options)} can be chosen for a tuple (model, data) "
+                f"or (model, data, loss)"
+            )
+            raise TargetError(msg)
+        return found
+    model, data, *given = value
+    loss = dict(zip(("loss",), given, strict=False))
+    try:
+        return oracle(model, data, **(loss | dict(options)))
+    except TypeError as error:
+        if options.keys() <= {"loss"} or "has no option" not in str(error):
+            raise
+        raise TargetError(str(error)) from error
 
 
 def _required_arguments(function: Any) -> list[str]:

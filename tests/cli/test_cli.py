@@ -97,6 +97,37 @@ def test_measure_passes_seed_and_probes(target: Path) -> None:
     assert value()["method"] == "4 Krylov directions, 4 probes"
 
 
+@pytest.mark.parametrize(
+    ("options", "exit_code", "words"),
+    [
+        (["--loss", "normalized_cross_entropy"], 0, ""),
+        (["--loss", "hinge"], 1, "loss 'hinge' is not known"),
+        (["--dtype", "float64"], 2, "the NumPy backend has no option 'dtype'"),
+        (["--dtype", "float16"], 2, "'float16' is not one of 'float32', 'float64'"),
+    ],
+)
+def test_loss_and_precision_can_be_chosen_for_a_model(
+    target: Path, options: list[str], exit_code: int, words: str
+) -> None:
+    result = invoke("measure", f"{target}:pair", "--metrics", "hessian_trace", *options)
+    assert result.exit_code == exit_code, result.output
+    assert words in plain(result.stderr), result.stderr
+    before = invoke("measure", f"{target}:pair", "--metrics", "hessian_trace").stdout
+    assert exit_code or result.stdout != before, "the loss was not used"
+
+
+def test_loss_of_an_oracle_cannot_be_chosen(target: Path) -> None:
+    result = invoke("measure", f"{target}:build", "--loss", "mse")
+    assert result.exit_code == 2, result.output
+    assert "is an oracle, which has been made already: loss can be chosen for a tuple" in plain(result.stderr)
+
+
+@pytest.mark.parametrize("arguments", [("certify", "--metrics", "hessian_trace"), ("doctor",)])
+def test_json_names_its_target(target: Path, arguments: tuple[str, ...]) -> None:
+    command, *options = arguments
+    assert json.loads(invoke(command, f"{target}:build", *options, "--json").stdout)["target"] == f"{target}:build"
+
+
 def test_measure_writes_csv_and_picture(target: Path, tmp_path: Path) -> None:
     table, picture = tmp_path / "report.csv", tmp_path / "groups.png"
     result = invoke("measure", f"{target}:build", "--csv", table, "--plot", picture)

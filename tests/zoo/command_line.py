@@ -24,6 +24,8 @@ x, y = np.random.default_rng(0).normal(size=(12, 4)), np.arange(12) % 3
 def build():
     return ish.oracle(model, (x, y))
 
+pair = model, (x, y)
+
 def badly_labelled():
     return model, (x, y + 100)
 
