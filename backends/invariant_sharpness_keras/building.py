@@ -14,6 +14,7 @@ from invariant_sharpness.adapters.data import take
 from invariant_sharpness.errors import ModelError
 from invariant_sharpness.losses import FunctionLoss
 from invariant_sharpness.protocol import ParameterGroup
+from invariant_sharpness.runtime.exclusive import exclusive
 from invariant_sharpness_keras.batch import check_ends
 from invariant_sharpness_keras.engines import engine_of
 from invariant_sharpness_keras.groups import parameter_groups
@@ -25,6 +26,7 @@ from invariant_sharpness_keras.symmetry import check_symmetry, weighted_outputs
 _ADVICE = "Check what the model takes, and that it returns one tensor"
 
 
+@exclusive()
 def build_oracle(
     model: Any,
     data: Any,

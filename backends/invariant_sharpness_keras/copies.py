@@ -13,10 +13,12 @@ import numpy.typing as npt
 from invariant_sharpness.adapters.model_metrics import foreign_oracle
 from invariant_sharpness.errors import ModelError
 from invariant_sharpness.parameters.vector import ParameterVector
+from invariant_sharpness.runtime.exclusive import exclusive
 from invariant_sharpness_keras.models import trainable_variables
 from invariant_sharpness_keras.oracle import KerasOracle
 
 
+@exclusive()
 def copied_model(oracle: object, parameters: ParameterVector) -> tuple[Any, Any, Any]:
     """Return a copy of the oracle's model with these parameters, all inputs, and all targets.
 

@@ -13,7 +13,7 @@ import numpy.typing as npt
 import tensorflow as tf
 
 from invariant_sharpness.adapters import Cotangents, EngineDefaults, Sums
-from invariant_sharpness.adapters.data import Batch
+from invariant_sharpness.adapters.data import Batch, infinite_output_hessian
 from invariant_sharpness.adapters.engine import Arrays, CotangentsOf
 from invariant_sharpness.adapters.loss_terms import FunctionTerms, LossTerms, RowTerms, cotangent_terms
 from invariant_sharpness.adapters.outputs import CotangentRows
@@ -232,10 +232,16 @@ def _terms(loss: Loss) -> LossTerms:
     if not isinstance(loss, FunctionLoss):
         return RowTerms(loss, xp)
 
-    def on_host(derivative: Callable[..., Tensor]) -> Callable[..., npt.NDArray[Any]]:
-        return lambda *arguments: np.array(derivative(*arguments))
+    def gradient(*arguments: Any) -> npt.NDArray[Any]:
+        return np.array(row_gradient(*arguments))
 
-    return FunctionTerms(loss, xp, on_host(row_gradient), on_host(row_hessian), tf.Tensor)
+    def hessian(*arguments: Any) -> npt.NDArray[Any]:
+        found = np.array(row_hessian(*arguments))
+        if not np.isfinite(found).all():
+            raise infinite_output_hessian(loss.name)
+        return found
+
+    return FunctionTerms(loss, xp, gradient, hessian, tf.Tensor)
 
 
 def _weights(loss: Loss, outputs: npt.NDArray[Any], targets: npt.NDArray[Any]) -> npt.NDArray[Any]:

@@ -101,7 +101,9 @@ class SiteSquares(ExampleSquares):
 
 
 def _deltas(outputs: torch.Tensor, affine: Sequence[torch.Tensor], cotangent: torch.Tensor) -> list[torch.Tensor]:
-    """What cotangents of the outputs become at the affine parts of layers: one backward pass."""
+    """What cotangents of the outputs become at the affine parts of layers: one backward pass; zero if the outputs depend on nothing."""
+    if not outputs.requires_grad:
+        return [torch.zeros_like(part) for part in affine]
     return list(
         torch.autograd.grad(outputs, affine, cotangent, retain_graph=True, allow_unused=True, materialize_grads=True)
     )

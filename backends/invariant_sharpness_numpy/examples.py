@@ -13,19 +13,16 @@ from invariant_sharpness.errors import DataError, NonFiniteError
 Array = npt.NDArray[np.float64]
 
 
-def checked_examples(x: Any, y: Any, features: int, batch_size: int) -> Batch:
+def checked_examples(x: Any, y: Any, features: int) -> Batch:
     """Copies of ``x`` and ``y`` that can be measured on.
 
     Raises
     ------
     DataError
-        If there are no examples, shapes do not fit, numbers are complex, or ``batch_size`` is less than 1.
+        If there are no examples, shapes do not fit, or numbers are complex.
     NonFiniteError
         If an entry is NaN or infinite; names the row.
     """
-    if batch_size < 1:
-        msg = f"batch_size={batch_size}, but a batch has at least one example"
-        raise DataError(msg)
     inputs, targets = checked_inputs(x, features), _checked_targets(y)
     if targets.ndim == 0 or len(inputs) != len(targets):
         msg = f"x has {len(inputs)} rows, but y has shape {targets.shape}: give one target per row of x"

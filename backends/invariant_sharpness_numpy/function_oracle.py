@@ -12,6 +12,7 @@ import numpy.typing as npt
 from invariant_sharpness.errors import ModelError, NonFiniteError
 from invariant_sharpness.parameters.vector import ParameterVector
 from invariant_sharpness.protocol import HostArrays, ParameterGroup
+from invariant_sharpness.runtime.exclusive import exclusive
 
 Array = npt.NDArray[np.float64]
 Arrays = dict[str, Array]
@@ -20,7 +21,7 @@ Arrays = dict[str, Array]
 class FunctionOracle:
     """A loss, its gradient and its Hessian-vector product, given as functions of dictionaries of arrays.
 
-    The functions must be pure. They are given copies of all arrays, by group name and in float64.
+    The functions must be pure; one thread calls them at a time. They are given copies of all arrays, by group name and in float64.
 
     Parameters
     ----------
@@ -68,6 +69,7 @@ class FunctionOracle:
     def parameters(self) -> ParameterVector:
         return self.from_numpy(self._parameters)
 
+    @exclusive()
     def loss(self, parameters: ParameterVector, /) -> float:
         value = float(self._loss(self.to_numpy(parameters)))
         if np.isfinite(value):
@@ -75,10 +77,12 @@ class FunctionOracle:
         msg = f"loss(p) returned {value}: there is no curvature at a point where the loss is not finite"
         raise NonFiniteError(msg)
 
+    @exclusive()
     def gradient(self, parameters: ParameterVector, /) -> ParameterVector:
         returned = self._gradient(self.to_numpy(parameters))
         return self._vector(self._checked(returned, "what gradient(p) returned"))
 
+    @exclusive()
     def hessian_vector_product(self, parameters: ParameterVector, vector: ParameterVector, /) -> ParameterVector:
         returned = self._product(self.to_numpy(parameters), self.to_numpy(vector))
         return self._vector(self._checked(returned, "what hessian_vector_product(p, v) returned"))

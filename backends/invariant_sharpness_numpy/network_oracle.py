@@ -52,7 +52,7 @@ class NetworkOracle(DatasetOracle):
     ) -> None:
         resolved = _resolved(loss)
         engine = NumpyEngine(network, resolved)
-        examples = checked_examples(x, y, network.inputs, batch_size)
+        examples = checked_examples(x, y, network.inputs)
         dataset = Dataset(as_batches(tuple(examples), batch_size), engine.batch, engine.host_rows)
         _check_weights(network, dataset, resolved)
         super().__init__(engine, dataset, outputs_per_example=network.outputs)

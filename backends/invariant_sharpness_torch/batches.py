@@ -17,6 +17,7 @@ from invariant_sharpness.adapters.data import (
     leaves,
     map_leaves,
     output_array,
+    real_outputs,
     split_batch,
 )
 from invariant_sharpness_torch.half_precision import held
@@ -52,13 +53,21 @@ def default_forward(model: nn.Module, batch: Any) -> tuple[torch.Tensor, torch.T
 
 
 def evaluation(model: nn.Module, forward: Forward) -> Evaluate:
-    """Return the forward pass, with outputs that are not rounded again: the loss is computed in single precision at least."""
+    """Return the forward pass, with outputs that are not rounded again: the loss is computed in single precision at least.
+
+    The model gets a copy of the batch, which it may overwrite: the first layer of some is ``ReLU(inplace=True)``.
+    """
 
     def evaluate(batch: Any) -> tuple[torch.Tensor, torch.Tensor]:
-        outputs, targets = forward(model, batch)
-        return held(outputs), targets
+        outputs, targets = forward(model, map_leaves(fresh, batch))
+        return held(real_outputs(outputs)), targets
 
     return evaluate
+
+
+def fresh(leaf: Any) -> Any:
+    """Return a copy of a tensor, outside of all graphs; anything else as it is."""
+    return leaf.detach().clone().requires_grad_(leaf.requires_grad) if isinstance(leaf, torch.Tensor) else leaf
 
 
 def to_device(batch: Any, like: torch.Tensor) -> Any:
@@ -79,10 +88,15 @@ def byte_rows(batch: Any) -> list[npt.NDArray[np.uint8]]:
     return [tensor.detach().cpu().contiguous().reshape(size, -1).view(torch.uint8).numpy() for tensor in tensors]
 
 
+def _tensor(copy: npt.NDArray[Any]) -> torch.Tensor:
+    """A tensor of this array; torch takes the machine's own byte order alone."""
+    return torch.as_tensor(copy.astype(copy.dtype.newbyteorder("=")))
+
+
 def _moved(tree: Any, device: torch.device, dtype: torch.dtype) -> Any:
     def move(leaf: Any) -> Any:
-        if isinstance(leaf, (np.ndarray, np.generic)):
-            leaf = torch.as_tensor(np.array(leaf))
+        if not isinstance(leaf, torch.Tensor) and hasattr(leaf, "__array__"):
+            leaf = _tensor(np.array(leaf))
         if not isinstance(leaf, torch.Tensor):
             return leaf
         return leaf.to(device, dtype) if leaf.is_floating_point() else leaf.to(device)

@@ -11,6 +11,7 @@ from torch import nn
 from invariant_sharpness.adapters.building import Evaluate, check_determinism, checked_data
 from invariant_sharpness.adapters.engine import Engine
 from invariant_sharpness.protocol import ParameterGroup
+from invariant_sharpness.runtime.exclusive import exclusive
 from invariant_sharpness_torch.batches import Forward, default_forward
 from invariant_sharpness_torch.engine import TorchEngine
 from invariant_sharpness_torch.groups import parameter_groups
@@ -27,6 +28,7 @@ from invariant_sharpness_torch.oracle import TorchOracle
 _ADVICE = "Check what the model takes, or pass forward=(model, batch) -> (outputs, targets)"
 
 
+@exclusive()
 def build_oracle(
     model: nn.Module,
     data: Any,

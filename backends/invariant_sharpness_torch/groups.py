@@ -11,6 +11,7 @@ from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 
 from invariant_sharpness.parameters.groups import given_groups
 from invariant_sharpness.protocol import ParameterGroup
+from invariant_sharpness_torch.models import class_of
 
 _NORMS = (_BatchNorm, _NormBase, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm)
 
@@ -43,9 +44,9 @@ def _described(model: nn.Module) -> Iterator[ParameterGroup]:
 
 
 def _describe(module: nn.Module, attribute: str, names: Mapping[int, str]) -> ParameterGroup:
-    parameter = module.get_parameter(attribute)
+    parameter = _parameter(module, attribute)
     name, shape = names[id(parameter)], tuple(parameter.shape)
-    if isinstance(module, _NORMS) and attribute == "weight":
+    if issubclass(class_of(module), _NORMS) and attribute == "weight":
         return ParameterGroup(name, shape, "norm", output_axes=tuple(range(len(shape))))
     if attribute.startswith("bias") or attribute.endswith("bias"):
         owner = _owner(module, attribute, names)
@@ -53,12 +54,17 @@ def _describe(module: nn.Module, attribute: str, names: Mapping[int, str]) -> Pa
     return _describe_weight(module, name, shape)
 
 
+def _parameter(module: nn.Module, attribute: str) -> nn.Parameter:
+    return dict(module.named_parameters(recurse=False))[attribute]
+
+
 def _describe_weight(module: nn.Module, name: str, shape: tuple[int, ...]) -> ParameterGroup:
-    if isinstance(module, _ConvTransposeNd):
-        return ParameterGroup(name, shape, "convolution", (1,), (0,), module.groups, "output")
-    if isinstance(module, _ConvNd):
-        return ParameterGroup(name, shape, "convolution", (0,), (1,), module.groups)
-    if isinstance(module, (nn.Embedding, nn.EmbeddingBag)):
+    kind = class_of(module)
+    if issubclass(kind, _ConvTransposeNd):
+        return ParameterGroup(name, shape, "convolution", (1,), (0,), getattr(module, "groups", 1), "output")
+    if issubclass(kind, _ConvNd):
+        return ParameterGroup(name, shape, "convolution", (0,), (1,), getattr(module, "groups", 1))
+    if issubclass(kind, (nn.Embedding, nn.EmbeddingBag)):
         return ParameterGroup(name, shape, "embedding", output_axes=(1,), input_axes=(0,))
     if len(shape) != 2:
         return ParameterGroup(name, shape)
@@ -75,4 +81,4 @@ def _owner(module: nn.Module, attribute: str, names: Mapping[int, str]) -> str |
     group = _describe(module, partner, names)
     outputs = prod(group.shape[axis] for axis in group.output_axes)
     channels = outputs * group.channel_groups if group.divided_axes == "output" else outputs
-    return group.name if group.output_axes and channels == module.get_parameter(attribute).numel() else None
+    return group.name if group.output_axes and channels == _parameter(module, attribute).numel() else None

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Generator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from typing import Any
 
 import torch
@@ -12,6 +13,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from invariant_sharpness.adapters import data
 from invariant_sharpness.errors import ModelError
+from invariant_sharpness.runtime.exclusive import exclusive
 from invariant_sharpness_torch.half_precision import exact_sums
 
 
@@ -32,14 +34,15 @@ def holding(
         In inference mode, where nothing can be differentiated.
     """
     check_differentiable()
-    storage = {name: parameter.data for name, parameter in parameters.items()}
     with ExitStack() as stack:
+        stack.enter_context(exclusive())
+        storage = {name: parameter.data for name, parameter in parameters.items()}
         stack.callback(_swap, parameters, storage)
         stack.enter_context(_module_state(model))
         stack.enter_context(sdpa_kernel(SDPBackend.MATH))
         stack.enter_context(_without_fast_path())
         stack.enter_context(_without_gradient_hooks(parameters))
-        stack.enter_context(_uncompiled(model))
+        stack.enter_context(_uncompiled())
         stack.enter_context(torch.autocast(next(iter(storage.values())).device.type, enabled=False))
         stack.enter_context(torch.enable_grad())
         stack.enter_context(exact_sums(storage.values()))
@@ -82,8 +85,8 @@ def random_state(seed: int, generators: Sequence[torch.Generator]) -> Generator[
 
 @contextmanager
 def _module_state(model: nn.Module) -> Generator[None]:
-    flags = [(module, module.training) for module in model.modules()]
-    registers = [(module, dict(module._buffers)) for module in model.modules()]
+    flags = [(module, module.training) for module in model.modules() if hasattr(module, "training")]
+    registers = [(module, dict(module._buffers.items())) for module in model.modules()]
     copies = [(b, b.clone()) for _, buffers in registers for b in buffers.values() if b is not None]
     attributes = [(m, name, a) for m in model.modules() for name, a in vars(m).items() if isinstance(a, torch.Tensor)]
     try:
@@ -94,6 +97,8 @@ def _module_state(model: nn.Module) -> Generator[None]:
         for module, name, attribute in attributes:
             object.__setattr__(module, name, attribute)
         for module, buffers in registers:
+            if isinstance(module, torch.jit.ScriptModule):  # its register is fixed, and so are its buffers
+                continue
             module._buffers.clear()
             module._buffers.update(buffers)
         _restore(copies)
@@ -135,14 +140,9 @@ def _without_gradient_hooks(parameters: Mapping[str, nn.Parameter]) -> Generator
             parameter._backward_hooks = hook
 
 
-@contextmanager
-def _uncompiled(model: nn.Module) -> Generator[None]:
-    """Compiled graphs have no second derivative."""
-    if not any(hasattr(m, "_orig_mod") or m._compiled_call_impl is not None for m in model.modules()):
-        yield
-        return
-    with torch.compiler.set_stance("force_eager"):
-        yield
+def _uncompiled() -> AbstractContextManager[Any]:
+    """Compiled graphs have no second derivative. Whoever has compiled a module or a function has loaded the compiler, which takes seconds."""
+    return torch.compiler.set_stance("force_eager") if "torch._dynamo" in sys.modules else nullcontext()
 
 
 def _swap(parameters: Mapping[str, nn.Parameter], values: Mapping[str, torch.Tensor]) -> None:

@@ -8,9 +8,12 @@ import array_api_compat.torch as xp
 import torch
 from torch import nn
 
-from invariant_sharpness.adapters.loss_terms import FunctionTerms, LossTerms, RowTerms
+from invariant_sharpness.adapters.data import infinite_output_hessian
+from invariant_sharpness.adapters.loss_terms import LossTerms, RowTerms
 from invariant_sharpness.errors import LossError
-from invariant_sharpness.losses import CrossEntropy, FunctionLoss, OutputLoss, PositionLoss, SquaredError, named_loss
+from invariant_sharpness.losses import CrossEntropy, OutputLoss, PositionLoss, SquaredError, named_loss
+from invariant_sharpness_torch.callable_losses import CallableTerms, on_copies
+from invariant_sharpness_torch.products import gradients, second_derivative
 
 _CLASSES_ON_AXIS_ONE = "torch.nn.CrossEntropyLoss() as the loss if the classes stand on axis 1"
 
@@ -35,7 +38,7 @@ def resolve_loss(loss: Any) -> LossTerms:
     if isinstance(loss, nn.MSELoss):
         return _rows(SquaredError())
     if callable(loss):
-        return FunctionTerms(FunctionLoss(loss), xp, _row_gradient, _row_hessian, torch.Tensor)
+        return CallableTerms(on_copies(loss), xp, _row_gradient, _row_hessian, torch.Tensor)
     msg = f"loss of type {type(loss).__name__} is not known: pass a name, torch.nn.CrossEntropyLoss, or a callable"
     raise LossError(msg)
 
@@ -57,16 +60,19 @@ def _cross_entropy(loss: nn.CrossEntropyLoss) -> RowTerms:
 
 def _row_gradient(function: Any, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
     leaf = outputs.detach().requires_grad_()
-    (gradient,) = torch.autograd.grad(function(leaf, targets).sum(), leaf)
-    return gradient
+    return gradients(function(leaf, targets).sum(), [leaf])[0]
 
 
 def _row_hessian(function: Any, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
     """The output Hessian of each example, which autograd supplies column by column."""
     leaf = outputs.detach().requires_grad_()
-    (gradient,) = torch.autograd.grad(function(leaf, targets).sum(), leaf, create_graph=True)
+    (gradient,) = gradients(function(leaf, targets).sum(), [leaf], create_graph=True)
     columns = gradient.reshape(len(outputs), -1).sum(dim=0)
     if not columns.requires_grad:
         return outputs.new_zeros(len(outputs), len(columns), len(columns))
-    rows = [torch.autograd.grad(c, leaf, retain_graph=True, materialize_grads=True)[0] for c in columns]
-    return torch.stack([row.reshape(len(outputs), -1) for row in rows], dim=1)
+    with second_derivative():
+        rows = [torch.autograd.grad(c, leaf, retain_graph=True, materialize_grads=True)[0] for c in columns]
+    hessian = torch.stack([row.reshape(len(outputs), -1) for row in rows], dim=1)
+    if not torch.isfinite(hessian).all():
+        raise infinite_output_hessian(getattr(function, "__name__", "of yours"))
+    return hessian

@@ -42,7 +42,24 @@ def in_precision(model: nn.Module, dtype: str | None) -> nn.Module:
     if dtype not in _DTYPES:
         msg = f'dtype={dtype!r} is not known: take "float32" or "float64"'
         raise ModelError(msg)
-    return copy.deepcopy(model).to(_DTYPES[dtype])
+    return copied(model, "convert the model itself, model.to(torch.float64), and leave dtype out").to(_DTYPES[dtype])
+
+
+def copied(model: nn.Module, otherwise: str) -> nn.Module:
+    """Return a deep copy; tensors that the last forward pass has left in attributes or buffers are copied without their graphs.
+
+    Raises
+    ------
+    ModelError
+        If something in the model cannot be copied; says what can be done ``otherwise``.
+    """
+    kept = [tensor for m in model.modules() for tensor in (*vars(m).values(), *m.buffers(recurse=False))]
+    computed = [tensor for tensor in kept if isinstance(tensor, torch.Tensor) and not tensor.is_leaf]
+    try:
+        return copy.deepcopy(model, {id(tensor): tensor.detach().clone() for tensor in computed})
+    except Exception as error:  # modules of users raise what they like
+        msg = f"the model cannot be copied by copy.deepcopy: {type(error).__name__}: {error}. Give it a __deepcopy__, or {otherwise}"
+        raise ModelError(msg) from error
 
 
 def check_modules(model: nn.Module) -> None:
@@ -60,7 +77,11 @@ def check_modules(model: nn.Module) -> None:
             f"batch: call model.eval() before measuring"
         )
         raise ModelError(msg)
-    batch = [repr(name) for name, m in model.named_modules() if isinstance(m, _BatchNorm) and m.running_mean is None]
+    batch = [
+        repr(name)
+        for name, m in model.named_modules()
+        if issubclass(class_of(m), _BatchNorm) and getattr(m, "running_mean", None) is None
+    ]
     if batch:
         msg = (
             f"{_listed(batch)} normalize with the statistics of the batch even in eval mode "
@@ -86,7 +107,7 @@ def check_modules(model: nn.Module) -> None:
 
 
 def trainable_parameters(model: nn.Module) -> dict[str, nn.Parameter]:
-    """Return the parameters that require a gradient, by name; tied ones once.
+    """Return the parameters that require a gradient and have entries, by name; tied ones once.
 
     Raises
     ------
@@ -95,7 +116,7 @@ def trainable_parameters(model: nn.Module) -> dict[str, nn.Parameter]:
     """
     for name, parameter in model.named_parameters():
         _check_parameter(name, parameter)
-    trainable = {name: p for name, p in model.named_parameters() if p.requires_grad}
+    trainable = {name: p for name, p in model.named_parameters() if p.requires_grad and p.numel()}
     if not trainable:
         msg = "no parameter of the model requires a gradient: there is nothing to measure (requires_grad_(True))"
         raise ModelError(msg)
@@ -134,19 +155,29 @@ def _check_parameter(name: str, parameter: nn.Parameter) -> None:
         raise ModelError(msg)
 
 
+def class_of(module: nn.Module) -> type[nn.Module]:
+    """Return the class of a module; of a scripted one the class of torch that it was made from, if it was."""
+    if not isinstance(module, torch.jit.ScriptModule):
+        return type(module)
+    found = getattr(nn, str(getattr(module, "original_name", "")), None)
+    return found if isinstance(found, type) and issubclass(found, nn.Module) else type(module)
+
+
 def _depends_on_mode(module: nn.Module) -> bool:
-    """Whether the module behaves differently in training mode, and is in it."""
-    if not module.training:
+    """Whether the module behaves differently in training mode, and is in it; frozen scripts have no mode any more."""
+    if not getattr(module, "training", False):
         return False
-    if isinstance(module, _DropoutNd):
-        return module.p > 0
-    if isinstance(module, (nn.RNNBase, nn.MultiheadAttention)):
-        return module.dropout > 0
-    return isinstance(module, (_BatchNorm, nn.RReLU))
+    kind = class_of(module)
+    if issubclass(kind, _DropoutNd):
+        return float(getattr(module, "p", 1)) > 0
+    if issubclass(kind, (nn.RNNBase, nn.MultiheadAttention)):
+        return float(getattr(module, "dropout", 1)) > 0
+    return issubclass(kind, (_BatchNorm, nn.RReLU))
 
 
 def _has_improper_gradient(module: nn.Module) -> bool:
-    return isinstance(module, (nn.Embedding, nn.EmbeddingBag)) and (module.sparse or module.scale_grad_by_freq)
+    improper = (getattr(module, flag, False) for flag in ("sparse", "scale_grad_by_freq"))
+    return issubclass(class_of(module), (nn.Embedding, nn.EmbeddingBag)) and any(improper)
 
 
 def _has_weight_norm(module: nn.Module) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from copy import deepcopy
 from typing import Any
 
 import torch
@@ -12,7 +11,9 @@ from invariant_sharpness.adapters.data import Dataset
 from invariant_sharpness.adapters.dataset_oracle import DatasetOracle
 from invariant_sharpness.adapters.model_metrics import foreign_oracle
 from invariant_sharpness.parameters.vector import ParameterVector
+from invariant_sharpness.runtime.exclusive import exclusive
 from invariant_sharpness_torch.engine import TorchEngine
+from invariant_sharpness_torch.models import copied
 
 
 class TorchOracle(DatasetOracle):
@@ -33,19 +34,20 @@ class TorchOracle(DatasetOracle):
         self.model = engine.model
 
 
+@exclusive()
 def copied_model(oracle: object, parameters: ParameterVector) -> tuple[nn.Module, Any, Any]:
     """Return a copy of the oracle's model with these parameters, all inputs, and all targets.
 
     Raises
     ------
     ModelError
-        If it is not the oracle of a module.
+        If it is not the oracle of a module, or the module cannot be copied.
     DataError
         If the examples do not fit into one batch.
     """
     if not isinstance(oracle, TorchOracle):
         raise foreign_oracle(oracle, "PyTorch")
-    copy = deepcopy(oracle.model)
+    copy = copied(oracle.model, "write the metric for oracles")
     copy.zero_grad()
     named = dict(copy.named_parameters())
     with torch.no_grad():

@@ -10,6 +10,7 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
+from invariant_sharpness.runtime.exclusive import exclusive
 from invariant_sharpness.runtime.progress import track
 from invariant_sharpness_torch.holding import random_state
 
@@ -17,6 +18,7 @@ _EPOCHS = 600
 _BATCH = 128
 
 
+@exclusive()
 def train_network(
     x: npt.NDArray[np.float64], labels: npt.NDArray[np.int64], *, sizes: tuple[int, ...], seed: int
 ) -> nn.Sequential:

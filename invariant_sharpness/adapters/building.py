@@ -23,6 +23,7 @@ from invariant_sharpness.adapters.data import (
 )
 from invariant_sharpness.adapters.engine import Array, Engine, Point
 from invariant_sharpness.errors import ModelError
+from invariant_sharpness.runtime.exclusive import exclusive
 
 Evaluate = Callable[[Any], tuple[Array, Array]]
 """Runs the model on some examples; what it raises is named."""
@@ -58,6 +59,7 @@ def check_alone(engine: Engine[Any], evaluate: Evaluate, batch: Any, outputs: Ar
         raise ModelError(msg)
 
 
+@exclusive()
 def checked_data(
     engine: Engine[Any],
     data: Any,

@@ -6,7 +6,6 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from copy import copy
 from functools import cached_property
-from threading import RLock
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
@@ -18,15 +17,14 @@ from invariant_sharpness.adapters.engine import Arrays, Cotangents, Engine, Poin
 from invariant_sharpness.adapters.first_examples import FirstExamples
 from invariant_sharpness.adapters.outputs import CotangentRows, stacked
 from invariant_sharpness.adapters.passes import Total, checked_total, in_total
+from invariant_sharpness.parameters.fitting import require_fitting
 from invariant_sharpness.parameters.groups import HostArrays, ParameterGroup, Rows
 from invariant_sharpness.parameters.vector import ParameterVector
 from invariant_sharpness.prng import Draws
+from invariant_sharpness.runtime.exclusive import exclusive
 
 _AFFINE_TEST_EXAMPLES = 32
 """So many examples decide whether the outputs are affine in a group."""
-
-_LOCK = RLock()
-"""Random states and switches of the frameworks belong to the process, so one thread measures at a time."""
 
 Self = TypeVar("Self", bound="DatasetOracle")
 
@@ -92,7 +90,9 @@ class DatasetOracle:
 
     @property
     def parameters(self) -> ParameterVector:
-        return ParameterVector(self.xp, self._in_order(self.engine.parameters()))
+        """The parameters of the model as it is between two passes: during one, it may hold others."""
+        with exclusive():
+            return ParameterVector(self.xp, self._in_order(self.engine.parameters()))
 
     @property
     def model_rounding(self) -> float:
@@ -269,12 +269,13 @@ class DatasetOracle:
     @contextmanager
     def _reading(self) -> Generator[None]:
         """Every pass starts from the same random state: a loader that shuffles repeats its order."""
-        with _LOCK, self.engine.random_state(PASS_SEED, self._dataset.batches.source):
+        with exclusive(), self.engine.random_state(PASS_SEED, self._dataset.batches.source):
             yield
 
     def _native(self, vector: ParameterVector) -> Arrays:
         """The arguments of a generator are read one by one, before anything of the model is touched."""
-        return self.engine.native({group.name: vector[group.name] for group in self.groups})
+        arrays = require_fitting(vector, self.groups, "the arrays").arrays
+        return self.engine.native(self._in_order(dict(arrays)))
 
     def _vector(self, arrays: Arrays) -> ParameterVector:
         """The vector of these sums; zero in the groups that they leave out."""

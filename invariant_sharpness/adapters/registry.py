@@ -18,6 +18,7 @@ from invariant_sharpness.errors import ModelError
 from invariant_sharpness.parameters.groups import ParameterGroup
 from invariant_sharpness.parameters.vector import ParameterVector
 from invariant_sharpness.protocol import CurvatureOracle
+from invariant_sharpness.runtime.exclusive import exclusive
 
 GROUP = "invariant_sharpness.backends"
 
@@ -156,7 +157,8 @@ def oracle(model: Any, data: Any, loss: Any = "cross_entropy", **options: Unpack
     for found in backends().values():
         if found.accepts(model):
             _check_options(found, options)
-            return found.oracle(model, data, loss=loss, **options)
+            with exclusive():
+                return found.oracle(model, data, loss=loss, **options)
     kind = f"{type(model).__module__}.{type(model).__qualname__}"
     msg = (
         f"no backend accepts a model of type {kind}; installed backends: {', '.join(sorted(_entries()))}. "

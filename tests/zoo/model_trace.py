@@ -43,6 +43,8 @@ class Trace:
         seen["NumPy's random position"] = np.random.get_state()[2]  # noqa: NPY002
         seen["Python's random state"] = random.getstate()
         seen["gradient mode"] = torch.is_grad_enabled()
+        kernels = ("flash_sdp_enabled", "mem_efficient_sdp_enabled", "math_sdp_enabled", "cudnn_sdp_enabled")
+        seen["attention kernels"] = [getattr(torch.backends.cuda, kernel)() for kernel in kernels]
         seen["fast path"] = torch.backends.mha.get_fastpath_enabled()
         for number, generator in enumerate(self.generators):
             seen[f"generator {number}"] = generator.get_state()

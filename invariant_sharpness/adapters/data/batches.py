@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from numbers import Integral
 from typing import Any
 
 from invariant_sharpness.adapters.data.examples import batch_size as batch_size_of
 from invariant_sharpness.adapters.data.examples import is_pair, leaves, take
+from invariant_sharpness.adapters.data.kinds import require_array_of_targets, require_arrays
 from invariant_sharpness.errors import DataError
 
 
@@ -47,10 +49,13 @@ def as_batches(data: Any, batch_size: int, microbatch: int | None = None) -> Bat
         For a generator or iterator, which is empty after one pass, and for what is no data set at all.
     """
     for name, size in {"batch_size": batch_size, "microbatch": microbatch}.items():
-        if size is not None and size < 1:
-            msg = f"{name}={size}, but a batch has at least one example"
+        if not ((isinstance(size, Integral) and size >= 1) or (name == "microbatch" and size is None)):
+            msg = f"{name}={size!r}, but a batch has at least one example, and an integer says how many"
             raise DataError(msg)
+    if isinstance(data, tuple):
+        require_array_of_targets(data)
     if is_pair(data):
+        require_arrays(data)
         return Batches(_slices(data, batch_size), static=True, microbatch=microbatch)
     if isinstance(data, Mapping):
         return Batches([data], static=True, microbatch=microbatch)

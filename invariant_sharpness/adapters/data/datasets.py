@@ -18,6 +18,7 @@ import numpy.typing as npt
 
 from invariant_sharpness.adapters.data.batches import Batches
 from invariant_sharpness.adapters.data.examples import batch_size
+from invariant_sharpness.adapters.data.kinds import require_arrays
 from invariant_sharpness.adapters.data.subsets import chosen_examples
 from invariant_sharpness.errors import DataError
 
@@ -97,6 +98,7 @@ class Dataset(Generic[T]):
     def __iter__(self) -> Iterator[T]:
         seen, empty = 0, True
         for given in self.batches:
+            require_arrays(given)
             batch, empty = self.convert(given), False
             if self.expected is not None:
                 seen += fingerprint(self.rows(batch))

@@ -79,6 +79,12 @@ def split_batch(batch: Any, otherwise: str = "") -> Batch:
     """
     if is_pair(batch):
         return Batch(*batch)
+    if isinstance(batch, (tuple, list)) and len(batch) == 2 and not isinstance(batch[1], (tuple, list, Mapping)):
+        msg = (
+            f"the targets of a batch are a {type(batch[1]).__name__} instead of an array: convert them by np.asarray, or number the "
+            f"classes if they are names{otherwise}"
+        )
+        raise DataError(msg)
     if not isinstance(batch, Mapping):
         msg = (
             f"a batch is a {type(batch).__name__}, but it has to be (inputs, targets) or a dictionary with "

@@ -31,7 +31,11 @@ def chosen_examples(batches: Iterable[Any], examples: Sequence[int]) -> list[Any
     DataError
         If there is no example with one of the numbers, or there are no numbers.
     """
-    wanted = np.unique(np.asarray(examples, dtype=np.int64))
+    numbers = np.asarray(examples)
+    if numbers.size and numbers.dtype.kind not in "iu":
+        msg = f"a subset is given by the numbers of its examples, which are integers, and not by {numbers.dtype}: of a mask, np.flatnonzero(mask)"
+        raise DataError(msg)
+    wanted = np.unique(numbers.astype(np.int64))
     parts: list[Any] = []
     sizes: list[int] = []
     for batch in batches:

@@ -63,6 +63,11 @@ def test_model_and_random_states_are_what_they_were(engine: str) -> None:
 
 
 @every_engine
+def test_two_threads_get_the_values_of_one(engine: str) -> None:
+    assert found(engine, "two_threads") == {"one model": True, "two models": True, "models": True}
+
+
+@every_engine
 def test_training_changes_no_vector_and_is_seen_by_the_next_pass(engine: str) -> None:
     """Moving statistics, too: they are no constants of a compiled program."""
     result = found(engine, "training_between_passes")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import keras
@@ -64,6 +65,27 @@ def training_between_passes() -> dict[str, Any]:
     }
 
 
+def two_threads() -> dict[str, Any]:
+    """Whether two threads on one model, and on two, get the values of one thread; and whether the models are what they were."""
+    models = [with_states(), with_states()]
+    oracles = [backend.oracle(model, (inputs(), labels()), loss="cross_entropy") for model in models]
+    before = [state(model) for model in models]
+
+    def values(oracle: Any) -> list[float]:
+        found = []
+        for _ in range(5):
+            point = oracle.parameters
+            found += [oracle.loss(2.0 * point), oracle.gradient(1.5 * point).norm(), oracle.parameters.norm()]
+        return found
+
+    expected = [values(oracle) for oracle in oracles]
+    with ThreadPoolExecutor(2) as threads:
+        one = list(threads.map(values, [oracles[0]] * 2))
+        two = list(threads.map(values, oracles))
+    kept = all(same(*pair) for pair in zip(before, map(state, models), strict=True))
+    return {"one model": one == [expected[0]] * 2, "two models": two == expected, "models": kept}
+
+
 class Breaking:
     """Batches that are read from the user's random state, and of which the second raises, if it is told to."""
 
@@ -76,4 +98,4 @@ class Breaking:
             yield inputs(3, 5) + np.random.random() * 0, labels(3)  # noqa: NPY002 - draws from the user's state
 
 
-CHECKS = [untouched, training_between_passes]
+CHECKS = [untouched, training_between_passes, two_threads]

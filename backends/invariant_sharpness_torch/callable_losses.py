@@ -1,0 +1,70 @@
+"""A user's function of tensors as a loss: called on copies, which it may overwrite, and differentiated twice by autograd."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import wraps
+from typing import Any
+
+import torch
+
+from invariant_sharpness.adapters.data import map_leaves, take
+from invariant_sharpness.adapters.loss_terms import FunctionTerms
+from invariant_sharpness.errors import LossError
+from invariant_sharpness.losses import FunctionLoss
+from invariant_sharpness_torch.batches import fresh
+from invariant_sharpness_torch.products import gradients
+
+Function = Callable[[Any, Any], torch.Tensor]
+
+_TEST_EXAMPLES = 8
+
+
+class CallableTerms(FunctionTerms):
+    """The terms of a function, which is tested when an oracle is built: whether it has derivatives at all."""
+
+    def check(self, outputs: torch.Tensor, targets: Any, /) -> None:
+        """Raise unless the function has one loss for each example, and two derivatives in the outputs.
+
+        Raises
+        ------
+        LossError
+            Says what it returned, or what it lacks.
+        """
+        super().check(outputs, targets)
+        few = take((outputs, targets), 0, _TEST_EXAMPLES)
+        with torch.enable_grad():
+            leaf = few[0].detach().requires_grad_()
+            losses = self.loss.function(leaf, few[1])
+            if not losses.requires_grad:
+                raise LossError(_CONSTANT.format(name=self.name))
+            # What is marked as differentiable once says so only where its cotangents are differentiated, too.
+            cotangents = torch.ones_like(losses, requires_grad=True)
+            (slopes,) = gradients((losses * cotangents).sum(), [leaf], create_graph=True)
+            try:
+                gradients(slopes.sum(), [leaf, cotangents])
+            except torch.OutOfMemoryError:
+                raise
+            except RuntimeError as error:
+                raise LossError(_ONE_DERIVATIVE.format(name=self.name, error=error)) from error
+
+
+_CONSTANT = (
+    "loss {name!r} does not depend on the outputs, as far as torch can see: it is constant, or something in it (detach, torch.no_grad, "
+    "item, numpy) cuts them off. Compute it from the outputs in torch's operations"
+)
+_ONE_DERIVATIVE = (
+    "loss {name!r} has no second derivative in torch, and hence no curvature: {error}. Write it in operations that have one (for the CTC "
+    "loss: the forward recursion with torch.logsumexp)"
+)
+
+
+def on_copies(function: Function) -> FunctionLoss:
+    """Return the loss that hands copies of outputs and targets to the function, which it may overwrite."""
+
+    @wraps(function)
+    def called(outputs: Any, targets: Any) -> torch.Tensor:
+        return function(outputs.clone(), map_leaves(fresh, targets))
+
+    called.__name__ = FunctionLoss(function).name  # a module or a partial has none of its own
+    return FunctionLoss(called)

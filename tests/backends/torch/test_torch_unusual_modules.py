@@ -1,0 +1,317 @@
+"""Modules that are not made of plain layers alone: each has the values of a twin that is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import pairwise
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+from torch.nn.utils import prune
+
+import invariant_sharpness as ish
+from invariant_sharpness.errors import LossError, ModelError
+from zoo.model_trace import Trace, assert_untouched
+
+Function = Callable[[nn.Module, torch.Tensor], torch.Tensor]
+METRICS = ("hessian_trace", "normalized_sharpness", "hessian_spectral_norm", "fisher_rao_norm")
+
+
+def inputs(*, examples: int = 6) -> torch.Tensor:
+    return torch.randn(examples, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(3))
+
+
+def targets(*, examples: int = 6) -> torch.Tensor:
+    return torch.randn(examples, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(4))
+
+
+def network() -> nn.Sequential:
+    torch.manual_seed(1)
+    return nn.Sequential(nn.Linear(5, 6), nn.Tanh(), nn.Linear(6, 5)).double()
+
+
+class Around(nn.Module):
+    """A function of a network and its inputs."""
+
+    def __init__(self, function: Function, body: nn.Module) -> None:
+        super().__init__()
+        self.body = body
+        self.function = function
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.function(self.body, x)
+
+
+def values(model: nn.Module, loss: Any = "mse", **options: Any) -> dict[str, float]:
+    """The measured values; the model and the data are what they were."""
+    data = inputs(), targets()
+    kept, trace = [array.clone() for array in data], Trace(model)
+    report = ish.measure(ish.oracle(model, data, loss, **options), METRICS)
+    assert_untouched(trace)
+    assert all(torch.equal(*pair) for pair in zip(kept, data, strict=True)), "the data were overwritten"
+    return {name: estimate.value for name, estimate in report.items()}
+
+
+def slopes(body: nn.Module, x: torch.Tensor) -> torch.Tensor:
+    """The derivative of a network's squared outputs in its inputs, by autograd."""
+    leaf = x.detach().requires_grad_()
+    with torch.enable_grad():
+        return torch.autograd.grad(body(leaf).square().sum(), leaf, create_graph=True)[0]
+
+
+def along_ones(body: nn.Module, x: torch.Tensor) -> torch.Tensor:
+    leaf = x.detach().requires_grad_()
+    with torch.enable_grad():
+        outputs = body(leaf)
+        cotangents = torch.ones_like(outputs, requires_grad=True)
+        (pulled,) = torch.autograd.grad(outputs, leaf, cotangents, create_graph=True)
+        return torch.autograd.grad(pulled.sum(), cotangents, create_graph=True)[0]
+
+
+TRANSFORMED: dict[str, tuple[Function, Function]] = {
+    "vmap": (lambda body, x: torch.func.vmap(body)(x), lambda body, x: body(x)),
+    "grad": (lambda body, x: torch.func.vmap(torch.func.grad(lambda z: body(z).square().sum()))(x), slopes),
+    "jvp": (lambda body, x: torch.func.jvp(body, (x,), (torch.ones_like(x),))[1], along_ones),
+    "jacrev": (lambda body, x: torch.func.vmap(torch.func.jacrev(body))(x).sum(dim=-1), along_ones),
+    "functional_call": (
+        lambda body, x: torch.func.functional_call(body, dict(body.named_parameters()), (x,)),
+        lambda body, x: body(x),
+    ),
+}
+
+
+@pytest.mark.parametrize("what", TRANSFORMED)
+def test_transformations_of_torch_func_inside_a_model(what: str) -> None:
+    found, expected = (values(Around(function, network())) for function in TRANSFORMED[what])
+    assert found == pytest.approx(expected, rel=1e-9)
+
+
+def gated(z: torch.Tensor) -> torch.Tensor:
+    return torch.tanh(z) * z
+
+
+OVERWRITING: dict[str, tuple[Function, Function]] = {
+    "rectifier": (
+        lambda body, x: body(nn.functional.relu(x, inplace=True)),
+        lambda body, x: body(nn.functional.relu(x)),
+    ),
+    "scaling": (lambda body, x: body(x.mul_(2.0)), lambda body, x: body(2.0 * x)),
+    "masking": (lambda body, x: body(x.masked_fill_(x < 0, -1.0)), lambda body, x: body(x.masked_fill(x < 0, -1.0))),
+    "copying": (lambda body, x: body(x.copy_(x.sin())), lambda body, x: body(x.sin())),
+}
+
+
+@pytest.mark.parametrize("what", OVERWRITING)
+def test_model_that_overwrites_its_inputs_has_copies_of_them(what: str) -> None:
+    found, expected = (values(Around(function, network())) for function in OVERWRITING[what])
+    assert found == expected
+
+
+LOSSES: dict[str, Callable[[torch.Tensor, torch.Tensor], torch.Tensor]] = {
+    "targets": lambda z, y: (z - y.mul_(2.0)).square().sum(dim=1),
+    "outputs": lambda z, y: z.sub_(2.0 * y).square().sum(dim=1),
+    "both": lambda z, y: z.sub_(y.add_(y)).square().sum(dim=1),
+}
+
+
+@pytest.mark.parametrize("what", LOSSES)
+def test_loss_that_overwrites_its_arguments_has_copies_of_them(what: str) -> None:
+    assert values(network(), LOSSES[what]) == values(network(), lambda z, y: (z - 2.0 * y).square().sum(dim=1))
+
+
+def scripted_part(model: nn.Sequential) -> nn.Module:
+    model[0] = torch.jit.script(model[0])
+    return model
+
+
+WRITTEN_DOWN: dict[str, Callable[[nn.Sequential], nn.Module]] = {
+    "script": torch.jit.script,
+    "script of a part": scripted_part,
+    "trace": lambda model: torch.jit.trace(model, inputs()),
+    "graph": torch.fx.symbolic_trace,
+    "export": lambda model: torch.export.export(
+        model, (inputs(),), dynamic_shapes=({0: torch.export.Dim("n")},)
+    ).module(),
+}
+
+
+@pytest.mark.parametrize(
+    "what", [pytest.param(w, marks=[pytest.mark.slow] if w == "export" else []) for w in WRITTEN_DOWN]
+)
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_scripted_traced_and_exported_modules(what: str) -> None:
+    assert values(WRITTEN_DOWN[what](network())) == pytest.approx(values(network()), rel=1e-9)
+
+
+@pytest.mark.parametrize(
+    "layer", [nn.Conv1d(2, 4, 2, groups=2), nn.ConvTranspose1d(2, 4, 2), nn.Embedding(7, 3), nn.BatchNorm1d(4)]
+)
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_scripted_layers_have_the_roles_of_their_layers(layer: nn.Module) -> None:
+    from invariant_sharpness_torch.groups import parameter_groups
+
+    names = frozenset(dict(layer.named_parameters()))
+    assert parameter_groups(torch.jit.script(layer), names) == parameter_groups(layer, names)
+
+
+@pytest.mark.parametrize(
+    "layer", [nn.Dropout(0.5), nn.BatchNorm1d(5), nn.BatchNorm1d(5, track_running_stats=False).eval()]
+)
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_scripted_layers_are_looked_at_as_others_are(layer: nn.Module) -> None:
+    with pytest.raises(ModelError, match=r"'1'.*(call model.eval\(\)|track_running_stats)"):
+        values(nn.Sequential(network(), torch.jit.script(layer.double())))
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_frozen_script_has_no_parameters_to_measure() -> None:
+    with pytest.raises(ModelError, match="nothing to measure"):
+        ish.oracle(torch.jit.freeze(torch.jit.script(network().eval())), (inputs(), targets()), "mse")
+
+
+def pruned(model: nn.Sequential) -> nn.Sequential:
+    prune.random_unstructured(model[0], "weight", amount=0.4)
+    return model
+
+
+def with_spectral_norm(model: nn.Sequential) -> nn.Sequential:
+    nn.utils.spectral_norm(model[0])
+    model.eval()(inputs().float())
+    return model
+
+
+def with_memory(model: nn.Sequential) -> nn.Sequential:
+    model.register_forward_hook(lambda module, _, outputs: setattr(module, "last", outputs.sum()))
+    model(inputs().float())
+    return model
+
+
+@pytest.mark.parametrize("change", [pruned, with_spectral_norm, with_memory])
+@pytest.mark.filterwarnings("ignore::FutureWarning")
+def test_copies_in_another_precision_of_modules_that_keep_what_they_computed(change: Any) -> None:
+    model = change(network().float())
+    other = change(network().float())
+    other.load_state_dict(model.state_dict())
+    with torch.no_grad():
+        other.double()(inputs())
+    assert values(model, dtype="float64") == pytest.approx(values(other), rel=1e-12)
+
+
+def test_module_that_cannot_be_copied_says_what_to_do_instead_of_a_precision() -> None:
+    model = network()
+    model.generator = (number for number in range(3))
+    with pytest.raises(ModelError, match=r"cannot be copied.*generator.*model.to\(torch.float64\)"):
+        ish.oracle(model, (inputs(), targets()), "mse", dtype="float64")
+
+
+@pytest.mark.parametrize("widths", [(5, 0, 5), (5, 0, 0, 5), (5, 4, 5)])
+@pytest.mark.filterwarnings("ignore:Initializing zero-element")
+def test_parameters_without_entries_are_left_out(widths: tuple[int, ...]) -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(*(nn.Linear(a, b).double() for a, b in pairwise(widths)))
+    model.register_parameter("empty", nn.Parameter(torch.zeros(0, 3, dtype=torch.float64)))
+    oracle = ish.oracle(model, (inputs(), targets()), "mse")
+    assert all(group.size for group in oracle.groups)
+    report = ish.measure(oracle, METRICS)
+    assert report["hessian_trace"].value >= 2.0 - 1e-9, (
+        "the last bias alone has a curvature of 2/5 for each of 5 outputs"
+    )
+
+
+def without_graph(outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    with torch.no_grad():
+        return (outputs - targets).square().sum(dim=1)
+
+
+def ctc(outputs: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    steps = outputs.reshape(len(outputs), 5, -1).log_softmax(-1).transpose(0, 1)
+    lengths = torch.full((len(outputs),), 5), torch.full((len(outputs),), 2)
+    return nn.functional.ctc_loss(steps, labels[:, :2].abs().ceil().clamp(1, 3).long(), *lengths, reduction="none")
+
+
+class Once(torch.autograd.Function):
+    """A square whose derivative cannot be differentiated."""
+
+    @staticmethod
+    def forward(ctx: Any, z: torch.Tensor) -> torch.Tensor:
+        ctx.save_for_backward(z)
+        return z**2
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, cotangents: torch.Tensor) -> torch.Tensor:
+        (z,) = ctx.saved_tensors
+        return 2 * z * cotangents
+
+
+UNDERIVED: dict[str, tuple[Any, str]] = {
+    "constant": (lambda z, _: torch.ones(len(z), dtype=z.dtype), "does not depend on the outputs.*detach"),
+    "detached": (lambda z, y: (z.detach() - y).square().sum(dim=1), "does not depend on the outputs.*detach"),
+    "no_grad": (without_graph, "does not depend on the outputs.*detach"),
+    "numbers": (
+        lambda z, _: torch.tensor([row.detach().sum().item() for row in z]),
+        "does not depend on the outputs.*item",
+    ),
+    "argmax": (lambda z, y: (z.argmax(1) != y.argmax(1)).double(), "does not depend on the outputs"),
+    "CTC": (ctc, r"'ctc' has no second derivative in torch.*ctc_loss_backward.*logsumexp"),
+    "once differentiable": (lambda z, _: Once.apply(z).sum(dim=1), "has no second derivative in torch"),
+}
+
+
+@pytest.mark.parametrize("what", UNDERIVED)
+def test_loss_without_derivatives_is_refused_when_the_oracle_is_built(what: str) -> None:
+    loss, words = UNDERIVED[what]
+    model = nn.Sequential(network(), nn.Linear(5, 20).double()) if what == "CTC" else network()
+    trace = Trace(model)
+    with pytest.raises(LossError, match=words):
+        ish.oracle(model, (inputs(), targets()), loss)
+    assert_untouched(trace)
+
+
+@pytest.mark.parametrize("loss", [lambda z, _: z.sum(dim=1), lambda z, y: (z - y).abs().sum(dim=1)])
+def test_loss_whose_second_derivative_is_zero_is_measured(loss: Any) -> None:
+    assert values(network(), loss)["hessian_spectral_norm"] > 0
+
+
+OUTPUTS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
+    "complex": torch.fft.fft,
+    "integers": lambda z: z.argmax(dim=1, keepdim=True),
+    "booleans": lambda z: z > 0,
+}
+
+
+@pytest.mark.parametrize("what", OUTPUTS)
+@pytest.mark.parametrize("loss", ["mse", lambda z, _: z.abs().sum(dim=1)])
+def test_outputs_that_are_no_real_numbers_are_refused(what: str, loss: Any) -> None:
+    model = Around(lambda body, x: OUTPUTS[what](body(x)), network())
+    with pytest.raises(ModelError, match=r"outputs of dtype torch\.\w+, but curvature needs real floating-point"):
+        ish.oracle(model, (inputs(), targets()), loss)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("part", ["function", "module", "loss"])
+def test_compiled_parts_run_uncompiled_and_are_compiled_afterwards(part: str) -> None:
+    calls = []
+
+    def backend(graph: Any, _: Any) -> Any:
+        calls.append(1)
+        return graph.forward
+
+    def square(z: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        return (z - y).square().sum(dim=1)
+
+    compiled = torch.compile({"function": gated, "module": network(), "loss": square}[part], backend=backend)
+    plain: Any = {"function": gated, "module": network(), "loss": square}[part]
+
+    def measured(given: Any) -> dict[str, float]:
+        if part == "loss":
+            return values(network(), given)
+        function = (lambda body, x: given(body(x))) if part == "function" else (lambda body, x: body(x))
+        return values(Around(function, network() if part == "function" else given), square)
+
+    assert measured(compiled) == pytest.approx(measured(plain), rel=1e-12)
+    assert not calls, "something was compiled"
+    compiled(inputs(), *([targets()] if part == "loss" else []))
+    assert calls, "nothing is compiled any more"
