@@ -63,14 +63,15 @@ def wrong(parameter: Parameter) -> list[Any]:
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_what_is_no_such_number_is_refused_at_once(name: str) -> None:
     function = FUNCTIONS[name]
-    others = {p.name: None for p in list(signature(function).parameters.values())[1:] if p.default is p.empty}
+    required = [p for p in list(signature(function).parameters.values())[1:] if p.default is p.empty]
+    others = {p.name: 2 if p.name in numbers(function) else None for p in required}
     for option, parameter in numbers(function).items():
         for value in wrong(parameter):
             with pytest.raises(ArgumentError) as caught:
                 function(Untouchable(), **{**others, option: value})
             message = str(caught.value)
             assert message.startswith(f"{option}={value!r}, but "), message
-            assert parameter.default is None or f"such as {parameter.default!r}" in message, message
+            assert parameter.default in (None, Parameter.empty) or f"such as {parameter.default!r}" in message, message
 
 
 @pytest.mark.parametrize(
@@ -78,7 +79,7 @@ def test_what_is_no_such_number_is_refused_at_once(name: str) -> None:
     [
         (lambda o: ish.hessian_spectral_norm(o, steps=0), "steps=0, but an iteration takes at least one step"),
         (lambda _: ish.normalized_sharpness.with_options(lam=0), "lam=0, but lambda is a positive number, such as 0.5"),
-        (lambda o: ish.hutchinson_trace(o, products=3.5), "products=3.5, but products is an integer, such as 64"),
+        (lambda o: ish.hutchinson_trace(o, products=3.5), "num_matvecs=3.5, but num_matvecs is an integer, such as 64"),
         (lambda o: ish.measure(o, ["no_such"]), "there is no metric 'no_such'"),
     ],
 )

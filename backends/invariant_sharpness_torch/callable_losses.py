@@ -38,11 +38,13 @@ class CallableTerms(FunctionTerms):
             losses = self.loss.function(leaf, few[1])
             if not losses.requires_grad:
                 raise LossError(_CONSTANT.format(name=self.name))
-            # What is marked as differentiable once says so only where its cotangents are differentiated, too.
+            # What is marked as differentiable once leaves a mark in the graph only if its cotangents are differentiable.
             cotangents = torch.ones_like(losses, requires_grad=True)
             (slopes,) = gradients((losses * cotangents).sum(), [leaf], create_graph=True)
+            if _is_once_differentiable(slopes):
+                raise LossError(_ONE_DERIVATIVE.format(name=self.name, error="it is marked as once_differentiable"))
             try:
-                gradients(slopes.sum(), [leaf, cotangents])
+                gradients(slopes.sum(), [leaf])
             except torch.OutOfMemoryError:
                 raise
             except RuntimeError as error:
@@ -57,6 +59,19 @@ _ONE_DERIVATIVE = (
     "loss {name!r} has no second derivative in torch, and hence no curvature: {error}. Write it in operations that have one (for the CTC "
     "loss: the forward recursion with torch.logsumexp)"
 )
+
+
+def _is_once_differentiable(slopes: torch.Tensor) -> bool:
+    """Whether torch would raise if it came to some node of the graph: it does not come there, and takes the derivative for zero."""
+    waiting, seen = [slopes.grad_fn], set()
+    while waiting:
+        node = waiting.pop()
+        if node is not None and node not in seen:
+            if node.name() == "torch::autograd::Error":
+                return True
+            seen.add(node)
+            waiting += [following for following, _ in node.next_functions]
+    return False
 
 
 def on_copies(function: Function) -> FunctionLoss:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import threading
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterable
 from contextlib import contextmanager
 from importlib.util import find_spec
 from typing import Any
@@ -18,8 +18,9 @@ from invariant_sharpness.runtime.exclusive import exclusive
 from invariant_sharpness_numpy import FunctionOracle, ReluNetwork
 
 Build = Callable[[], ish.CurvatureOracle]
-Problem = tuple[Build, Callable[[], list[str]]]
-"""Builds an oracle of one model; says what has changed in the model and in the process."""
+Watch = Callable[[], Callable[[], list[str]]]
+Problem = tuple[Build, Watch]
+"""Builds an oracle of one model; looks at model and process, and says later what has changed."""
 
 
 def torch_problem(seed: int) -> Problem:
@@ -29,27 +30,30 @@ def torch_problem(seed: int) -> Problem:
     torch = pytest.importorskip("torch")
     model, *data = random_problem("cnn" if seed else "mlp", examples=7, seed=seed)
     model.register_forward_pre_hook(lambda *_: (torch.rand(1), None)[1])  # a pass draws numbers of the process
-    trace = Trace(model)
-    return lambda: ish.oracle(model, tuple(data), batch_size=4), trace.differences
+    return lambda: ish.oracle(model, tuple(data), batch_size=4), lambda: Trace(model).differences
 
 
 def numpy_problem(seed: int) -> Problem:
     random = np.random.default_rng(seed)
     network = ReluNetwork((random.normal(size=(6, 4)), random.normal(size=(3, 6))))
     data = random.normal(size=(7, 4)), random.integers(0, 3, 7)
-    kept, state = [weight.copy() for weight in network.weights], np.random.get_state()[1].copy()  # noqa: NPY002
+    return lambda: ish.oracle(network, data, batch_size=4), lambda: watched(lambda: network.weights)
+
+
+def watched(arrays: Callable[[], Iterable[Any]]) -> Callable[[], list[str]]:
+    """What of these arrays and of NumPy's random state has changed from now on."""
+    kept, state = [array.copy() for array in arrays()], np.random.get_state()[1].copy()  # noqa: NPY002
 
     def differences() -> list[str]:
-        same = all(np.array_equal(*pair) for pair in zip(kept, network.weights, strict=True))
+        same = all(np.array_equal(*pair) for pair in zip(kept, arrays(), strict=True))
         moved = not np.array_equal(state, np.random.get_state()[1])  # noqa: NPY002
-        return ["weights"] * (not same) + ["NumPy's random state"] * moved
+        return ["parameters"] * (not same) + ["NumPy's random state"] * moved
 
-    return lambda: ish.oracle(network, data, batch_size=4), differences
+    return differences
 
 
 def jax_problem(seed: int) -> Problem:
     jax = pytest.importorskip("jax")
-    _, differences = numpy_problem(seed)
     random = np.random.default_rng(seed)
     parameters = {name: jax.numpy.asarray(random.normal(size=(4, 4))) for name in ("first", "second")}
     data = random.normal(size=(7, 4)).astype(np.float32), random.integers(0, 4, 7)
@@ -58,7 +62,7 @@ def jax_problem(seed: int) -> Problem:
         return jax.numpy.tanh(x @ p["first"]) @ p["second"]
 
     oracle = ish.oracle(apply, data, parameters=parameters, batch_size=7, dtype="float32")
-    return lambda: oracle, differences  # one oracle: each would be compiled anew
+    return lambda: oracle, lambda: watched(parameters.values)  # one oracle: each would be compiled anew
 
 
 def function_problem(seed: int) -> Problem:
@@ -82,9 +86,8 @@ def function_problem(seed: int) -> Problem:
     def product(p: Any, v: Any) -> Any:
         return {"W": at(p, lambda _: H @ v["W"].ravel()).reshape(2, 2)}
 
-    kept = held["W"].copy()
     oracle = FunctionOracle(held, loss, gradient, product)
-    return lambda: oracle, lambda: [] if np.array_equal(kept, held["W"]) else ["parameters"]
+    return lambda: oracle, lambda: watched(held.values)
 
 
 def _yield_to_others() -> None:
@@ -158,19 +161,18 @@ def together(functions: list[Callable[[], Any]]) -> list[Any]:
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_two_threads_get_the_values_of_one(backend: str, models: int, runs: int) -> None:
     problems = [PROBLEMS[backend](seed) for seed in range(models)] * (3 - models)
-    expected = [values(build) for build, _ in problems]
+    expected, watches = [values(build) for build, _ in problems], [watch() for _, watch in problems]
     for run in range(runs):
         found = together([lambda build=build: values(build) for build, _ in problems])
         assert found == expected, f"run {run}: {found} instead of {expected}"
-        assert [what for _, differences in problems for what in differences()] == [], f"run {run}"
+        assert [what for differences in watches for what in differences()] == [], f"run {run}"
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, ZeroDivisionError])
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_thread_that_is_interrupted_lets_the_next_one_go_on(backend: str, error: type[BaseException]) -> None:
-    build, differences = PROBLEMS[backend](0)
-    oracle = build()
-    expected = values(build)
+    build, watch = PROBLEMS[backend](0)
+    oracle, expected, differences = build(), values(build), watch()
 
     def interrupted() -> None:
         with exclusive(), exclusive():

@@ -25,6 +25,7 @@ def build():
     return ish.oracle(model, (x, y))
 
 pair = model, (x, y)
+constant = model, (0 * x, y), "normalized_cross_entropy"
 
 def badly_labelled():
     return model, (x, y + 100)
