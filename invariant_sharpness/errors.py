@@ -43,7 +43,7 @@ class UnknownNameError(InvariantSharpnessError, KeyError):
 
 
 class CheckpointError(InvariantSharpnessError, ValueError):
-    """The file of an interrupted run belongs to another one."""
+    """The files of an interrupted run belong to another one, are damaged, or cannot be read or written."""
 
 
 def missing_dependency(package: str, extra: str, purpose: str) -> MissingDependencyError:

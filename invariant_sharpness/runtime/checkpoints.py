@@ -68,6 +68,10 @@ def checkpoint(path: str | PathLike[str], oracle: CurvatureOracle) -> Generator[
     gradient and one product. To get the same bits, resume within the same memory limit. The folder may be deleted when the
     run is done.
 
+    Every file has a digest, so that one that was cut, overwritten or put in another's place is an error that names it. A process that is
+    killed, or whose disk is full, leaves the last state that was written. Several processes may use one folder: each loop is stored
+    by one of them, the others compute on alone, and all values are those of a process alone.
+
     Cost: one loss, one gradient and, if there is a loop of products, one product; the same for each other oracle; and each state
     once. On disk is what a loop has in memory: numbers for ``hutchinson_trace``, the products of a sketch (``num_matvecs // 3`` for
     ``hutch_plus_plus_trace``, ``num_matvecs // 2`` for ``xtrace``, ``num_matvecs`` for ``xdiag``), the vectors of a Krylov space,
@@ -84,7 +88,8 @@ def checkpoint(path: str | PathLike[str], oracle: CurvatureOracle) -> Generator[
     Raises
     ------
     CheckpointError
-        If the folder belongs to other parameters or data, and names what differs; or if it is none of the library's.
+        If the folder belongs to other parameters or data, is none of the library's, is damaged, or cannot be read or written. Says
+        which file it is, what differs, and what to do.
 
     Examples
     --------

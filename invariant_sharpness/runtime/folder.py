@@ -1,28 +1,25 @@
 """The folder of a checkpoint: one file that says whose it is, one for each loop, and one for each vector.
 
-Files are replaced as a whole and in an order in which whoever pulls the plug leaves the old state or the new one.
+Files are replaced as a whole and in an order in which whoever pulls the plug leaves the old state or the new one. Where several
+processes use one folder, each loop is stored by the first of them that has something to store; the others compute on alone.
 """
 
 from __future__ import annotations
 
-import hashlib
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
-from zipfile import BadZipFile
 
 import numpy as np
-import numpy.typing as npt
 
 from invariant_sharpness.errors import CheckpointError
 from invariant_sharpness.parameters.vector import ParameterVector
 from invariant_sharpness.protocol import CurvatureOracle
-from invariant_sharpness.runtime.identity import Arrays, Identity
+from invariant_sharpness.runtime import files
+from invariant_sharpness.runtime.identity import Arrays, Identity, listed
 
-_IDENTITY = "identity.npz"
-_NAMES = "names of vectors"
+_IDENTITY = "identity.state"
+_NAMES, _DIGESTS = "names of vectors", "digests of vectors"
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +39,14 @@ class Snapshot:
     vectors: Mapping[str, ParameterVector] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True)
+class _State:
+    """A state on disk: the digest of its file, and those of its vectors by name."""
+
+    digest: str = ""
+    vectors: Mapping[str, str] = field(default_factory=dict)
+
+
 class CheckpointFolder:
     """The snapshots of all loops, by the names of the loops.
 
@@ -55,78 +60,94 @@ class CheckpointFolder:
     Raises
     ------
     CheckpointError
-        If the folder belongs to another oracle, or is none of the library's.
+        If the folder belongs to another oracle, is none of the library's, is damaged, or cannot be read or written.
     """
 
     def __init__(self, path: Path, identity: Identity) -> None:
-        self._identity = identity
         self._path = path
-        self._names: dict[str, list[str]] = {}
-        if path.exists() and not (path.is_dir() and not any(path.iterdir())):
-            self._require_same()
-        else:
+        self._seen: dict[str, _State] = {}
+        """The states that this run has read or written last."""
+        self._require_own()
+        with files.explained(path, "could not be made"):
             path.mkdir(parents=True, exist_ok=True)
-            self._store(path / _IDENTITY, identity.arrays())
+        with files.exclusive(path):
+            files.remove_partial_files(path)
+            self._identify(identity)
 
     def read(self, loop: str, oracle: CurvatureOracle) -> Snapshot | None:
         """Return the snapshot of a loop on this oracle, if there is one."""
         file = self._file(loop)
-        if not file.exists():
-            return None
-        arrays = self._load(file)
-        self._names[loop] = arrays.pop(_NAMES).tolist()
-        vectors = {name: oracle.from_numpy(self._load(self._file(loop, name))) for name in self._names[loop]}
+        with files.exclusive(self._path):
+            if not files.digest_of(file):
+                return None
+            arrays, digest = files.load(file)
+            state = _State(digest, dict(zip(arrays[_NAMES].tolist(), arrays[_DIGESTS].tolist(), strict=True)))
+            vectors = {
+                name: oracle.from_numpy(files.load(self._file(loop, name), expected).arrays)
+                for name, expected in state.vectors.items()
+            }
+        self._seen[loop] = state
+        del arrays[_NAMES], arrays[_DIGESTS]
         return Snapshot(arrays, vectors)
 
     def write(self, loop: str, oracle: CurvatureOracle, snapshot: Snapshot) -> None:
-        """Store the new vectors first, then the file that names them, and then delete those that are left over."""
-        written = self._names.get(loop, [])
-        for name in snapshot.vectors.keys() - set(written):
-            self._store(self._file(loop, name), _compact(snapshot.vectors[name], oracle))
-        names = list(snapshot.vectors)
-        self._store(self._file(loop), {**snapshot.arrays, _NAMES: np.array(names, dtype=str)})
-        self._names[loop] = names
-        for name in set(written) - snapshot.vectors.keys():
-            self._file(loop, name).unlink(missing_ok=True)
+        """Store the new vectors first, then the file that names them, and then delete those that are left over.
+
+        Nothing is stored if the state on disk is neither the one that this run has seen last, nor gone: another process goes on with it.
+        """
+        with files.exclusive(self._path):
+            on_disk, seen = files.digest_of(self._file(loop)), self._seen.get(loop, _State())
+            if on_disk in ("", seen.digest):
+                self._seen[loop] = self._stored(loop, oracle, snapshot, seen if on_disk else _State())
+
+    def _stored(self, loop: str, oracle: CurvatureOracle, snapshot: Snapshot, old: _State) -> _State:
+        new = [name for name in snapshot.vectors if name not in old.vectors]
+        stored = {name: files.store(self._file(loop, name), _compact(snapshot.vectors[name], oracle)) for name in new}
+        if stored:
+            files.settle(self._path)
+        vectors = {name: stored.get(name) or old.vectors[name] for name in snapshot.vectors}
+        manifest = {_NAMES: np.array(list(vectors), dtype=str), _DIGESTS: np.array(list(vectors.values()), dtype=str)}
+        state = _State(files.store(self._file(loop), {**snapshot.arrays, **manifest}), vectors)
+        left_over = old.vectors.keys() - vectors.keys()
+        if left_over:
+            files.settle(self._path)
+        for name in left_over:
+            files.remove(self._file(loop, name))
+        return state
 
     def _file(self, loop: str, vector: str = "") -> Path:
-        key = hashlib.sha256(loop.encode()).hexdigest()[:32]
-        return self._path / (f"{key} {vector}.npz" if vector else f"{key}.npz")
+        key = files.key_of(loop)
+        return self._path / (f"{key} {vector}.state" if vector else f"{key}.state")
 
-    def _store(self, file: Path, arrays: Arrays) -> None:
-        partial = file.with_name(file.name + ".partial")
-        given: dict[str, Any] = {f"array {name}": array for name, array in arrays.items()}
-        with partial.open("wb") as stream:
-            np.savez(stream, **given)
-            stream.flush()
-            os.fsync(stream.fileno())
-        partial.replace(file)
+    def _require_own(self) -> None:
+        """Raise if there is something else, or nothing that says whose it is; nothing was touched then."""
+        with files.explained(self._path, "could not be read"):
+            if not self._path.exists():
+                return
+            found = {file.name for file in files.foreign_files(self._path)} if self._path.is_dir() else {"a file"}
+        if not found or _IDENTITY in found:
+            return
+        reason = "is not a checkpoint of this library: it is a file, but a checkpoint is a folder"
+        if "identity.npz" in found:
+            reason = "was written by version 0.1 of the library, whose checkpoints had no digests"
+        elif self._path.is_dir():
+            reason = f"is not a checkpoint of this library: it has {listed(sorted(found))}, but no {_IDENTITY}"
+        msg = f"{str(self._path)!r} {reason}; give another path, or delete it to start anew"
+        raise CheckpointError(msg)
 
-    def _load(self, file: Path) -> dict[str, npt.NDArray[Any]]:
-        try:
-            with np.load(file, allow_pickle=False) as stored:
-                return {key.removeprefix("array "): stored[key] for key in stored.files}
-        except (OSError, ValueError, KeyError, BadZipFile) as error:
-            raise CheckpointError(self._foreign(error)) from error
-
-    def _require_same(self) -> None:
-        try:
-            written = Identity.from_arrays(self._load(self._path / _IDENTITY))
-        except KeyError as error:
-            raise CheckpointError(self._foreign(error)) from error
-        difference = self._identity.difference_from(written)
+    def _identify(self, identity: Identity) -> None:
+        """Say whose folder it is, or raise if it says something else."""
+        file = self._path / _IDENTITY
+        if not files.digest_of(file):
+            files.store(file, identity.arrays())
+            return
+        difference = identity.difference_from(Identity.from_arrays(files.load(file).arrays))
         if difference:
             msg = (
                 f"the checkpoint {str(self._path)!r} was written for another oracle: {difference}; give another path, or "
                 f"delete the folder to start anew"
             )
             raise CheckpointError(msg)
-
-    def _foreign(self, error: Exception) -> str:
-        return (
-            f"{str(self._path)!r} is not a checkpoint of this library, or a part of it is missing ({error}): give another "
-            f"path, or delete it to start anew"
-        )
 
 
 def _compact(vector: ParameterVector, oracle: CurvatureOracle) -> Arrays:
