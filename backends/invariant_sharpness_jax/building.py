@@ -42,7 +42,8 @@ def build_oracle(
         iterated over. A batch is ``(inputs, targets)``, or a dictionary with ``"labels"``, of which ``apply``
         gets the rest.
     loss
-        A name, a loss of :mod:`invariant_sharpness.losses`, or a callable ``(outputs, targets) -> one loss per example``.
+        A name, a loss of Optax or of :mod:`invariant_sharpness.losses`, or a callable
+        ``(outputs, targets) -> one loss per example``.
     parameters
         A tree of arrays of floating-point numbers; all of them are measured. Unused ones have zero curvature.
     batch_size

@@ -147,6 +147,7 @@ class JaxEngine(EngineDefaults):
         self._dtypes = {name: array.dtype for name, array in arrays.items()}
         self._arrays = {name: held(array) for name, array in arrays.items()}
         self._loss = loss
+        self.reduction = loss.reduction
         self._program = Program(self._application, structure, self._dtypes, loss)
 
     @property

@@ -12,24 +12,36 @@ import numpy as np
 from invariant_sharpness.adapters.loss_terms import FunctionTerms, LossTerms, RowTerms
 from invariant_sharpness.errors import LossError
 from invariant_sharpness.losses import Factors, FunctionLoss, OutputLoss, PositionLoss, named_loss
+from invariant_sharpness.losses.callables import check_order
+from invariant_sharpness_jax.optax_losses import of_optax
 
 Array = jax.Array
 
 
 def resolve_loss(loss: Any) -> LossTerms:
-    """Return the loss behind a name, a core loss or a callable.
+    """Return the terms of the loss behind a name, a loss of the core, a loss of Optax, or a callable.
 
     Raises
     ------
     LossError
         If it is none of these.
     """
+    found = loss if isinstance(loss, (PositionLoss, FunctionLoss)) else _resolved(loss)
+    if isinstance(found, PositionLoss):
+        return _RowTerms(found, jnp, jax.lax.stop_gradient)
+    return FunctionTerms(found, jnp, _row_gradient, _row_hessian, jax.Array)
+
+
+def _resolved(loss: Any) -> PositionLoss | FunctionLoss:
     if isinstance(loss, str):
-        return _rows(named_loss(loss))
+        return PositionLoss(named_loss(loss))
     if isinstance(loss, OutputLoss):
-        return _rows(loss)
+        return PositionLoss(loss)
+    if found := of_optax(loss):
+        return found
     if callable(loss):
-        return FunctionTerms(FunctionLoss(loss), jnp, _row_gradient, _row_hessian, jax.Array)
+        check_order(loss)
+        return FunctionLoss(loss)
     msg = f"loss of type {type(loss).__name__} is not known: pass a name, or a callable (outputs, targets) -> losses"
     raise LossError(msg)
 
@@ -48,10 +60,6 @@ class _RowTerms(RowTerms):
         self.positions.check_rows(
             array_api_compat.numpy, np.asarray(outputs, dtype=np.float64), np.asarray(targets), otherwise=self.otherwise
         )
-
-
-def _rows(loss: OutputLoss) -> RowTerms:
-    return _RowTerms(PositionLoss(loss), jnp, jax.lax.stop_gradient)
 
 
 def _row_gradient(function: Any, outputs: Array, targets: Array) -> Array:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from invariant_sharpness.adapters.data import Batch, leaves, map_leaves, split_batch
+from invariant_sharpness.adapters.data import Batch, WeightedTargets, leaves, map_leaves, split_batch, weighted_pair
 from invariant_sharpness.errors import DataError
 
 Array = npt.NDArray[Any]
@@ -19,12 +19,12 @@ def host_batch(batch: Any, dtype: np.dtype[Any]) -> Batch:
     Raises
     ------
     DataError
-        If it is neither ``(inputs, targets)`` nor a dictionary with ``"labels"``, or the rows differ in number.
+        If it is neither ``(inputs, targets)``, with or without weights, nor a dictionary with ``"labels"``, or the rows differ in
+        number.
     """
-    if isinstance(batch, (tuple, list)) and len(batch) == 3:
-        msg = "a batch has three parts, but sample weights are not supported: yield (inputs, targets)"
-        raise DataError(msg)
-    host: Batch = map_leaves(lambda leaf: _host(leaf, dtype), split_batch(batch))
+    host: Batch = map_leaves(lambda leaf: _host(leaf, dtype), split_batch(weighted_pair(batch)))
+    if isinstance(host.targets, WeightedTargets):
+        host = host._replace(targets=host.targets._replace(weights=host.targets.weights.astype(dtype)))
     sizes = {leaf.shape[:1] for leaf in leaves(host)}
     if () in sizes or len(sizes) != 1:
         shapes = ", ".join(str(leaf.shape) for leaf in leaves(host))

@@ -10,7 +10,7 @@ import numpy as np
 from invariant_sharpness.adapters import Engine, checked_data
 from invariant_sharpness.adapters.building import Evaluate
 from invariant_sharpness.adapters.data import batch_size as examples_in
-from invariant_sharpness.adapters.data import take
+from invariant_sharpness.adapters.data import take, weighted_pair
 from invariant_sharpness.errors import ModelError
 from invariant_sharpness.losses import FunctionLoss
 from invariant_sharpness.protocol import ParameterGroup
@@ -18,7 +18,7 @@ from invariant_sharpness.runtime.exclusive import exclusive
 from invariant_sharpness_keras.batch import check_ends
 from invariant_sharpness_keras.engines import engine_of
 from invariant_sharpness_keras.groups import parameter_groups
-from invariant_sharpness_keras.losses import check_logits, resolve_loss
+from invariant_sharpness_keras.losses import check_probabilities, resolve_loss
 from invariant_sharpness_keras.models import check_layers, trainable_variables
 from invariant_sharpness_keras.oracle import KerasOracle
 from invariant_sharpness_keras.symmetry import check_symmetry, weighted_outputs
@@ -44,14 +44,15 @@ def build_oracle(
     ----------
     model
         A built ``keras.Model``, on TensorFlow, JAX or PyTorch, or a ``tf.Module`` with ``module(inputs)``. It returns
-        logits.
+        logits, or probabilities for a loss of Keras with ``from_logits=False``.
     data
         ``(x, y)`` arrays, one batch, a list of batches, a ``tf.data.Dataset``, a ``keras.utils.PyDataset``, or any
-        object that can be iterated over again. A batch is ``(inputs, targets)`` or a dictionary with ``"labels"``.
+        object that can be iterated over again. A batch is ``(inputs, targets)``, ``(inputs, targets, weights)`` or a dictionary
+        with ``"labels"``. With weights, the loss is the sum of weighted losses divided by the number of examples, as in Keras.
     loss
-        A name, ``keras.losses.SparseCategoricalCrossentropy(from_logits=True)``, ``keras.losses.MeanSquaredError()``,
-        a named loss of :mod:`invariant_sharpness.losses`, or a callable ``(outputs, targets) -> one loss per example``
-        in the operations of the engine or of ``keras.ops``.
+        A name of the library's or of Keras', a loss or function of ``keras.losses``, a loss of
+        :mod:`invariant_sharpness.losses`, or a callable ``(outputs, targets) -> one loss per example`` in the operations of the
+        engine or of ``keras.ops``.
     batch_size
         For ``(x, y)`` only. Memory grows with it; the value does not depend on it.
     groups
@@ -67,11 +68,12 @@ def build_oracle(
     check_layers(model)
     described = parameter_groups(model, variables, groups)
     engine = engine_of(model, resolved, variables, described)
+    data = weighted_pair(data)
     check_ends(data)
 
     def check_first(engine: Engine[Any], evaluate: Evaluate, batch: Any, outputs: Any) -> None:
         expected = engine.read(outputs)
-        check_logits(resolved, expected)
+        check_probabilities(resolved, expected)
         _check_determinism(engine, evaluate, batch, expected)
         check_symmetry(engine_of(model, FunctionLoss(weighted_outputs), variables, described), batch.inputs, expected)
 

@@ -9,7 +9,8 @@ import jax
 import jax.numpy as jnp
 import keras
 
-from invariant_sharpness.adapters.data import Batch
+from invariant_sharpness.adapters.data import Batch, WeightedTargets
+from invariant_sharpness.adapters.sample_weights import SampleWeighted, without_weights
 from invariant_sharpness.errors import ModelError
 from invariant_sharpness.losses import FunctionLoss
 from invariant_sharpness.parameters.groups import ParameterGroup
@@ -57,10 +58,7 @@ class KerasJaxEngine(JaxEngine):
         values = [variable.value for variable in variables]
         names = [group.name for group in groups]
         structure = Structure(tuple(names), jax.tree.structure(values))
-        loss_given = loss.function if isinstance(loss, FunctionLoss) else loss.row_loss
-        super().__init__(
-            application, structure, dict(zip(names, values, strict=True)), groups, resolve_loss(loss_given)
-        )
+        super().__init__(application, structure, dict(zip(names, values, strict=True)), groups, loss_terms(loss))
 
     @property
     def eps(self) -> float:
@@ -74,4 +72,15 @@ class KerasJaxEngine(JaxEngine):
 
     def batch(self, given: Any, /) -> Batch:
         dtype = host_values([self._variables[0]])[0].dtype
-        return to_batch(host_batch(given, dtype), dtype)
+        host = host_batch(given, dtype)
+        batch = to_batch(host._replace(targets=without_weights(host.targets)), dtype)
+        if isinstance(host.targets, WeightedTargets):
+            return batch._replace(targets=WeightedTargets(batch.targets, jnp.asarray(host.targets.weights)))
+        return batch
+
+
+def loss_terms(loss: Loss) -> SampleWeighted:
+    """Return the terms of a loss, which may be one of Optax."""
+    if isinstance(loss, FunctionLoss) and loss.reduction == "mean":
+        return SampleWeighted(resolve_loss(loss.function), jnp)
+    return SampleWeighted(resolve_loss(loss), jnp)

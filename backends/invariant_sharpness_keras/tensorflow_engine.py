@@ -15,10 +15,12 @@ import tensorflow as tf
 from invariant_sharpness.adapters import Cotangents, EngineDefaults, Sums
 from invariant_sharpness.adapters.data import Batch, infinite_output_hessian
 from invariant_sharpness.adapters.engine import Arrays, CotangentsOf
-from invariant_sharpness.adapters.loss_terms import FunctionTerms, LossTerms, RowTerms, cotangent_terms
+from invariant_sharpness.adapters.loss_terms import FunctionTerms, RowTerms, cotangent_terms
 from invariant_sharpness.adapters.outputs import CotangentRows
+from invariant_sharpness.adapters.sample_weights import SampleWeighted, check_weights, without_weights
 from invariant_sharpness.errors import ModelError
-from invariant_sharpness.losses import FunctionLoss, SquaredError
+from invariant_sharpness.losses import ElementwiseLoss, FunctionLoss
+from invariant_sharpness.losses.labels import are_probabilities
 from invariant_sharpness.parameters.groups import HostArrays, ParameterGroup
 from invariant_sharpness.protocol import EVERY_CAPABILITY
 from invariant_sharpness_keras.batch import host_batch, host_rows
@@ -57,7 +59,9 @@ class TensorflowEngine(EngineDefaults):
         self.groups = groups
         self.eps = rounding(model)
         self.loss = loss
-        self.terms = _terms(loss)
+        self.terms = loss_terms(loss)
+        self.reduction = loss.reduction
+        self.rows_of_targets = False  # whether targets have one number for each output, which the first batch tells
         self.function = parameter_function(model)
         self.graphs = Graphs(self.function, loss)
         self.layer_squares = LayerSquares(model, self.graphs)
@@ -93,10 +97,13 @@ class TensorflowEngine(EngineDefaults):
         return np.array(tree) if tf.is_tensor(tree) else tree
 
     def check_loss(self, outputs: Tensor, targets: Any, /) -> None:
+        on_host = np.array(outputs)
+        self.rows_of_targets = are_probabilities(on_host, without_weights(targets))
         if isinstance(self.loss, FunctionLoss):
-            self.terms.check(outputs, tf.constant(targets))
+            self.terms.loss.check(outputs, tf.nest.map_structure(tf.constant, without_weights(targets)))
+            check_weights(xp, targets, len(on_host), len(on_host))
         else:
-            self.terms.check(np.array(outputs), targets)
+            self.terms.check(on_host, targets)
 
     @contextmanager
     def at(self, parameters: Arrays, /) -> Generator[TensorflowPoint]:
@@ -175,7 +182,7 @@ class TensorflowPoint:
         wanted = frozenset(index for index, name in enumerate(self._names) if name in names)
         squares = self._engine.layer_squares
         found = squares(self._differentiate, self._values, wanted, batch.inputs, signed, outputs)
-        weights = _weights(self._engine.loss, outputs, batch.targets)
+        weights = _weights(self._engine.loss, outputs, without_weights(batch.targets))
         total = {self._names[index]: found[index] for index in sorted(wanted)}
         return Sums(float(np.sum(weights)), len(weights), (total,))
 
@@ -218,7 +225,8 @@ class TensorflowPoint:
 
     def _sums(self, batch: Batch, summed: tuple[Tensor, Tensor], *arrays: Tensors) -> Sums:
         value, weight = summed
-        return Sums(weight, _rows(self._engine.loss, batch.targets), tuple(map(self._named, arrays)), value)
+        rows = _rows(self._engine, without_weights(batch.targets))
+        return Sums(weight, rows, tuple(map(self._named, arrays)), value)
 
     def _listed(self, vector: Arrays) -> Tensors:
         return [vector[name] for name in self._names]
@@ -227,10 +235,10 @@ class TensorflowPoint:
         return dict(zip(self._names, arrays, strict=True))
 
 
-def _terms(loss: Loss) -> LossTerms:
-    """The factors of the loss, in NumPy."""
+def loss_terms(loss: Loss) -> SampleWeighted:
+    """Return the factors of the loss, in NumPy."""
     if not isinstance(loss, FunctionLoss):
-        return RowTerms(loss, xp)
+        return SampleWeighted(RowTerms(loss, xp), xp)
 
     def gradient(*arguments: Any) -> npt.NDArray[Any]:
         return np.array(row_gradient(*arguments))
@@ -241,7 +249,7 @@ def _terms(loss: Loss) -> LossTerms:
             raise infinite_output_hessian(loss.name)
         return found
 
-    return FunctionTerms(loss, xp, gradient, hessian, tf.Tensor)
+    return SampleWeighted(FunctionTerms(loss, xp, gradient, hessian, tf.Tensor), xp)
 
 
 def _weights(loss: Loss, outputs: npt.NDArray[Any], targets: npt.NDArray[Any]) -> npt.NDArray[Any]:
@@ -252,10 +260,11 @@ def _weights(loss: Loss, outputs: npt.NDArray[Any], targets: npt.NDArray[Any]) -
     return weights
 
 
-def _rows(loss: Loss, targets: npt.NDArray[Any]) -> int:
+def _rows(engine: TensorflowEngine, targets: npt.NDArray[Any]) -> int:
     """How many rows the loss sees: examples, or their positions."""
-    by_example = isinstance(loss, FunctionLoss) or isinstance(loss.row_loss, SquaredError)
-    return len(targets) if by_example else targets.size
+    if isinstance(engine.loss, FunctionLoss) or isinstance(engine.loss.row_loss, ElementwiseLoss):
+        return len(targets)
+    return targets.size // targets.shape[-1] if engine.rows_of_targets else targets.size
 
 
 class _NoRetracingWarning(logging.Filter):

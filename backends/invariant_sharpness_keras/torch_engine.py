@@ -12,7 +12,8 @@ import torch
 
 from invariant_sharpness.adapters.data import Batch
 from invariant_sharpness.adapters.engine import Arrays
-from invariant_sharpness.adapters.loss_terms import LossTerms, RowTerms
+from invariant_sharpness.adapters.loss_terms import RowTerms
+from invariant_sharpness.adapters.sample_weights import SampleWeighted
 from invariant_sharpness.errors import ModelError
 from invariant_sharpness.losses import FunctionLoss
 from invariant_sharpness.parameters.groups import ParameterGroup
@@ -45,7 +46,7 @@ class KerasTorchEngine(TorchEngine):
         self, model: keras.Model, loss: Loss, variables: Sequence[Any], groups: tuple[ParameterGroup, ...]
     ) -> None:
         values = {group.name: variable.value for group, variable in zip(groups, variables, strict=True)}
-        super().__init__(model, _forward(list(values.values())), values, groups, _terms(loss))
+        super().__init__(model, _forward(list(values.values())), values, groups, loss_terms(loss))
         self._squares = SiteSquares(model, values)
         self._first = next(iter(values.values())).detach()
         self._dtype = host_values([variables[0]])[0].dtype
@@ -89,7 +90,8 @@ def _forward(values: Sequence[torch.Tensor]) -> Forward:
     return forward
 
 
-def _terms(loss: Loss) -> LossTerms:
+def loss_terms(loss: Loss) -> SampleWeighted:
+    """Return the terms of a loss, which may be one of torch."""
     if isinstance(loss, FunctionLoss):
-        return resolve_loss(loss.function)
-    return RowTerms(loss, xp, torch.Tensor.detach)
+        return SampleWeighted(resolve_loss(loss.function if loss.reduction == "mean" else loss), xp)
+    return SampleWeighted(RowTerms(loss, xp, torch.Tensor.detach), xp)

@@ -11,7 +11,7 @@ from invariant_sharpness.adapters.data import Batch, Dataset, as_batches, positi
 from invariant_sharpness.adapters.data import batch_size as examples_in
 from invariant_sharpness.adapters.dataset_oracle import DatasetOracle
 from invariant_sharpness.errors import DataError, LossError
-from invariant_sharpness.losses import OutputLoss, named_loss
+from invariant_sharpness.losses import NextTokenCrossEntropy, OutputLoss, named_loss
 from invariant_sharpness.parameters.vector import ParameterVector
 from invariant_sharpness_numpy.derivatives import finite_forward
 from invariant_sharpness_numpy.engine import NumpyEngine
@@ -81,10 +81,12 @@ def _check_weights(network: ReluNetwork, dataset: Dataset[Batch], loss: OutputLo
 
 
 def _resolved(loss: str | OutputLoss) -> OutputLoss:
-    if isinstance(loss, str):
-        return named_loss(loss)
-    if isinstance(loss, OutputLoss):
-        return loss
+    found = named_loss(loss) if isinstance(loss, str) else loss
+    if isinstance(found, NextTokenCrossEntropy):
+        msg = f'{found.name} is a loss of positions, but the outputs of this network have none: take "cross_entropy"'
+        raise LossError(msg)
+    if isinstance(found, OutputLoss):
+        return found
     msg = (
         f"a loss of type {type(loss).__name__} has no closed-form derivatives: give a name, or an object with the "
         f"methods of invariant_sharpness.losses.OutputLoss"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -34,8 +35,8 @@ _ADVICE = "pass forward=(model, batch) -> (outputs, targets) that picks the outp
 def default_forward(model: nn.Module, batch: Any) -> tuple[torch.Tensor, torch.Tensor]:
     """Return outputs and targets of ``(inputs, targets)``, or of a dictionary with the key ``"labels"``.
 
-    Inputs may be a tensor, a tuple of positional arguments or a dictionary of keywords. Outputs may be a
-    tensor, or an object with ``logits``.
+    Inputs may be a tensor, a tuple of positional arguments, or a dictionary of keywords; a model that does not take these keywords
+    gets the dictionary itself. Outputs may be a tensor, or an object with ``logits``.
 
     Raises
     ------
@@ -43,13 +44,39 @@ def default_forward(model: nn.Module, batch: Any) -> tuple[torch.Tensor, torch.T
         If the batch has no such form.
     """
     inputs, targets = split_batch(batch, ", or pass forward=(model, batch) -> (outputs, targets)")
-    if isinstance(inputs, Mapping):
-        outputs = model(**inputs)
-    elif isinstance(inputs, tuple):
-        outputs = model(*inputs)
-    else:
-        outputs = model(inputs)
-    return output_array(outputs, torch.Tensor, _ADVICE), targets
+    return output_array(called(model, inputs), torch.Tensor, _ADVICE), targets
+
+
+def called(model: nn.Module, inputs: Any, **more: Any) -> Any:
+    """Return what the model makes of inputs in the form of a batch, with more keywords."""
+    if isinstance(inputs, tuple):
+        return model(*inputs, **more)
+    if not isinstance(inputs, Mapping):
+        return model(inputs, **more)
+    if _takes(model, inputs):
+        return model(**inputs, **more)
+    try:
+        return model(inputs, **more)
+    except Exception as error:
+        msg = f"the model has no arguments {', '.join(map(str, inputs))}, and raised {type(error).__name__} with the dictionary itself: {error}"
+        raise TypeError(msg) from error
+
+
+def _takes(model: nn.Module, keywords: Mapping[str, Any]) -> bool:
+    """Whether the model has an argument for each of the keywords; if not, it may take the mapping as its one argument."""
+    try:
+        signature = inspect.signature(model.forward)
+    except (TypeError, ValueError):
+        return True
+    return _binds(signature, **keywords) or not _binds(signature, keywords)
+
+
+def _binds(signature: inspect.Signature, *arguments: Any, **keywords: Any) -> bool:
+    try:
+        signature.bind(*arguments, **keywords)
+    except TypeError:
+        return False
+    return True
 
 
 def evaluation(model: nn.Module, forward: Forward) -> Evaluate:

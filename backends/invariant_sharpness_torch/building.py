@@ -24,6 +24,7 @@ from invariant_sharpness_torch.models import (
     unwrapped,
 )
 from invariant_sharpness_torch.oracle import TorchOracle
+from invariant_sharpness_torch.own_losses import check_own_loss
 
 _ADVICE = "Check what the model takes, or pass forward=(model, batch) -> (outputs, targets)"
 
@@ -52,8 +53,8 @@ def build_oracle(
         ``(x, y)`` tensors or arrays, one batch, a list of batches, or a data loader. A batch is
         ``(inputs, targets)`` or a dictionary with ``"labels"``.
     loss
-        A name, ``torch.nn.CrossEntropyLoss``, ``torch.nn.MSELoss``, a loss of :mod:`invariant_sharpness.losses`, or a callable
-        ``(outputs, targets) -> one loss per example``.
+        A name, a loss of ``torch.nn`` or ``torch.nn.functional``, a loss of :mod:`invariant_sharpness.losses`, or a callable
+        ``(outputs, targets) -> one loss per example``. With ``reduction="sum"`` the sum over the data is measured.
     batch_size
         For ``(x, y)`` only. Memory grows with it; the value does not depend on it.
     microbatch
@@ -77,9 +78,16 @@ def build_oracle(
     parameters = trainable_parameters(model)
     check_finite_parameters(parameters)
     described = parameter_groups(model, frozenset(parameters), groups)
-    engine = TorchEngine(model, forward, parameters, described, resolve_loss(loss))
+    terms = resolve_loss(loss)
+    engine = TorchEngine(model, forward, parameters, described, terms)
+
+    def check_first(engine: Engine[Any], evaluate: Evaluate, batch: Any, outputs: torch.Tensor) -> None:
+        look_at_first(engine, evaluate, batch, outputs)
+        if forward is default_forward:
+            check_own_loss(model, terms, batch, outputs, engine.eps)
+
     dataset, outputs = checked_data(
-        engine, data, batch_size=batch_size, microbatch=microbatch, advice=_ADVICE, check_first=look_at_first
+        engine, data, batch_size=batch_size, microbatch=microbatch, advice=_ADVICE, check_first=check_first
     )
     return TorchOracle(engine, dataset, outputs)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from dataclasses import replace
 from functools import wraps
 from typing import Any
 
@@ -14,8 +14,6 @@ from invariant_sharpness.errors import LossError
 from invariant_sharpness.losses import FunctionLoss
 from invariant_sharpness_torch.batches import fresh
 from invariant_sharpness_torch.products import gradients
-
-Function = Callable[[Any, Any], torch.Tensor]
 
 _TEST_EXAMPLES = 8
 
@@ -74,12 +72,13 @@ def _is_once_differentiable(slopes: torch.Tensor) -> bool:
     return False
 
 
-def on_copies(function: Function) -> FunctionLoss:
-    """Return the loss that hands copies of outputs and targets to the function, which it may overwrite."""
+def on_copies(loss: FunctionLoss) -> FunctionLoss:
+    """Return the loss that hands copies of outputs and targets to its function, which it may overwrite."""
 
-    @wraps(function)
+    @wraps(loss.function)
     def called(outputs: Any, targets: Any) -> torch.Tensor:
-        return function(outputs.clone(), map_leaves(fresh, targets))
+        losses: torch.Tensor = loss.function(outputs.clone(), map_leaves(fresh, targets))
+        return losses
 
-    called.__name__ = FunctionLoss(function).name  # a module or a partial has none of its own
-    return FunctionLoss(called)
+    called.__name__ = loss.name  # a module or a partial has none of its own
+    return replace(loss, function=called)

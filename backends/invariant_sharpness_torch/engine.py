@@ -167,6 +167,7 @@ class TorchEngine(EngineDefaults):
         self.model = model
         self.groups = groups
         self.loss = loss
+        self.reduction = loss.reduction
         self._evaluate = evaluation(model, forward)
         self._parameters = {group.name: parameters[group.name] for group in groups}
         self._squares = ExampleSquares(model, self._parameters)

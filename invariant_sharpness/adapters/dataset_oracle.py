@@ -53,7 +53,8 @@ class DatasetOracle:
 
     Every method is one pass over the data. Batches are cut into pieces within the memory limit; the engine's sums over them are added
     where they are, over processes too, read once, checked, and divided once by the sum of the weights. So class weights, ignored
-    labels and a short last batch are exact, and no value depends on how the data are cut.
+    labels and a short last batch are exact, and no value depends on how the data are cut. A loss with ``reduction="sum"`` is not
+    divided, nor is any of its derivatives.
 
     Parameters
     ----------

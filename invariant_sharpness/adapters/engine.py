@@ -162,6 +162,11 @@ class Engine(Protocol[Batch]):
         ...
 
     @property
+    def reduction(self) -> Literal["mean", "sum"]:
+        """Whether the loss of the data is the weighted mean of the rows' losses, or their weighted sum, which is not divided."""
+        ...
+
+    @property
     def offers(self) -> frozenset[type]:
         """The capabilities that this model has on this engine."""
         ...

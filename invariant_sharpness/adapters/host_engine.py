@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
-from typing import Any
+from typing import Any, Literal
 
 import array_api_compat.numpy as xp
 import numpy as np
@@ -20,6 +20,7 @@ class EngineDefaults:
     """What most engines share: vectors are the engine's own tensors, batches are computed whole, and one process has all data."""
 
     fixed_shapes = False
+    reduction: Literal["mean", "sum"] = "mean"
 
     def native(self, arrays: Arrays, /) -> Arrays:
         return arrays

@@ -8,13 +8,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from math import prod
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 from array_api_compat import device
 
 from invariant_sharpness.adapters.engine import Cotangents
-from invariant_sharpness.losses import Factors, FunctionLoss, PositionLoss, SquaredError, convex
+from invariant_sharpness.losses import ElementwiseLoss, Factors, FunctionLoss, PositionLoss, convex
 from invariant_sharpness.losses.positions import Term
 from invariant_sharpness.prng import Draws, output_signs
 
@@ -33,6 +33,11 @@ class LossTerms(Protocol):
     @property
     def name(self) -> str:
         """The loss's name, for messages and reports."""
+        ...
+
+    @property
+    def reduction(self) -> Literal["mean", "sum"]:
+        """Whether the sum of the weighted losses over the data is divided by that of the weights, or by one."""
         ...
 
     def check(self, outputs: Array, targets: Array, /) -> None:
@@ -95,6 +100,10 @@ class RowTerms:
         return self.positions.name
 
     @property
+    def reduction(self) -> Literal["mean", "sum"]:
+        return self.positions.reduction
+
+    @property
     def samples_outputs(self) -> bool:
         return self.positions.samples_outputs
 
@@ -115,7 +124,7 @@ class RowTerms:
         return self.positions.sampled_cotangents(self.xp, outputs, targets, signs)
 
     def row_shape(self, outputs: Array, targets: Array, /) -> tuple[int, int]:
-        if isinstance(self.positions.row_loss, SquaredError):
+        if isinstance(self.positions.row_loss, ElementwiseLoss):
             return outputs.shape[0], prod(outputs.shape[1:])
         width = outputs.shape[self.positions.class_axis]
         return prod(outputs.shape) // width, width
@@ -151,6 +160,10 @@ class FunctionTerms:
     @property
     def name(self) -> str:
         return self.loss.name
+
+    @property
+    def reduction(self) -> Literal["mean", "sum"]:
+        return self.loss.reduction
 
     @property
     def samples_outputs(self) -> bool:

@@ -26,7 +26,7 @@ class Total(NamedTuple):
     value
         The sum of the parts' values; 0 if none was computed.
     weight
-        The sum of the weights, which is positive.
+        What the sums are divided by: the sum of the weights, which is positive, or 1 where the loss of the data is a sum.
     """
 
     arrays: tuple[Arrays, ...]
@@ -76,7 +76,8 @@ def checked_total(
     if not isfinite(value):
         raise _infinite_value(row_losses())
     _check_finite(engine, reduced, finite)
-    return Total(reduced, value, positive_weight(weight))
+    divisor = positive_weight(weight)
+    return Total(reduced, value, divisor if engine.reduction == "mean" else 1.0)
 
 
 def _in_order(numbers: Sequence[float]) -> float:

@@ -9,32 +9,55 @@ from __future__ import annotations
 from invariant_sharpness.errors import LossError
 from invariant_sharpness.losses.callables import FunctionLoss
 from invariant_sharpness.losses.cross_entropy import CrossEntropy
+from invariant_sharpness.losses.elementwise import AbsoluteError, ElementwiseLoss, Huber, SquaredError
+from invariant_sharpness.losses.label_scores import MultiMargin, NegativeLogLikelihood
+from invariant_sharpness.losses.likelihoods import BinaryCrossEntropy, KullbackLeibler, Poisson
+from invariant_sharpness.losses.next_token import NextTokenCrossEntropy
 from invariant_sharpness.losses.normalized_cross_entropy import NormalizedCrossEntropy
 from invariant_sharpness.losses.positions import Factors, PositionLoss
 from invariant_sharpness.losses.protocol import ConvexLoss, OutputLoss, convex
-from invariant_sharpness.losses.squared_error import SquaredError
 
 __all__ = [
+    "LOSS_NAMES",
+    "AbsoluteError",
+    "BinaryCrossEntropy",
     "ConvexLoss",
     "CrossEntropy",
+    "ElementwiseLoss",
     "Factors",
     "FunctionLoss",
+    "Huber",
+    "KullbackLeibler",
+    "MultiMargin",
+    "NegativeLogLikelihood",
+    "NextTokenCrossEntropy",
     "NormalizedCrossEntropy",
     "OutputLoss",
+    "Poisson",
     "PositionLoss",
     "SquaredError",
     "convex",
     "named_loss",
 ]
 
+_NAMED: tuple[OutputLoss, ...] = (
+    CrossEntropy(),
+    NextTokenCrossEntropy(),
+    NormalizedCrossEntropy(),
+    BinaryCrossEntropy(),
+    SquaredError(),
+)
+LOSS_NAMES = tuple(loss.name for loss in _NAMED)
+
 
 def named_loss(name: str) -> OutputLoss:
-    """Return the loss that users ask for as ``"cross_entropy"``, ``"normalized_cross_entropy"`` or ``"mse"``.
+    """Return the loss that users ask for by its name.
 
     Parameters
     ----------
     name
-        The name of the loss.
+        ``"cross_entropy"``, ``"next_token_cross_entropy"``, ``"normalized_cross_entropy"``, ``"binary_cross_entropy"`` or
+        ``"mse"``.
 
     Returns
     -------
@@ -51,15 +74,10 @@ def named_loss(name: str) -> OutputLoss:
     >>> named_loss("mse")
     SquaredError()
     """
-    losses: dict[str, OutputLoss] = {
-        "cross_entropy": CrossEntropy(),
-        "normalized_cross_entropy": NormalizedCrossEntropy(),
-        "mse": SquaredError(),
-    }
-    if name not in losses:
+    if name not in LOSS_NAMES:
         msg = (
-            f"loss={name!r} is not known: take one of {', '.join(map(repr, losses))}, or a callable "
+            f"loss={name!r} is not known: take one of {', '.join(map(repr, LOSS_NAMES))}, or a callable "
             f"(outputs, targets) -> one loss per example"
         )
         raise LossError(msg)
-    return losses[name]
+    return _NAMED[LOSS_NAMES.index(name)]

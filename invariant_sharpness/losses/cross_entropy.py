@@ -3,30 +3,35 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from array_api_compat import device
 
 from invariant_sharpness.errors import LossError
-from invariant_sharpness.losses.labels import check_labels, label_weights, one_hot
+from invariant_sharpness.losses.labels import ClassTargets
 
 Array = Any
 
 
 @dataclass(frozen=True, slots=True)
 class CrossEntropy:
-    r"""Softmax cross-entropy :math:`\ell = \ln \sum_k e^{z_k} - z_y`.
+    r"""Softmax cross-entropy :math:`\ell = \ln \sum_k e^{z_k} - z_y`, or :math:`\sum_c q_c (\ln \sum_k e^{z_k} - z_c)`.
 
-    Output Hessian :math:`\Lambda = \operatorname{diag}(p) - p p^T \succeq 0` with
-    :math:`p = \operatorname{softmax}(z)`. Not invariant to the scale of the outputs; invariant to
-    a shift of all of them.
+    The masses :math:`q_c` come of label smoothing, class weights, and targets that are class probabilities, as in
+    ``torch.nn.CrossEntropyLoss``. Output Hessian :math:`\Lambda = (\sum_c q_c) (\operatorname{diag}(p) - p p^T) \succeq 0` with
+    :math:`p = \operatorname{softmax}(z)`. Not invariant to the scale of the outputs; invariant to a shift of all of them.
 
     Parameters
     ----------
     class_weights
-        One weight per class: the mean over the data is weighted by that of the label.
+        One weight per class: the mean over the data is weighted by that of the label. With class probabilities it is
+        not, and the weight multiplies the term of its class.
     ignore_index
         Rows with this label do not count, whether it is a class or not.
+    label_smoothing
+        The probability that is shared out evenly among all classes.
+    divisor
+        What the sum of the losses is divided by: the weights of the labels, or the number of rows, ignored ones included.
 
     Notes
     -----
@@ -45,42 +50,48 @@ class CrossEntropy:
 
     class_weights: tuple[float, ...] | None = None
     ignore_index: int = -100
+    label_smoothing: float = 0.0
+    divisor: Literal["weights", "rows"] = "weights"
     name = "cross_entropy"
 
     def check(self, xp: Any, outputs: Array, targets: Array, /) -> None:
-        check_labels(xp, outputs, targets, self.ignore_index)
-        if outputs.shape[1] < 2:
+        if outputs.ndim == 2 and outputs.shape[1] < 2:
             msg = (
-                f"{self.name} of a single output is zero whatever the network does: give it one output per class, or pass a "
-                f"binary cross-entropy as a callable (outputs, targets) -> one loss per example"
+                f"{self.name} of a single output is zero whatever the network does: give it one output per class, or pass "
+                f'"binary_cross_entropy"'
             )
             raise LossError(msg)
+        self._targets.check(xp, outputs, targets)
+        check_logits(xp, outputs, self.name)
 
     def weights(self, xp: Any, outputs: Array, targets: Array, /) -> Array:
-        return label_weights(xp, outputs, targets, self.class_weights, self.ignore_index)
+        return self._targets.weights(xp, outputs, targets)
 
     def values(self, xp: Any, outputs: Array, targets: Array, /) -> Array:
+        q = self._targets.masses(xp, outputs, targets)
         shifted = outputs - xp.max(outputs, axis=1, keepdims=True)
         log_normalizer = xp.log(xp.sum(xp.exp(shifted), axis=1))
-        return log_normalizer - xp.sum(shifted * one_hot(xp, outputs, targets), axis=1)
+        return log_normalizer * xp.sum(q, axis=1) - xp.sum(shifted * q, axis=1)
 
     def gradient(self, xp: Any, outputs: Array, targets: Array, /) -> Array:
-        return softmax(xp, outputs) - one_hot(xp, outputs, targets)
+        q = self._targets.masses(xp, outputs, targets)
+        return softmax(xp, outputs) * xp.sum(q, axis=1, keepdims=True) - q
 
     def hessian(self, xp: Any, outputs: Array, targets: Array, /) -> Array:
         p = softmax(xp, outputs)
-        return _diagonal(xp, p) - p[:, :, None] * p[:, None, :]
+        return (_diagonal(xp, p) - p[:, :, None] * p[:, None, :]) * self._total(xp, outputs, targets)[:, None, None]
 
     def hessian_root_product(self, xp: Any, outputs: Array, targets: Array, vectors: Array, /) -> Array:
-        r""":math:`R u = \sqrt p \circ u - p\, (\sqrt p \cdot u)`."""
+        r""":math:`R u = \sqrt{\sum_c q_c}\, (\sqrt p \circ u - p\, (\sqrt p \cdot u))`."""
         p = softmax(xp, outputs)
         weighted = xp.sqrt(p) * vectors
-        return weighted - p * xp.sum(weighted, axis=1, keepdims=True)
+        root = weighted - p * xp.sum(weighted, axis=1, keepdims=True)
+        return root * xp.sqrt(self._total(xp, outputs, targets))[:, None]
 
     def hessian_factors(self, xp: Any, outputs: Array, targets: Array, /) -> tuple[Array, Array]:
-        r"""A square root with K - 1 columns, without an eigendecomposition.
+        r"""A square root with K - 1 columns, without an eigendecomposition, and the mass of each row.
 
-        With :math:`q = \sqrt p`, a unit vector, :math:`\Lambda = \operatorname{diag}(q) (I - q q^T) \operatorname{diag}(q)`. A reflection
+        With :math:`q = \sqrt p`, a unit vector, :math:`\Lambda = \operatorname{diag}(q) (I - q q^T) \operatorname{diag}(q)` for mass one. A reflection
         takes q to the first axis, so that its other columns U have :math:`U U^T = I - q q^T`, and :math:`\operatorname{diag}(q)\, U` is
 
         .. math::
@@ -98,7 +109,30 @@ class CrossEntropy:
         own = q * (first + p @ (1 - identity)) / (1 + first)
         others = xp.concat([first, p[:, 1:] / (1 + first)], axis=1)
         vectors = own[:, None, :] * identity - others[:, :, None] * q[:, None, :] * (1 - identity)
-        return xp.ones_like(q[:, 1:]), vectors[:, :, 1:]
+        return xp.ones_like(q[:, 1:]) * self._total(xp, outputs, targets)[:, None], vectors[:, :, 1:]
+
+    @property
+    def _targets(self) -> ClassTargets:
+        return ClassTargets(self.class_weights, self.ignore_index, self.label_smoothing, self.divisor)
+
+    def _total(self, xp: Any, outputs: Array, targets: Array) -> Array:
+        """The mass of all classes, 1 for a label."""
+        return xp.sum(self._targets.masses(xp, outputs, targets), axis=1)
+
+
+def check_logits(xp: Any, outputs: Array, name: str) -> None:
+    """Raise if the outputs are probabilities, of which the loss would take softmax once more.
+
+    The tolerance of their sums is such that other outputs of order one look like it in fewer than one of a million batches.
+    """
+    sums = xp.sum(outputs, axis=1)
+    tolerance = min(1e-2, 1e-6 ** (1 / max(1, outputs.shape[0])))
+    if bool(xp.all(outputs >= 0)) and bool(xp.all(xp.abs(sums - 1) < tolerance)):
+        msg = (
+            f"the outputs are probabilities, but {name} takes logits and applies softmax itself: build the model "
+            f"without its last softmax, or take its logarithm (log_softmax), of which softmax makes the same probabilities"
+        )
+        raise LossError(msg)
 
 
 def softmax(xp: Any, outputs: Array) -> Array:

@@ -8,8 +8,7 @@ from typing import Any
 from array_api_compat import device
 
 from invariant_sharpness.errors import LossError
-from invariant_sharpness.losses.cross_entropy import CrossEntropy, softmax
-from invariant_sharpness.losses.labels import one_hot
+from invariant_sharpness.losses.cross_entropy import CrossEntropy
 
 Array = Any
 
@@ -54,7 +53,7 @@ class NormalizedCrossEntropy:
     name = "normalized_cross_entropy"
 
     def check(self, xp: Any, outputs: Array, targets: Array, /) -> None:
-        CrossEntropy(self.class_weights, self.ignore_index).check(xp, outputs, targets)
+        self._of_logits.check(xp, outputs, targets)
         if outputs.shape[1] < 3:
             msg = (
                 f"normalized_cross_entropy is piecewise constant with K = {outputs.shape[1]} outputs, so every "
@@ -72,16 +71,16 @@ class NormalizedCrossEntropy:
             raise LossError(msg)
 
     def weights(self, xp: Any, outputs: Array, targets: Array, /) -> Array:
-        return CrossEntropy(self.class_weights, self.ignore_index).weights(xp, outputs, targets)
+        return self._of_logits.weights(xp, outputs, targets)
 
     def values(self, xp: Any, outputs: Array, targets: Array, /) -> Array:
         u, _ = _standardize(xp, outputs)
-        return CrossEntropy().values(xp, u, targets)
+        return self._of_logits.values(xp, u, targets)
 
     def gradient(self, xp: Any, outputs: Array, targets: Array, /) -> Array:
         r""":math:`\tfrac1s A (p - e_y)`, with :math:`A = I - \tfrac1K 11^T - \tfrac1K u u^T`."""
         u, s = _standardize(xp, outputs)
-        q = softmax(xp, u) - one_hot(xp, outputs, targets)
+        q = self._of_logits.gradient(xp, u, targets)
         return _project(xp, u, q) / s
 
     def hessian(self, xp: Any, outputs: Array, targets: Array, /) -> Array:
@@ -91,11 +90,11 @@ class NormalizedCrossEntropy:
         """
         u, s = _standardize(xp, outputs)
         classes = outputs.shape[1]
-        q = softmax(xp, u) - one_hot(xp, outputs, targets)
+        q = self._of_logits.gradient(xp, u, targets)
         g = _project(xp, u, q)
         # A = I - 11^T / K - u u^T / K, and the curvature of the cross-entropy between two of them.
         projector = xp.eye(classes, dtype=u.dtype, device=device(u)) - (1 + u[:, :, None] * u[:, None, :]) / classes
-        curvature = projector @ CrossEntropy().hessian(xp, u, targets) @ projector
+        curvature = projector @ self._of_logits.hessian(xp, u, targets) @ projector
         # The second derivative of the normalization, along the gradient of the cross-entropy.
         radial = xp.sum(u * q, axis=1)[:, None, None] * projector
         mixed = u[:, :, None] * g[:, None, :]
@@ -105,6 +104,10 @@ class NormalizedCrossEntropy:
         """Return the eigenvalues, of both signs, and the eigenvectors."""
         eigenvalues, eigenvectors = xp.linalg.eigh(self.hessian(xp, outputs, targets))
         return eigenvalues, eigenvectors
+
+    @property
+    def _of_logits(self) -> CrossEntropy:
+        return CrossEntropy(self.class_weights, self.ignore_index)
 
 
 def _standardize(xp: Any, outputs: Array) -> tuple[Array, Array]:

@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from math import prod
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from array_api_compat import device
 
 from invariant_sharpness.errors import DataError, LossError
+from invariant_sharpness.losses.elementwise import ElementwiseLoss
+from invariant_sharpness.losses.labels import are_probabilities
+from invariant_sharpness.losses.next_token import NextTokenCrossEntropy
 from invariant_sharpness.losses.protocol import ConvexLoss, OutputLoss, convex
-from invariant_sharpness.losses.squared_error import SquaredError
 
 Array = Any
 Term = tuple[Array, Array]
@@ -46,7 +48,8 @@ class Factors(NamedTuple):
 class PositionLoss:
     """A loss of rows of K outputs; all axes between the examples and the classes are positions.
 
-    Every position counts as one term of the mean, as tokens do. For the squared error, an example is one row.
+    Every position counts as one term of the mean, as tokens do. For losses of single outputs, such as the squared error, an
+    example is one row.
     An adapter adds to it the form in which its oracle asks for losses and squares.
 
     Parameters
@@ -55,6 +58,8 @@ class PositionLoss:
         The loss of a row.
     class_axis
         The axis of the K outputs: 1 in torch's own cross-entropy, -1 everywhere else.
+    reduction
+        Whether the loss of the data is the weighted mean of the rows' losses, or their weighted sum.
 
     Examples
     --------
@@ -69,6 +74,7 @@ class PositionLoss:
 
     row_loss: OutputLoss
     class_axis: int = -1
+    reduction: Literal["mean", "sum"] = "mean"
 
     @property
     def name(self) -> str:
@@ -79,18 +85,25 @@ class PositionLoss:
         self, xp: Any, outputs: Array, targets: Array, /, otherwise: str = "move the classes to the last axis"
     ) -> None:
         """Raise an error that says what is wrong; ``otherwise`` is what to do where the classes are on another axis."""
-        if not isinstance(self.row_loss, SquaredError):
+        if isinstance(self.row_loss, ElementwiseLoss):
+            _check_equal_shapes(outputs, targets, self.row_loss.title)
+        else:
             self._check_shapes(xp, outputs, targets, otherwise)
         rows, labels = self.rows(xp, outputs, targets)
         self.row_loss.check(xp, rows, labels)
         self.row_loss.weights(xp, rows, labels)
 
     def rows(self, xp: Any, outputs: Array, targets: Array, /) -> tuple[Array, Array]:
-        """Flatten outputs to shape ``(m, K)``, and their targets; of ``xp`` only ``moveaxis`` and ``reshape`` are needed."""
-        if isinstance(self.row_loss, SquaredError):
-            return _flat_rows(xp, outputs), _flat_rows(xp, targets)
+        """Return outputs and targets of all rows: ``(m, K)``, and of losses of single outputs ``(n, ...)``."""
+        if isinstance(self.row_loss, ElementwiseLoss):
+            return outputs, xp.reshape(targets, (-1, *outputs.shape[1:]))
         moved = xp.moveaxis(outputs, self.class_axis, -1)
-        return xp.reshape(moved, (-1, moved.shape[-1])), xp.reshape(targets, (-1,))
+        rows = xp.reshape(moved, (-1, moved.shape[-1]))
+        if are_probabilities(outputs, targets):
+            return rows, xp.reshape(xp.moveaxis(targets, self.class_axis, -1), (-1, moved.shape[-1]))
+        if isinstance(self.row_loss, NextTokenCrossEntropy):
+            targets = self.row_loss.of_next_position(xp, targets)
+        return rows, xp.reshape(targets, (-1,))
 
     def row_values(self, xp: Any, outputs: Array, targets: Array, /) -> Array:
         """Compute the loss of each row."""
@@ -142,17 +155,28 @@ class PositionLoss:
                 f"(n, K): remove the squeeze() or the mean over examples from the model"
             )
             raise LossError(msg)
+        if isinstance(self.row_loss, NextTokenCrossEntropy):
+            self.row_loss.check_positions(outputs, targets)
+        if are_probabilities(outputs, targets):
+            return
         positions = tuple(xp.moveaxis(outputs, self.class_axis, -1).shape[:-1])
         if _squeezed(targets.shape) not in (_squeezed(positions), _squeezed((prod(positions),))):
             msg = (
                 f"outputs have shape {tuple(outputs.shape)} and targets {tuple(targets.shape)}, but {self.name} needs one "
-                f"class label for each row of K outputs: take argmax(-1) of one-hot targets, and {otherwise}"
+                f"class label for each row of K outputs, or targets of the shape of the outputs with the probabilities of the "
+                f"classes; {otherwise}"
             )
             raise DataError(msg)
 
 
-def _flat_rows(xp: Any, array: Array) -> Array:
-    return xp.reshape(array, (-1, prod(array.shape[1:])))
+def _check_equal_shapes(outputs: Array, targets: Array, name: str) -> None:
+    """Raise unless there is one target for each output; axes of length one may be missing."""
+    if targets.shape[:1] != outputs.shape[:1] or prod(targets.shape) != prod(outputs.shape):
+        msg = (
+            f"outputs have shape {tuple(outputs.shape)} and targets {tuple(targets.shape)}: {name} needs equal shapes, "
+            f"one target for each output"
+        )
+        raise DataError(msg)
 
 
 def _squeezed(shape: tuple[int, ...]) -> tuple[int, ...]:

@@ -277,5 +277,5 @@ def test_normalized_cross_entropy_names_an_example_without_spread(xp: Any, row: 
 
 
 def test_an_unknown_loss_is_answered_with_the_names_there_are() -> None:
-    with pytest.raises(LossError, match=r"'hinge'.*'cross_entropy', 'normalized_cross_entropy', 'mse'"):
+    with pytest.raises(LossError, match=r"'hinge'.*'cross_entropy', 'next_token_cross_entropy', 'normal.*'mse'"):
         named_loss("hinge")

@@ -22,6 +22,7 @@ from invariant_sharpness.adapters.data.checks import (
 from invariant_sharpness.adapters.data.datasets import PASS_SEED, Dataset, checked_dataset, fingerprint, random_state
 from invariant_sharpness.adapters.data.examples import (
     Batch,
+    WeightedTargets,
     batch_size,
     is_pair,
     is_per_example,
@@ -29,6 +30,7 @@ from invariant_sharpness.adapters.data.examples import (
     map_leaves,
     split_batch,
     take,
+    weighted_pair,
 )
 from invariant_sharpness.adapters.data.subsets import all_examples, chosen_examples
 
@@ -37,6 +39,7 @@ __all__ = [
     "Batch",
     "Batches",
     "Dataset",
+    "WeightedTargets",
     "all_examples",
     "as_batches",
     "batch_size",
@@ -61,4 +64,5 @@ __all__ = [
     "real_outputs",
     "split_batch",
     "take",
+    "weighted_pair",
 ]

@@ -57,9 +57,33 @@ class Batch(NamedTuple):
         return part
 
 
+class WeightedTargets(NamedTuple):
+    """Targets with weights, of a batch that has three parts.
+
+    Parameters
+    ----------
+    targets
+        An array with one row per example.
+    weights
+        One number for each example, or for each row of the loss.
+    """
+
+    targets: Any
+    weights: Any
+
+
 def is_pair(data: Any) -> bool:
-    """Whether ``data`` is ``(inputs, targets)``: its second part is an array."""
-    return isinstance(data, (tuple, list)) and len(data) == 2 and hasattr(data[1], "shape")
+    """Whether ``data`` is ``(inputs, targets)``: its second part is an array, or an array with weights."""
+    if not (isinstance(data, (tuple, list)) and len(data) == 2):
+        return False
+    return hasattr(data[1], "shape") or isinstance(data[1], WeightedTargets)
+
+
+def weighted_pair(data: Any) -> Any:
+    """Return ``(inputs, targets)`` of ``(inputs, targets, weights)``; anything else as it is."""
+    if isinstance(data, (tuple, list)) and len(data) == 3 and all(hasattr(part, "shape") for part in data[1:]):
+        return Batch(data[0], WeightedTargets(*data[1:]))
+    return data
 
 
 def split_batch(batch: Any, otherwise: str = "") -> Batch:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -10,12 +9,11 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
-from torch.func import functional_call, hessian
 from torch.nn import functional
 
 import invariant_sharpness as ish
+from zoo.torch_losses import Loss, assert_agrees
 
-Loss = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 WEIGHT = torch.tensor([0.5, 2.0, 0.25, 1.0], dtype=torch.float64)
 IGNORED = -100
 
@@ -49,29 +47,6 @@ def sequences(classes: int) -> tuple[nn.Module, torch.Tensor, torch.Tensor]:
 
 def targets(model: nn.Module, x: torch.Tensor) -> torch.Tensor:
     return torch.randn_like(model(x).detach())
-
-
-def dense_diagonal(model: nn.Module, x: torch.Tensor, y: torch.Tensor, mean_loss: Loss) -> dict[str, np.ndarray]:
-    """The diagonal for a loss that averages by itself."""
-    parameters = {name: p.detach() for name, p in model.named_parameters()}
-    blocks = hessian(lambda values: mean_loss(functional_call(model, values, (x,)), y))(parameters)
-    return {n: blocks[n][n].reshape(p.numel(), -1).diagonal().reshape(p.shape).numpy() for n, p in parameters.items()}
-
-
-def assert_agrees(model: nn.Module, x: torch.Tensor, y: torch.Tensor, loss: Any, mean_loss: Loss) -> None:
-    """Loss, gradient and diagonal over three uneven batches are those of the dense reference."""
-    parts = [(x[:2], y[:2]), (x[2:3], y[2:3]), (x[3:], y[3:])]
-    oracle = ish.oracle(model, parts, loss=loss)
-    assert oracle.loss(oracle.parameters) == pytest.approx(float(mean_loss(model(x), y).detach()), rel=1e-12)
-    slopes = torch.autograd.grad(mean_loss(model(x), y), list(model.parameters()))
-    gradient = oracle.gradient(oracle.parameters)
-    diagonal = ish.hessian_diagonal(oracle)
-    for (name, expected), slope in zip(dense_diagonal(model, x, y, mean_loss).items(), slopes, strict=True):
-        error = float((gradient[name] - slope).abs().max() / slope.abs().max())
-        assert error <= 1e-11, f"the gradient in {name} is off by {error:.1e}"
-        assert diagonal[name].method == "exact", f"{name} was refused"
-        error = np.abs(diagonal[name].values - expected).max() / np.abs(expected).max()
-        assert error <= 1e-10, f"the diagonal of {name} is off by {error:.1e}"
 
 
 @pytest.mark.parametrize("weight", [None, WEIGHT])

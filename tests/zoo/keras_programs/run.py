@@ -16,12 +16,13 @@ ALWAYS = (
     "conformance",
     "exactness",
     "layers_of_keras",
+    "losses_of_keras",
     "forms_of_input",
     "untouched_model",
     "bad_input",
     "model_metric",
 )
-DEEP = ("every_metric", "twins", "rescaling")
+DEEP = ("every_metric", "twins", "rescaling", "weighted_losses")
 ONCE = ("layer_squares", "symmetries_of_keras")
 """What depends on the layers and not on the engine: on TensorFlow always, on the others in the slow tests."""
 

@@ -1,0 +1,41 @@
+"""Losses of Keras on every engine: values are Keras' own, sample weights multiply, and what cannot be measured is named."""
+
+from __future__ import annotations
+
+import pytest
+
+from zoo.keras_results import TOLERANCE, every_engine, every_engine_deep, found, relative_error
+
+REFUSED = {
+    "logits as probabilities": ["LossError", "takes probabilities (from_logits=False)", "with from_logits=True"],
+    "probabilities as logits": ["LossError", "outputs are probabilities", "without its last softmax"],
+    "divided by weights": ["LossError", "mean_with_sample_weight", "divide the sample weights by their mean"],
+    "negative weights": ["DataError", "some sample weights are negative"],
+    "weights of another shape": ["DataError", "sample weights have shape (7, 2) for 7 examples"],
+}
+
+
+@every_engine
+def test_values_are_those_of_keras(engine: str) -> None:
+    for what, pair in found(engine, "values_of_losses").items():
+        assert relative_error(pair) <= max(TOLERANCE[engine], 1e-6), f"{what} is {pair[0]}, by Keras {pair[1]}"
+
+
+@every_engine_deep
+def test_losses_of_oracles_are_those_of_keras(engine: str) -> None:
+    for what, pair in found(engine, "losses_of_oracles").items():
+        assert relative_error(pair) <= max(TOLERANCE[engine], 1e-6), f"{what} is {pair[0]}, by Keras {pair[1]}"
+
+
+@every_engine_deep
+def test_sample_weights_multiply_the_losses_of_examples(engine: str) -> None:
+    for what, error in found(engine, "weighted_derivatives").items():
+        assert error <= TOLERANCE[engine], f"{what} is off by {error:.1e}"
+
+
+@every_engine
+@pytest.mark.parametrize("what", REFUSED)
+def test_what_cannot_be_measured_is_named(engine: str, what: str) -> None:
+    message = found(engine, "refused_losses")[what]
+    for words in REFUSED[what]:
+        assert words in message, message
