@@ -6,7 +6,7 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from copy import copy
 from functools import cached_property
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, Literal, NamedTuple, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -121,6 +121,11 @@ class DatasetOracle:
     def gauss_newton_diagonal(self, parameters: ParameterVector, /, names: frozenset[str]) -> ParameterVector:
         cotangents = Cotangents("curvature")
         return self._means(parameters, lambda point, piece: point.squares(names, cotangents, piece.batch))[0]
+
+    @property
+    def reduction(self) -> Literal["mean", "sum"]:
+        """Whether the loss is the mean over the data, or the sum, which has no divisor."""
+        return self.engine.reduction
 
     @property
     def samples_outputs(self) -> bool:

@@ -43,6 +43,11 @@ class Forwarding:
     def groups(self) -> tuple[ParameterGroup, ...]:
         return self.base.groups
 
+    @property
+    def reduction(self) -> str:
+        """Whether the loss is a mean over examples, as of oracles that do not say it, or a sum."""
+        return str(getattr(self.base, "reduction", "mean"))
+
     def loss(self, parameters: ParameterVector, /) -> float:
         return self.base.loss(parameters)
 

@@ -76,7 +76,11 @@ BAD = {
     "NaN in an input": (NonFiniteError, "example 2", {"data": (np.where(np.arange(11)[:, None] == 2, np.nan, X), Y)}),
     "label out of range": (DataError, "target 3", {"data": (X, np.full(11, 3))}),
     "labels of floats": (DataError, "integers", {"data": (X, Y.astype(float))}),
-    "one-hot targets": (DataError, "argmax", {"data": (X, np.eye(3, dtype=int)[Y])}),
+    "columns of targets": (
+        DataError,
+        "or targets of the shape of the outputs",
+        {"data": (X, np.eye(2, dtype=int)[Y % 2])},
+    ),
     "empty data": (DataError, "empty", {"data": []}),
     "empty batch": (DataError, "batch 1 is empty", {"data": [(X, Y), (X[:0], Y[:0])]}),
     "generator": (DataError, "one-shot", {"data": iter([(X, Y)])}),

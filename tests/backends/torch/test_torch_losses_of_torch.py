@@ -14,6 +14,7 @@ from torch.nn import functional
 
 import invariant_sharpness as ish
 from invariant_sharpness.errors import DataError, LossError
+from invariant_sharpness.testing import check_oracle
 from zoo.torch_losses import Loss, assert_agrees
 
 N, K, IGNORED = 9, 4, -100
@@ -215,6 +216,26 @@ def test_sampled_outputs_have_the_exact_diagonal_as_their_mean(loss: nn.Module, 
         sampled = torch.stack([draw[name] for draw in draws])
         deviation = (sampled.mean(0) - exact[name]).abs() / (sampled.std(0) / 8 + 1e-12)
         assert float(deviation.max()) < 5, f"{name} is {float(deviation.max()):.1f} standard errors off"
+
+
+@pytest.mark.parametrize(
+    "loss", [nn.CrossEntropyLoss(reduction="sum"), nn.BCEWithLogitsLoss(pos_weight=WEIGHT)], ids=str
+)
+def test_oracles_pass_the_checks(loss: nn.Module) -> None:
+    oracle = ish.oracle(network(), (X, SOFT), loss=loss, batch_size=4)
+    for checked in (oracle, ish.Scaled(oracle, 2.0 * oracle.parameters.map(torch.ones_like))):
+        failed = [result for result in check_oracle(checked) if result.status == "failed"]
+        assert not failed, failed
+
+
+def test_a_sum_is_the_mean_times_the_number_of_examples() -> None:
+    total, mean = (
+        ish.oracle(network(), (X, CLASSES), loss=nn.CrossEntropyLoss(reduction=reduction))
+        for reduction in ("sum", "mean")
+    )
+    for name in ("hessian_trace", "hessian_spectral_norm", "fisher_rao_norm"):
+        values = [ish.METRICS[name](oracle).value for oracle in (total, mean)]
+        assert values[0] == pytest.approx(N * values[1], rel=1e-10), name
 
 
 def test_losses_that_are_not_convex_are_not_sampled() -> None:
