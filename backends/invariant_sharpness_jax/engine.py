@@ -18,7 +18,7 @@ from invariant_sharpness.adapters.loss_terms import LossTerms
 from invariant_sharpness.adapters.outputs import CotangentRows
 from invariant_sharpness.parameters.groups import HostArrays, ParameterGroup
 from invariant_sharpness.prng import Draws, output_signs
-from invariant_sharpness.protocol import EVERY_CAPABILITY
+from invariant_sharpness.protocol import EVERY_CAPABILITY, DoublePrecisionOracle
 from invariant_sharpness_jax.application import Application
 from invariant_sharpness_jax.forward import to_batch
 from invariant_sharpness_jax.precision import held, model_rounding, rounded
@@ -130,7 +130,7 @@ class JaxEngine(EngineDefaults):
     name = "JAX"
     xp = jnp
     fixed_shapes = True
-    offers = EVERY_CAPABILITY
+    offers = EVERY_CAPABILITY | {DoublePrecisionOracle}
 
     def __init__(
         self,
@@ -157,6 +157,11 @@ class JaxEngine(EngineDefaults):
     @property
     def samples_outputs(self) -> bool:
         return self._loss.samples_outputs
+
+    def in_double_precision(self) -> JaxEngine:
+        """The engine of the same function at the parameters in double precision, where JAX is told to have it."""
+        arrays = {name: jnp.asarray(np.asarray(array), dtype=jnp.float64) for name, array in self._arrays.items()}
+        return JaxEngine(self.apply, self._structure, arrays, self.groups, self._loss)
 
     def parameters(self) -> Arrays:
         return self._arrays

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from typing import Any
+
+import jax
 
 from invariant_sharpness.adapters.dataset_oracle import DatasetOracle
 from invariant_sharpness.parameters.vector import ParameterVector
@@ -36,6 +39,12 @@ class JaxOracle(DatasetOracle):
     def to_tree(self, vector: ParameterVector, /) -> Any:
         """Return the parameters in the user's own form, as ``apply`` takes them: the other way from :meth:`from_tree`."""
         return self.engine.to_tree(dict(vector.arrays))
+
+    @contextmanager
+    def in_double_precision(self) -> Generator[JaxOracle]:
+        """The oracle of the same function in double precision, which JAX has inside the ``with`` block."""
+        with jax.enable_x64(True):  # noqa: FBT003
+            yield self.with_engine(self.engine.in_double_precision())
 
     @property
     def apply(self) -> Callable[[Any, Any], Any]:

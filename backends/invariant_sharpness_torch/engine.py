@@ -18,12 +18,12 @@ from invariant_sharpness.adapters.host_engine import EngineDefaults
 from invariant_sharpness.adapters.loss_terms import LossTerms
 from invariant_sharpness.adapters.outputs import CotangentRows
 from invariant_sharpness.parameters.groups import HostArrays, ParameterGroup
-from invariant_sharpness.protocol import EVERY_CAPABILITY
+from invariant_sharpness.protocol import EVERY_CAPABILITY, DoublePrecisionOracle
 from invariant_sharpness_torch.batches import Evaluate, Forward, byte_rows, evaluation, to_device
 from invariant_sharpness_torch.footprint import Footprint, footprint
 from invariant_sharpness_torch.half_precision import held, held_dtype, model_eps
 from invariant_sharpness_torch.holding import check_differentiable, holding, loader_generators, random_state
-from invariant_sharpness_torch.models import check_modules
+from invariant_sharpness_torch.models import check_modules, in_precision, trainable_parameters
 from invariant_sharpness_torch.products import (
     Tensors,
     block_product,
@@ -154,7 +154,7 @@ class TorchEngine(EngineDefaults):
 
     name = "PyTorch"
     xp = xp
-    offers = EVERY_CAPABILITY
+    offers = EVERY_CAPABILITY | {DoublePrecisionOracle}
 
     def __init__(
         self,
@@ -168,6 +168,7 @@ class TorchEngine(EngineDefaults):
         self.groups = groups
         self.loss = loss
         self.reduction = loss.reduction
+        self._forward = forward
         self._evaluate = evaluation(model, forward)
         self._parameters = {group.name: parameters[group.name] for group in groups}
         self._squares = ExampleSquares(model, self._parameters)
@@ -180,6 +181,11 @@ class TorchEngine(EngineDefaults):
     @property
     def samples_outputs(self) -> bool:
         return self.loss.samples_outputs
+
+    def in_double_precision(self) -> TorchEngine:
+        """The engine of a copy of the model in double precision."""
+        model = in_precision(self.model, "float64")
+        return TorchEngine(model, self._forward, trainable_parameters(model), self.groups, self.loss)
 
     def parameters(self) -> Arrays:
         return {name: held(parameter.detach()) for name, parameter in self._parameters.items()}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Generator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -29,9 +31,19 @@ class TorchOracle(DatasetOracle):
         The largest number of outputs that an example has.
     """
 
+    engine: TorchEngine
+
     def __init__(self, engine: TorchEngine, dataset: Dataset[Any], outputs_per_example: int) -> None:
         super().__init__(engine, dataset, outputs_per_example)
         self.model = engine.model
+
+    @contextmanager
+    def in_double_precision(self) -> Generator[TorchOracle]:
+        """The oracle of a copy of the module in double precision, inside the ``with`` block."""
+        engine = self.engine.in_double_precision()
+        copy = self.with_engine(engine)
+        copy.model = engine.model
+        yield copy
 
 
 @exclusive()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from copy import copy
+from dataclasses import replace
 from functools import cached_property
 from typing import Any, Literal, NamedTuple, TypeVar
 
@@ -190,6 +191,13 @@ class DatasetOracle:
         part = copy(self)
         part._read_from(dataset)
         return part
+
+    def with_engine(self: Self, engine: Engine[Any]) -> Self:
+        """The oracle of another engine on the same data, which it takes as this one's engine has made them."""
+        other, batches = copy(self), self._dataset
+        other.engine = engine
+        other._read_from(replace(batches, convert=engine.batch, rows=engine.host_rows, expected=None))
+        return other
 
     def from_numpy(self, arrays: HostArrays, /) -> ParameterVector:
         return ParameterVector(self.xp, self._in_order(self.engine.from_numpy(arrays)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from typing import Protocol, runtime_checkable
 
 from invariant_sharpness.parameters.groups import Rows
@@ -148,6 +149,15 @@ class ModelPrecisionOracle(CurvatureOracle, Protocol):
     @property
     def model_rounding(self) -> float:
         """The unit of rounding of the least precise parameter in the model."""
+        ...
+
+
+@runtime_checkable
+class DoublePrecisionOracle(CurvatureOracle, Protocol):
+    """An oracle in single or half precision of whose model there can be a copy in double precision."""
+
+    def in_double_precision(self) -> AbstractContextManager[CurvatureOracle]:
+        """The oracle of a copy of the model, at the same parameters and on the same data; valid inside the ``with`` block."""
         ...
 
 

@@ -24,9 +24,14 @@ NATURAL_SIZE = 1.0
 _MOST_HIDDEN = 0.05
 """In half precision a thousand roundings would be more than the whole."""
 
-_FOR_ROUNDING, _BELIEVED = 2, 5
+_FOR_ROUNDING, _BELIEVED = 3, 5
 _FACTOR = 4.0
 """Steps whose uncertainty is up to this many times the least are believed."""
+
+_KINKED = 3.0
+"""Second differences that are so many times what rounding and curvature explain are of kinks."""
+
+_REPEATS = 4
 
 _HOPELESS = 0.1
 """Differences that are this uncertain say nothing."""
@@ -104,24 +109,52 @@ def agreement_by_group(
 ) -> dict[str, Agreement]:
     """Compare the derivative of ``function`` at zero with its differences, group by group, at several steps.
 
-    Steps go from ``eps ** (1/6)`` to ``eps ** (1/2)``; two shorter ones show the rounding.
-    Values are taken to be uncertain by ``eps * floor`` at least. Cost: fifteen evaluations.
+    Steps go from ``eps ** (1/6)`` to ``eps ** (1/2)``; three shorter ones show the rounding. A step that crosses kinks is not believed.
+    Values are taken to be uncertain by ``eps * floor`` at least. Cost: seventeen evaluations.
     """
     centre = function(0.0)
     rounding = eps * (centre.norm() + floor)
-    noise = dict.fromkeys(derivative.arrays, rounding)
-    believed: dict[str, list[Agreement]] = {name: [] for name in derivative.arrays}
-    for number, step in enumerate(_steps(eps)):
-        ahead, behind = function(step), function(-step)
-        # Central difference, and the second difference: what forward and backward differences are apart.
-        central, second = (ahead - behind) / (2 * step), (ahead - centre) - (centre - behind)
-        # Rounding does not get smaller with the step: what a shorter one saw, this one has too.
-        noise = {name: max(least, _norm(second, name)) for name, least in noise.items()}
-        if number >= _FOR_ROUNDING:
-            for name, seen in noise.items():
-                uncertainty = seen / (2 * step) + rounding / step + 10 * eps * derivative.norm()
-                believed[name].append(_agreement(central, derivative, name, uncertainty))
-    return {name: _best(steps) for name, steps in believed.items()}
+    steps = _steps(eps)
+    seconds, agreements = zip(*(_compared(function, centre, derivative, step) for step in steps), strict=True)
+    found = {}
+    for name in derivative.arrays:
+        uncertainties = _uncertainties(steps, [second[name] for second in seconds], rounding)
+        believed = [
+            _relative(agreement[name], uncertainty + rounding / step + 10 * eps * derivative.norm())
+            for step, agreement, uncertainty in zip(steps, agreements, uncertainties, strict=True)
+        ]
+        found[name] = _best(believed[_FOR_ROUNDING:])
+    return found
+
+
+def _compared(
+    function: Callable[[float], ParameterVector], centre: ParameterVector, derivative: ParameterVector, step: float
+) -> tuple[dict[str, float], dict[str, tuple[float, float]]]:
+    """Return by group the second difference, and the error and the size of the central one."""
+    ahead, behind = function(step), function(-step)
+    # What forward and backward differences are apart.
+    second = (ahead - centre) - (centre - behind)
+    central = (ahead - behind) / (2 * step)
+    wrong = central - derivative
+    return (
+        {name: _norm(second, name) for name in derivative.arrays},
+        {name: (_norm(wrong, name), max(_norm(derivative, name), _norm(central, name))) for name in derivative.arrays},
+    )
+
+
+def _uncertainties(steps: list[float], seconds: list[float], rounding: float) -> Iterator[float]:
+    """Yield the uncertainty of the central difference at each step, from all second differences.
+
+    Rounding does not get smaller with the step: what a shorter one saw, this one has too. Where a second difference is neither
+    rounding nor falls as the square of the step, it is of kinks between here and there, which all longer steps cross, too. Their share
+    in the central difference may be the same at every step, as many small kinks look like curvature from afar: nothing can be said.
+    """
+    noise, kinked = max(rounding, seconds[0]), False
+    for number, step in enumerate(steps):
+        if 0 < number < len(steps) - 1:
+            smooth = seconds[number + 1] * (step / steps[number + 1]) ** 2
+            kinked = kinked or seconds[number] > _KINKED * (smooth + noise)
+        yield np.inf if kinked else max(rounding, *seconds[: number + 1]) / (2 * step)
 
 
 def agreement_of_numbers(function: Callable[[float], float], derivative: float, eps: float) -> Agreement:
@@ -135,18 +168,24 @@ def agreement_of_numbers(function: Callable[[float], float], derivative: float, 
 
 
 def _steps(eps: float) -> list[float]:
-    """Return the steps from the shortest to the longest."""
-    return [float(eps**exponent) for exponent in np.linspace(2 / 3, 1 / 6, _FOR_ROUNDING + _BELIEVED)]
+    """Return the steps from the shortest, which changes the last digits alone, to the longest."""
+    return [2 * eps, *(float(eps**exponent) for exponent in np.linspace(2 / 3, 1 / 6, _FOR_ROUNDING - 1 + _BELIEVED))]
 
 
-def _agreement(central: ParameterVector, derivative: ParameterVector, name: str, uncertainty: float) -> Agreement:
-    size = max(_norm(derivative, name), _norm(central, name))
-    return Agreement(_norm(central - derivative, name) / size, uncertainty / size) if size > 0 else Agreement(0.0, 0.0)
+def _relative(error_and_size: tuple[float, float], uncertainty: float) -> Agreement:
+    error, size = error_and_size
+    return Agreement(error / size, uncertainty / size) if size > 0 else Agreement(0.0, 0.0)
 
 
 def _best(steps: list[Agreement]) -> Agreement:
     least = min(step.uncertainty for step in steps)
     return min((step for step in steps if step.uncertainty <= _FACTOR * least), key=lambda step: step.error)
+
+
+def persists(again: Callable[[int], Agreement], tolerance: float) -> bool:
+    """Whether a disagreement is there in most of four further directions, or cannot be judged in any of them."""
+    judged = [agreement for number in range(_REPEATS) if (agreement := again(number)).judged]
+    return 2 * sum(not agreement.fits(tolerance) for agreement in judged) >= len(judged)
 
 
 def _norm(vector: ParameterVector, name: str) -> float:
