@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from zoo.keras_results import TOLERANCE, every_engine, found, relative_error
+from zoo.keras_results import TOLERANCE, every_engine, found, relative_error, tensorflow_before_others
 
 
 @every_engine
@@ -64,7 +64,7 @@ def test_rows_that_do_not_fit_are_refused(engine: str, what: str) -> None:
     assert ERRORS[what] in message, message
 
 
-@every_engine
+@tensorflow_before_others
 @pytest.mark.parametrize("kind", ["dense", "conv"])
 def test_oracle_passes_the_checks_of_the_library(engine: str, kind: str) -> None:
     outcome = found(engine, "conformance")[kind]

@@ -7,24 +7,28 @@ import pytest
 from zoo.keras_results import found, relative_error, tensorflow_alone
 
 
+@pytest.mark.slow
 @tensorflow_alone
 def test_plain_module_has_the_metrics_of_the_reference() -> None:
     for name, pair in found("tensorflow", "plain_module")["metrics"].items():
         assert relative_error(pair) <= 1e-9, f"{name} is {pair[0]}, by the NumPy backend {pair[1]}"
 
 
+@pytest.mark.slow
 @tensorflow_alone
 def test_plain_module_has_the_products_of_the_dense_jacobian() -> None:
     for what, error in found("tensorflow", "plain_module")["products"].items():
         assert error <= 1e-9, f"relative error {error:.1e} of {what}"
 
 
+@pytest.mark.slow
 @tensorflow_alone
 def test_plain_module_passes_the_checks_of_the_library() -> None:
     failed = found("tensorflow", "plain_module")["checks"]["failed"]
     assert not failed, "\n".join(failed)
 
 
+@pytest.mark.slow
 @tensorflow_alone
 def test_plain_module_is_what_it_was() -> None:
     module = found("tensorflow", "plain_module")

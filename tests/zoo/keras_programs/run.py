@@ -13,7 +13,6 @@ from typing import Any
 ALWAYS = (
     "reference",
     "products",
-    "conformance",
     "exactness",
     "layers_of_keras",
     "losses_of_keras",
@@ -22,14 +21,14 @@ ALWAYS = (
     "bad_input",
     "model_metric",
 )
-DEEP = ("every_metric", "twins", "rescaling", "weighted_losses")
-ONCE = ("layer_squares", "symmetries_of_keras")
-"""What depends on the layers and not on the engine: on TensorFlow always, on the others in the slow tests."""
+DEEP = ("every_metric", "twins", "rescaling", "layer_squares", "weighted_losses")
+ONCE = ("conformance", "symmetries_of_keras")
+"""On TensorFlow always; on the others, whose engines are those of torch and JAX, in the slow tests."""
 
 
 def modules(engine: str, *, deep: bool) -> tuple[str, ...]:
     if engine == "tensorflow":
-        return (*DEEP, "mobile_network") if deep else (*ALWAYS, *ONCE, "tensorflow_alone")
+        return (*DEEP, "mobile_network", "plain_module") if deep else (*ALWAYS, *ONCE, "tensorflow_alone")
     return (*DEEP, *ONCE) if deep else ALWAYS
 
 
