@@ -27,6 +27,7 @@ def run(program: str, folder: Path, *command: str) -> str:
     return result.stdout
 
 
+@pytest.mark.slow
 def test_cells_run_and_show_what_the_page_says(tmp_path: Path) -> None:
     pytest.importorskip("torch")
     shown = run("\n".join(CELLS), tmp_path)

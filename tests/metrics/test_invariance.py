@@ -48,6 +48,7 @@ def test_the_trace_obeys_its_law(problem: Problem) -> None:
     assert abs(value - expected) <= 1e-10 * scale, f"trace {value!r}, by the law {expected!r}, on {problem}"
 
 
+@pytest.mark.slow
 @given(problem=problems())
 def test_spectral_and_frobenius_norm_obey_their_law(problem: Problem) -> None:
     """``H' = D^-1 H D^-1``."""

@@ -150,6 +150,7 @@ def test_single_precision_has_the_same_value() -> None:
     assert_close(found.value, value(oracle()), "the value in single precision", 1e-4)
 
 
+@pytest.mark.slow
 def test_value_is_the_same_on_jax() -> None:
     jax = pytest.importorskip("jax")
     jax.config.update("jax_enable_x64", True)

@@ -101,6 +101,7 @@ def test_value_is_that_of_the_fitted_noise_on_other_draws() -> None:
     assert estimate.standard_error == pytest.approx(np.std(losses, ddof=1) / sqrt(5), rel=1e-12)
 
 
+@pytest.mark.slow
 @given(problem=problems())
 def test_value_does_not_move_under_row_and_column_rescaling(problem: Problem) -> None:
     """Noise by noise: the draws are the same, and so is every step of the fit."""

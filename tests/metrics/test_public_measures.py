@@ -163,6 +163,7 @@ def test_minimum_sharpness_of_one_hidden_layer_is_in_closed_form() -> None:
     assert measured == pytest.approx(expected, rel=1e-9), (measured, expected)
 
 
+@pytest.mark.slow
 def test_minimum_sharpness_is_no_larger_than_the_trace_of_a_rescaled_network() -> None:
     torch.manual_seed(1)
     model = nn.Sequential(nn.Linear(4, 5), nn.ReLU(), nn.Linear(5, 4), nn.ReLU(), nn.Linear(4, 3)).double()

@@ -23,7 +23,9 @@ from zoo.solver_problems import (
 Array = Any
 
 
-@pytest.mark.parametrize("part", range(6))
+@pytest.mark.parametrize(
+    "part", [pytest.param(part, marks=pytest.mark.slow) if part != 3 else part for part in range(6)]
+)
 def test_no_optimizer_finds_less(part: int) -> None:
     rng = np.random.default_rng(part)
     for trial in range(50):

@@ -40,6 +40,7 @@ def test_raw_metric_shrinks_to_one_unit_and_a_factor_of_two() -> None:
     assert str(smallest.move) == "layer 0 unit 0 scaled by 2**1", f"{smallest}"
 
 
+@pytest.mark.slow
 def test_failing_property_prints_the_sentence() -> None:
     @THOROUGH
     @given(rescaled_networks())

@@ -74,6 +74,7 @@ def test_failure_is_named_by_metric_and_check_and_shows_the_numbers(folder: Path
     assert "negative is -0." in run.stdout, run.stdout
 
 
+@pytest.mark.slow
 def test_expected_failure_is_no_failure(folder: Path) -> None:
     run = suite(
         folder,
@@ -91,6 +92,7 @@ def test_expected_failure_is_no_failure(folder: Path) -> None:
     assert "1 xfailed" in run.stdout, run.stdout
 
 
+@pytest.mark.slow
 def test_default_networks_need_no_model(folder: Path) -> None:
     run = suite(
         folder,

@@ -95,7 +95,7 @@ MODELS = {
 }
 
 
-QUICK = ("convolutional",)
+QUICK = ("perceptron",)
 
 
 @pytest.mark.parametrize("name", [n if n in QUICK else pytest.param(n, marks=pytest.mark.slow) for n in MODELS])

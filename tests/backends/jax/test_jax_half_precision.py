@@ -19,7 +19,9 @@ from invariant_sharpness_jax.layer_sites import tapped
 from zoo.jax_networks import Network, cross_entropy, dense_hessian, example_gradients, random_data, random_parameters
 from zoo.vectors import direction, flat
 
-every_type = pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+every_type = pytest.mark.parametrize(
+    "dtype", [pytest.param("bfloat16"), pytest.param("float16", marks=pytest.mark.slow)]
+)
 
 ROUNDINGS = 8
 """So many units of rounding are allowed: up to three layers round, back and forth, and a ReLU near its kink may fall on the other side."""

@@ -8,6 +8,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -96,6 +97,7 @@ def convolutional() -> Any:
     return ish.oracle(filters, data, parameters=random_filters(0))
 
 
+@pytest.mark.slow
 @given(seed=SEEDS, scale=factors(sum(CHANNELS[1:])))
 def test_normalized_metrics_survive_a_rescaling_of_filters(seed: int, scale: Any) -> None:
     oracle, tree = convolutional(), random_filters(seed)

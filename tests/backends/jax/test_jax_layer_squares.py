@@ -86,7 +86,9 @@ def squares(model: Model, signs: Any, cotangents: Any) -> dict[str, Any]:
     return {s.name: rule.finish(t) for s, rule, t in zip(opened.sites, rules, totals, strict=True)}
 
 
-@pytest.mark.parametrize("kind", MODELS)
+@pytest.mark.parametrize(
+    "kind", [pytest.param("linen", marks=pytest.mark.slow), pytest.param("equinox", marks=pytest.mark.slow), "plain"]
+)
 def test_every_parameter_has_a_site_and_the_squares_of_its_jacobian(kind: str) -> None:
     apply, arrays, x = model = MODELS[kind]()
     shape = apply(arrays, x).shape

@@ -52,6 +52,7 @@ def assert_same(ours: Any, theirs: Any) -> None:
         assert error <= MATCHING, f"{what}: relative error {error:.1e}"
 
 
+@pytest.mark.slow
 def test_checkpointing_changes_nothing() -> None:
     assert_same(oracle(forgetful), oracle())
 

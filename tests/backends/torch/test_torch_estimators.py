@@ -51,6 +51,7 @@ def test_sampled_diagonal_is_unbiased() -> None:
     assert worst < 4.5, f"an entry of the mean over 60 seeds is {worst:.1f} standard errors off"
 
 
+@pytest.mark.slow
 def test_standard_error_of_the_trace_covers_the_truth() -> None:
     truth = float(dense_matrix(dense()).trace())
     estimates = [ish.hessian_trace(smooth_oracle(), probes=32, seed=seed) for seed in range(200)]
@@ -106,6 +107,7 @@ def test_a_residual_bounds_the_distance_to_an_eigenvalue() -> None:
         assert distance <= bound + 1e-12, f"after {steps} steps: distance {distance:.1e}, residual {bound:.1e}"
 
 
+@pytest.mark.slow
 def test_sampled_normalized_sharpness_reports_an_error_of_the_right_size() -> None:
     estimates = [ish.normalized_sharpness(smooth_oracle(), probes=64, seed=seed) for seed in range(40)]
     scatter = float(np.std([e.value for e in estimates], ddof=1))
