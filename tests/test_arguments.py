@@ -118,3 +118,15 @@ def test_vector_of_another_network_is_refused(wrap: Any, what: str) -> None:
     vector = plain[what] if what in plain else ish.ParameterVector(np, OTHERS[what])
     with pytest.raises(ish.errors.ModelError, match=r"the (parameters|scales) (are a|belong to).*oracle.from_numpy"):
         wrap(oracle, vector)
+
+
+@pytest.mark.parametrize("given", [3, {"weight": np.ones((1, 2))}, np.ones(2), "other"])
+@pytest.mark.parametrize("name", [n for n, metric in ish.METRICS.items() if "diagonal" in metric.options])
+def test_diagonal_of_another_network_is_refused(name: str, given: Any) -> None:
+    oracle = quadratic(np.eye(2), np.ones((1, 2)))
+    if isinstance(given, str):
+        given = ish.hessian_diagonal(quadratic(np.eye(4), np.ones((2, 2))))
+    with pytest.raises(
+        ish.errors.ModelError, match=r"diagonal (is a|has a group).*pass what hessian_diagonal\(oracle\)"
+    ):
+        ish.METRICS[name](oracle, diagonal=given)

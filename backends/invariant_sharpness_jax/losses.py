@@ -9,10 +9,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from invariant_sharpness.adapters.loss_terms import FunctionTerms, LossTerms, RowTerms
+from invariant_sharpness.adapters.loss_terms import LossTerms, RowTerms
 from invariant_sharpness.errors import LossError
 from invariant_sharpness.losses import Factors, FunctionLoss, OutputLoss, PositionLoss, named_loss
 from invariant_sharpness.losses.callables import check_order
+from invariant_sharpness_jax.callable_losses import CallableTerms
 from invariant_sharpness_jax.optax_losses import of_optax
 
 Array = jax.Array
@@ -29,7 +30,7 @@ def resolve_loss(loss: Any) -> LossTerms:
     found = loss if isinstance(loss, (PositionLoss, FunctionLoss)) else _resolved(loss)
     if isinstance(found, PositionLoss):
         return _RowTerms(found, jnp, jax.lax.stop_gradient)
-    return FunctionTerms(found, jnp, _row_gradient, _row_hessian, jax.Array)
+    return CallableTerms(found, jnp, _row_gradient, _row_hessian, jax.Array)
 
 
 def _resolved(loss: Any) -> PositionLoss | FunctionLoss:

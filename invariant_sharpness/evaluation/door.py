@@ -64,7 +64,7 @@ def as_metric(thing: AnyMetric, claims: Collection[str] | None = None) -> Metric
     found = _found(thing)
     unknown = () if claims is None else [claims] if isinstance(claims, str) else set(claims) - set(_INVARIANCES)
     if unknown:
-        msg = f"claims of {found.name}: {', '.join(map(repr, unknown))}, but they are a set of {', '.join(map(repr, _INVARIANCES))}"
+        msg = f"there is no invariance {', '.join(map(repr, sorted(unknown)))}; the words of the declarations are {', '.join(sorted(_INVARIANCES))}"
         raise ArgumentError(msg)
     return found if claims is None else replace(found, invariances=cast(Claims, frozenset(claims)), is_declared=True)
 

@@ -11,6 +11,7 @@ from typing import Any, Generic, ParamSpec, cast
 
 from invariant_sharpness.arguments import check_numbers, require_oracle
 from invariant_sharpness.metrics.options import Choices, check_choices, check_names, choices_of, keywords_of
+from invariant_sharpness.metrics.shared_diagonal import require_diagonal
 from invariant_sharpness.results.estimate import Estimate
 from invariant_sharpness.symmetries.invariances import SYMMETRIES, Invariance, NamedSymmetry
 
@@ -100,6 +101,7 @@ class Metric(Generic[P]):
         check_numbers(self.function, kwargs)
         for oracle in args[:1]:
             require_oracle(oracle)
+            require_diagonal(oracle, kwargs.get("diagonal"))
         estimate = self.function(*args, **kwargs)
         return replace(estimate, name=self.name) if self.settings else estimate
 

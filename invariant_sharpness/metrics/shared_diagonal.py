@@ -2,12 +2,30 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+from invariant_sharpness.errors import ModelError
 from invariant_sharpness.estimators.diagonal_results import HessianDiagonal
 from invariant_sharpness.estimators.hessian_diagonals import hessian_diagonal
 from invariant_sharpness.protocol import CurvatureOracle
 
 COST_OF_DIAGONAL = "3 to 8 gradients for ten outputs where the diagonal is exact, else 64 products, 80 to 200 gradients"
 """As measured in three frameworks, where one product with the Hessian costs 1.3 to 3.1 gradients."""
+
+
+def require_diagonal(oracle: Any, given: object) -> None:
+    """Raise :class:`ModelError` unless ``given`` is None, or a diagonal of this oracle's groups, told by names and shapes."""
+    otherwise = "pass what hessian_diagonal(oracle) returns, or leave it out"
+    if given is None:
+        return
+    if not isinstance(given, HessianDiagonal):
+        msg = f"diagonal is a {type(given).__name__}, but it has to be a HessianDiagonal: {otherwise}"
+        raise ModelError(msg)
+    shapes = {group.name: group.shape for group in oracle.groups}
+    for name, group in given.groups.items():
+        if shapes.get(name) != group.values.shape:
+            msg = f"the diagonal has a group {name!r} of shape {group.values.shape}, which the oracle has not: {otherwise}"
+            raise ModelError(msg)
 
 
 def diagonal_of(

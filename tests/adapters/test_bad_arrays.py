@@ -168,7 +168,7 @@ def test_claims_are_words_of_the_declarations(claims: Any) -> None:
     def a(oracle: ish.CurvatureOracle) -> float:
         return oracle.loss(oracle.parameters)
 
-    with pytest.raises(ish.errors.ArgumentError, match=r"claims of a: '.*', but they are a set of 'layer', 'row'"):
+    with pytest.raises(ish.errors.ArgumentError, match=r"there is no invariance '.*'; the words of the declarations are diagonal, head"):
         ish.certify(numpy_oracle((X, Y)), [a], claims=claims)
 
 

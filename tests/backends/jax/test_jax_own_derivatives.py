@@ -152,6 +152,27 @@ def test_loss_with_its_own_backward_pass(what: str) -> None:
     assert found == pytest.approx(expected, rel=1e-10)
 
 
+def of_numpy(z: Any, y: Any) -> Any:
+    return jnp.asarray(np.square(np.asarray(z)).sum(axis=1) + np.asarray(y))
+
+
+UNTRACEABLE: dict[str, Any] = {
+    "numbers": lambda z, _: jnp.stack([jnp.asarray(float(row.sum())) for row in z]),
+    "items": lambda z, _: jnp.asarray([row.sum().item() for row in z]),
+    "NumPy": of_numpy,
+    "branches": lambda z, _: z.sum(axis=1) if z.sum() > 0 else z.sum(axis=1) ** 2,
+    "while": lambda z, _: jax.lax.while_loop(lambda s: s.sum() < 1e3, lambda s: 2 * s, 1 + jnp.abs(z.sum(axis=1))),
+}
+
+
+@pytest.mark.parametrize("what", UNTRACEABLE)
+def test_loss_that_jax_cannot_differentiate_is_refused_when_the_oracle_is_built(what: str) -> None:
+    with pytest.raises(
+        ish.errors.LossError, match=r"(?s)JAX cannot differentiate loss '\S+' twice: .*Write it in jax\.numpy"
+    ):
+        ish.oracle(lambda p, x: x @ p["B"], (X, Y), UNTRACEABLE[what], parameters={"B": PARAMETERS["B"]})
+
+
 def test_operation_without_two_derivatives_is_still_refused() -> None:
     def apply(p: Any, x: Any) -> Any:
         return jax.lax.while_loop(lambda s: s[1] < 3, lambda s: (jnp.tanh(s[0] @ p["A"]), s[1] + 1), (x, 0))[0] @ p["B"]
