@@ -168,7 +168,9 @@ def test_claims_are_words_of_the_declarations(claims: Any) -> None:
     def a(oracle: ish.CurvatureOracle) -> float:
         return oracle.loss(oracle.parameters)
 
-    with pytest.raises(ish.errors.ArgumentError, match=r"there is no invariance '.*'; the words of the declarations are diagonal, head"):
+    with pytest.raises(
+        ish.errors.ArgumentError, match=r"there is no invariance '.*'; the words of the declarations are diagonal, head"
+    ):
         ish.certify(numpy_oracle((X, Y)), [a], claims=claims)
 
 

@@ -65,7 +65,7 @@ def test_volume_of_a_known_spectrum_is_its_closed_form() -> None:
 
 @pytest.mark.parametrize("tau", [0.0, -1.0, float("inf"), float("nan")])
 def test_width_that_is_none_is_refused(tau: float) -> None:
-    with pytest.raises(ValueError, match="a precision is positive and finite|tau=nan, but tau is a number"):
+    with pytest.raises(ValueError, match=r"a precision is positive and finite|tau=nan, but tau is a number"):
         ish.flatness_volume(oracle(), tau=tau)
 
 
