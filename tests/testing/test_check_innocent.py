@@ -15,11 +15,21 @@ networks = runpy.run_path(str(EXPERIMENTS / "doctor_networks.py"))
 INNOCENT, LYING = networks["INNOCENT"], networks["LYING"]
 
 
-@pytest.mark.parametrize("name", ["conv, batch norm, ReLU", "strided conv, batch norm, ReLU"])
-def test_kinks_of_images_with_black_pixels_are_no_failure(name: str) -> None:
-    """The product of these two is right to 2e-6, and differences in single precision were off by some per cent."""
-    figures = CHECKS["check_second_derivative"](INNOCENT[name](0), 0)
+@pytest.mark.parametrize(("name", "seed"), [("conv, batch norm, ReLU", 7), ("strided conv, batch norm, ReLU", 10)])
+def test_kinks_of_images_with_black_pixels_are_no_failure(name: str, seed: int) -> None:
+    """The products of these are right to 1e-6, and differences in single precision are off by 0.4 in a bias."""
+    figures = CHECKS["check_second_derivative"](INNOCENT[name](seed), seed)
     assert figures["relative_error"] < 1e-4, f"{figures}"
+
+
+@pytest.mark.slow
+def test_copy_in_double_precision_decides_in_jax() -> None:
+    oracle = INNOCENT["ReLU in JAX"](0)
+    with oracle.in_double_precision() as copy:
+        assert {array.dtype.name for array in copy.gradient(copy.parameters).arrays.values()} == {"float64"}
+    assert {array.dtype.name for array in oracle.gradient(oracle.parameters).arrays.values()} == {"float32"}
+    figures = CHECKS["check_second_derivative"](oracle, 0)
+    assert figures["relative_error"] < 1e-6, f"{figures}"
 
 
 @pytest.mark.parametrize(
