@@ -21,6 +21,8 @@ from invariant_sharpness.solvers.rows_columns import solve
 
 BiasPolicy = Literal["exclude", "column", "parameterwise"]
 
+_NOT_ATTAINED = "dead units or unused inputs, which add nothing (the infimum is not attained)"
+
 _PROBED = (
     "the noise of the probes was clipped at 0, so the value is too large, in large networks many times: compare it with "
     "nothing but itself, or measure ish.GaussNewton(oracle), whose diagonal has no such noise"
@@ -152,7 +154,7 @@ def normalized_sharpness(
         certificate=gap,
         converged=gap <= tolerance,
         per_group={x.name: _group_estimate(x, diagonal) for x in layers},
-        notes=_notes(layers, probed=_is_probed(diagonal, counted)),
+        notes=_notes(probed=_is_probed(diagonal, counted)),
     )
 
 
@@ -229,22 +231,15 @@ def _parameterwise(group: ParameterGroup, weights: HostArrays, curvature: HostAr
     return _Layer(group.name, value, value, True, value / 2, variances, variances)  # noqa: FBT003
 
 
-def _notes(layers: list[_Layer], *, probed: bool) -> tuple[str, ...]:
-    notes = []
-    loose = [layer.name for layer in layers if not layer.attained]
-    if loose:
-        where = f"{len(loose)} of {len(layers)} layers"
-        notes.append(f"in {where} the infimum is not attained: dead units or unused inputs, which cost nothing")
-    if probed:
-        notes.append(
-            "probes were clipped at 0, which makes the value too large in expectation; more probes make it less so"
-        )
-    return tuple(notes)
+def _notes(*, probed: bool) -> tuple[str, ...]:
+    if not probed:
+        return ()
+    return ("probes were clipped at 0, which makes the value too large in expectation; more probes make it less so",)
 
 
 def _group_estimate(layer: _Layer, diagonal: HessianDiagonal) -> GroupEstimate:
     methods = dict.fromkeys(diagonal[name].method for name in layer.derivatives)
-    notes = [*map(diagonal.note, layer.derivatives), "" if layer.attained else "the infimum is not attained"]
+    notes = [*map(diagonal.note, layer.derivatives), "" if layer.attained else _NOT_ATTAINED]
     return GroupEstimate(
         layer.value, " and ".join(methods), diagonal.standard_error(layer.derivatives), "; ".join(filter(None, notes))
     )

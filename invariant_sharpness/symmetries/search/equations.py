@@ -23,46 +23,15 @@ from invariant_sharpness import prng
 from invariant_sharpness.errors import NonFiniteError
 from invariant_sharpness.parameters.vector import ParameterVector
 from invariant_sharpness.prng import Stream
-from invariant_sharpness.protocol import CurvatureOracle, JacobianOracle, Rows, require
+from invariant_sharpness.protocol import JacobianOracle, Rows
 from invariant_sharpness.runtime.progress import track
-from invariant_sharpness.symmetries.scaling_variables import HostArray, Numbers, ScalingVariables
-from invariant_sharpness.symmetries.search.overlaps import VariableGroup, connected_variables
-
-EXAMPLES = 8
-"""The number of inputs that are looked at: the first ones of the data."""
+from invariant_sharpness.symmetries.scaling_variables import HostArray, ScalingVariables
+from invariant_sharpness.symmetries.search.overlaps import PairOfAxes, VariableGroup, connected_axes
+from invariant_sharpness.symmetries.search.points import EXAMPLES, RandomPoints
 
 _FIRST_POINT = 2**20
-_LEAST_SIZE = 0.1
 _ROUNDINGS = 30
-_EQUATIONS_PER_POINT = 4
 _CHECKED_POINTS = 4
-
-
-class RandomPoints:
-    """Random parameter points, each parameter as large as it is in the model, but none much smaller than the weights are.
-
-    At a single point there are accidental solutions: units that are always active, or dead. A symmetry must hold for all parameters, and what
-    has hardly been trained, as biases or the gains of a residual branch, could not be told from rounding at its own size.
-
-    Parameters
-    ----------
-    oracle
-        The oracle of the network.
-    seed
-        The seed of the random numbers.
-    """
-
-    def __init__(self, oracle: CurvatureOracle, seed: int) -> None:
-        self.oracle, self.seed = oracle, seed
-        arrays = oracle.to_numpy(oracle.parameters)
-        sizes = {name: float(np.sqrt(np.mean(a**2))) if a.size else 0.0 for name, a in arrays.items()}
-        weights = [sizes[group.name] for group in oracle.groups if group.is_weight and sizes[group.name] > 0]
-        usual = float(np.median(weights or [size for size in sizes.values() if size > 0] or [1.0]))
-        self._bounds = {name: 3**0.5 * max(size, _LEAST_SIZE * usual) for name, size in sizes.items()}
-
-    def __getitem__(self, index: int) -> ParameterVector:
-        draws = prng.uniform(self.oracle, self.seed, _FIRST_POINT + index)
-        return ParameterVector(draws.xp, {name: a * self._bounds[name] for name, a in draws.arrays.items()})
 
 
 @dataclass(frozen=True)
@@ -97,9 +66,9 @@ class Equations:
         return self.sizes > _ROUNDINGS * self.rounding
 
     @cached_property
-    def components(self) -> Numbers:
-        """The connected component of each variable in the graph of overlaps."""
-        return connected_variables(self.variables, self.magnitudes)
+    def pairs(self) -> list[PairOfAxes]:
+        """The pairs of axes of each parameter, with the connected components of the graph of overlaps."""
+        return connected_axes(self.variables, self.magnitudes)
 
     def joined(self, more: Equations) -> Equations:
         """Join two systems of the same variables."""
@@ -123,39 +92,37 @@ class Equations:
 
 
 def gather_equations(
-    oracle: CurvatureOracle, variables: ScalingVariables, count: int, seed: int, attempt: int = 0
+    points: RandomPoints, variables: ScalingVariables, numbers: range, per_point: int = 1
 ) -> Equations:
-    """Gather ``count`` equations, those of each attempt at points of their own. Cost: one backward pass of a few examples for each.
+    """Gather the equations with these numbers, ``per_point`` of them at each point. Cost: one backward pass of the points' examples for each.
 
     Raises
     ------
-    MissingCapabilityError
-        If the oracle does not show its outputs.
     NonFiniteError
         If outputs are not differentiable at random parameters of the model's own size.
     """
-    able = require(oracle, JacobianOracle, metric="find_symmetries")
-    shape = able.outputs(oracle.parameters, EXAMPLES).shape
-    width = min(_EQUATIONS_PER_POINT, shape[0] * shape[1])
-    num_points = -(-count // width)
+    oracle, seed = points.oracle, points.seed
+    shape = oracle.outputs(oracle.parameters, EXAMPLES).shape
+    width = min(per_point, shape[0] * shape[1])
+    coefficients = np.empty((len(numbers), len(variables)))
     magnitudes = rounding = oracle.parameters * 0.0
-    rows: list[HostArray] = []
-    points = RandomPoints(oracle, seed)
-    for number in track(range(num_points), "symmetries", num_points):
-        point, first = points[attempt * num_points + number], (attempt * num_points + number) * width
-        for index in range(width):
-            contributions = point * able.vector_jacobian_product(point, _cotangents(seed, first + index, shape))
-            total = _sum_of_magnitudes(contributions)
-            rows.append(variables.sums(oracle.to_numpy(contributions)) / total)
-            magnitudes += abs(contributions) * (1 / total)
-        if number < _CHECKED_POINTS:
-            rounding += _rounding(able, point, _cotangents(seed, first, shape))
-    checked = min(num_points, _CHECKED_POINTS)
+    checked = 0
+    for row, number in enumerate(track(numbers, "symmetries", len(numbers))):
+        if row % width == 0:
+            point = points[number]
+        cotangents = _cotangents(seed, number, shape)
+        contributions = point * oracle.vector_jacobian_product(point, cotangents)
+        total = _sum_of_magnitudes(contributions)
+        coefficients[row] = variables.sums(oracle.to_numpy(contributions)) / total
+        magnitudes += abs(contributions) * (1 / total)
+        if row % width == 0 and checked < _CHECKED_POINTS:
+            rounding += _rounding(oracle, point, cotangents)
+            checked += 1
     return Equations(
         variables,
-        np.array(rows),
-        oracle.to_numpy(magnitudes * (1 / len(rows))),
-        variables.sums(oracle.to_numpy(rounding * (1 / checked))),
+        coefficients,
+        oracle.to_numpy(magnitudes * (1 / len(numbers))),
+        variables.sums(oracle.to_numpy(rounding * (1 / max(checked, 1)))),
     )
 
 
