@@ -65,8 +65,7 @@ def find_symmetries(oracle: CurvatureOracle, *, seed: int = 0, max_unknowns: int
     seed
         The seed of the random points.
     max_unknowns
-        The number of rows and columns up to which every one is an unknown of one system of equations. Its cost grows with the third power: a
-        minute or two for 10,000, and 2 GB of memory.
+        The number of rows and columns up to which every one is an unknown of one system of equations. Its cost grows with the third power, its memory with the second.
 
     Returns
     -------
