@@ -76,9 +76,14 @@ def normals(oracle: CurvatureOracle, seed: int, index: int) -> ParameterVector:
     return _draw(oracle, seed, index, normal_values)
 
 
-def cotangents(seed: int, shape: tuple[int, ...]) -> Values:
-    """Draw numbers uniform on [-1, 1) for the outputs of a few examples."""
-    return uniform_values(seed, Stream.COTANGENTS, 0, prod(shape)).reshape(shape)
+def cotangents(seed: int, shape: tuple[int, ...], start: int = 0) -> Values:
+    """Draw numbers uniform on [-1, 1) for the outputs of some examples, the first of which has the number ``start``.
+
+    They belong to the number of an example, so that batches may be cut in any way.
+    """
+    blocks = -(-prod(shape[1:]) // 4)  # the generator makes four words of 64 bits at a time
+    words = random_bits(seed, Stream.COTANGENTS, 0, 4 * blocks * shape[0], start * blocks)
+    return _uniform(words.reshape(shape[0], -1)[:, : prod(shape[1:])]).reshape(shape)
 
 
 def output_signs(seed: int, draw: int, start: int, rows: int, width: int) -> Values:
@@ -108,8 +113,7 @@ def permutation(seed: int, count: int) -> npt.NDArray[np.intp]:
 
 def uniform_values(seed: int, stream: int, index: int, count: int) -> Values:
     """Draw ``count`` independent numbers, uniform on [-1, 1): the upper 53 bits of each word."""
-    words = random_bits(seed, stream, index, count)
-    return (words >> np.uint64(11)).astype(np.float64) * 2.0**-52 - 1
+    return _uniform(random_bits(seed, stream, index, count))
 
 
 def normal_values(seed: int, stream: int, index: int, count: int) -> Values:
@@ -131,13 +135,18 @@ def require_probes(probes: int, least: int) -> None:
         raise ArgumentError(msg)
 
 
-def random_bits(seed: int, stream: int, index: int, count: int) -> Bits:
-    """Draw ``count`` words of 64 random bits: the Philox stream (seed, stream) at position ``index``."""
+def random_bits(seed: int, stream: int, index: int, count: int, start: int = 0) -> Bits:
+    """Draw ``count`` words of 64 random bits: the Philox stream (seed, stream) at position ``index``, after ``start`` blocks of four."""
     require_seed(seed)
     generator = np.random.Philox(
-        key=np.array([seed, stream], dtype=np.uint64), counter=np.array([0, 0, index, 0], dtype=np.uint64)
+        key=np.array([seed, stream], dtype=np.uint64), counter=np.array([start, 0, index, 0], dtype=np.uint64)
     )
     return generator.random_raw(count)
+
+
+def _uniform(words: Bits) -> Values:
+    """Turn the upper 53 bits of each word into a number on [-1, 1)."""
+    return (words >> np.uint64(11)).astype(np.float64) * 2.0**-52 - 1
 
 
 def _draw(

@@ -12,6 +12,7 @@ from invariant_sharpness_jax.engine import JaxEngine
 from invariant_sharpness_jax.groups import parameter_groups
 from invariant_sharpness_jax.losses import resolve_loss
 from invariant_sharpness_jax.oracle import JaxOracle
+from invariant_sharpness_jax.roles import uses
 from invariant_sharpness_jax.trees import checked_arrays, named_leaves
 
 _ADVICE = (
@@ -67,4 +68,8 @@ def build_oracle(
     described = parameter_groups(arrays, (*own, *groups))
     engine = JaxEngine(apply, structure, arrays, described, resolve_loss(loss))
     dataset, outputs = checked_data(engine, data, batch_size=batch_size, microbatch=microbatch, advice=_ADVICE)
+    told = {group.name for group in (*own, *groups)}
+    untold = frozenset(group.name for group in described if len(group.shape) > 2) - told
+    if untold:
+        engine.groups = parameter_groups(arrays, (*own, *uses(engine, untold, dataset), *groups))
     return JaxOracle(engine, dataset, outputs)

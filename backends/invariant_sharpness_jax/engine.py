@@ -48,6 +48,10 @@ class JaxPoint:
     def evaluate(self, batch: Batch, /) -> tuple[jax.Array, jax.Array]:
         return self._program.evaluate(self._arrays, self._constants, batch.inputs), batch.targets
 
+    def traced(self, arrays: Arrays, batch: Batch) -> jax.Array:
+        """Return the outputs at other parameters, inside a function that is traced."""
+        return self._program.outputs(arrays, self._constants, batch.inputs)
+
     def losses(self, batch: Batch, /) -> Sums:
         return _sums(self._program.losses(self._arrays, self._constants, batch))
 
@@ -103,7 +107,14 @@ class JaxPoint:
     def output_curvature(self, direction: Arrays, cotangents: CotangentsOf, batch: Batch, /) -> tuple[Arrays, Arrays]:
         form = self._program.evaluate.form(self._arrays, self._constants, batch.inputs)
         c = jnp.asarray(cotangents(form.shape).astype(form.dtype))
-        return self._program.output_curvature(self._arrays, self._constants, direction, c, batch.inputs)
+        given, zeros = (self._arrays, self._constants), {name: 0 * array for name, array in self._arrays.items()}
+        first: Arrays = {}
+        second: Arrays = {}
+        for name, along in direction.items():
+            # One group moves and its own block is read: a loop of XLA would be slow around convolutions.
+            first, products = self._program.output_product(*given, {**zeros, name: along}, c, batch.inputs)
+            second[name] = products[name]
+        return first, second
 
 
 class JaxEngine(EngineDefaults):

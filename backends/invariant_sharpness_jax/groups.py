@@ -22,7 +22,8 @@ def parameter_groups(arrays: Mapping[str, Any], given: Sequence[ParameterGroup] 
 
     ``kernel``, ``weight`` and ``w`` have inputs and outputs as their last axes, and before them kernel positions.
     A ``bias`` belongs to the kernel or gain beside it, if their outputs agree in number. Any other array with
-    two axes counts as a matrix, inputs first. Channel groups cannot be told: give those of grouped convolutions.
+    two axes counts as a matrix, inputs first. Channel groups cannot be told from names: of more axes, :mod:`~invariant_sharpness_jax.roles`
+    asks the program.
 
     Raises
     ------

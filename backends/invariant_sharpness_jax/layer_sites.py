@@ -24,7 +24,7 @@ Operation = Literal["dot_general", "conv_general_dilated", "sum", "product"]
 _REARRANGING = {"reshape", "transpose", "squeeze", "copy", "copy_p"}
 _SPREADING = {"broadcast_in_dim"}
 _AFFINE = {"add", "add_any", "sub", "mul"}
-_CALLS = {
+CALLS = {
     "jit": "jaxpr",
     "pjit": "jaxpr",
     "closed_call": "call_jaxpr",
@@ -206,8 +206,8 @@ class _Walk:
         if not derived:
             return self._bound(equation, operands)
         name = equation.primitive.name
-        if name in _CALLS:
-            inner = equation.params[_CALLS[name]]
+        if name in CALLS:
+            inner = equation.params[CALLS[name]]
             return self.run(inner if isinstance(inner, ClosedJaxpr) else ClosedJaxpr(inner, ()), operands)
         if len(derived) == 1 and (found := self._derived(equation, operands) or self._site(equation, operands)):
             return [found]

@@ -72,7 +72,7 @@ class Program:
         self._dtypes = dtypes
         self._model = with_exact_sums(self._applied) if is_half(dtypes) else self._applied
         self._loss = loss
-        self.evaluate = Compiled(self._outputs)
+        self.evaluate = Compiled(self.outputs)
         self.losses = Compiled(self._losses)
         self.gradient = differentiated(self._gradient)
         self.product = differentiated_along(self._product)
@@ -84,7 +84,7 @@ class Program:
         self.curvature_squares = differentiated(self._curvature_squares)
         self.gradient_squares = differentiated(self._gradient_squares)
         self.sampled_squares = differentiated(self._sampled_squares)
-        self.output_curvature = differentiated_along(self._output_curvature)
+        self.output_product = differentiated_along(self._output_product)
 
     def row_shape(self, arrays: Arrays, constants: Constants, batch: Batch) -> tuple[int, int]:
         """Return the number of rows of outputs that the loss sees in a batch, and of outputs in a row. Nothing is computed."""
@@ -98,7 +98,7 @@ class Program:
         blocks = [self._block(arrays, constants, list(vectors[n : n + _MOST_UNROLLED]), batch) for n in starts]
         return [product for products, _ in blocks for product in products], blocks[0][1]
 
-    def _outputs(self, arrays: Arrays, constants: Constants, inputs: Any) -> jax.Array:
+    def outputs(self, arrays: Arrays, constants: Constants, inputs: Any) -> jax.Array:
         """In single precision at least, as all that is computed from them."""
         return held(self._model(rounded(arrays, self._dtypes), constants, inputs))
 
@@ -106,7 +106,7 @@ class Program:
         return real_outputs(array_of(self._function(self._structure.tree(arrays), inputs, *constants)))
 
     def _losses(self, arrays: Arrays, constants: Constants, batch: Batch) -> Losses:
-        return self._summed(self._outputs(arrays, constants, batch.inputs), batch.targets)
+        return self._summed(self.outputs(arrays, constants, batch.inputs), batch.targets)
 
     def _summed(self, outputs: jax.Array, targets: jax.Array) -> Losses:
         rows, weights = self._loss.values(outputs, targets)
@@ -147,20 +147,20 @@ class Program:
             losses = self._summed(outputs, batch.targets)
             return losses.total, losses
 
-        outputs, pullback = jax.vjp(lambda at: self._outputs(at, constants, batch.inputs), arrays)
+        outputs, pullback = jax.vjp(lambda at: self.outputs(at, constants, batch.inputs), arrays)
         along = self._pushforward(mode, arrays, constants, vector, batch.inputs)
         (curved,), losses = mode.products(jax.grad(total, has_aux=True), outputs, [along])
         return pullback(curved)[0], losses
 
     def _pushforward(self, mode: Mode, arrays: Arrays, constants: Constants, vector: Arrays, inputs: Any) -> jax.Array:
         """The derivatives of the outputs along ``vector``."""
-        outputs = alone(lambda at: self._outputs(at, constants, inputs))
+        outputs = alone(lambda at: self.outputs(at, constants, inputs))
         found: jax.Array = mode.along(outputs, arrays, _like(arrays, vector))[0]
         return found
 
     def _pullback(self, arrays: Arrays, constants: Constants, cotangents: jax.Array, inputs: Any) -> Arrays:
         """The gradient of the sum of outputs times ``cotangents``."""
-        _, pullback = jax.vjp(lambda at: self._outputs(at, constants, inputs), arrays)
+        _, pullback = jax.vjp(lambda at: self.outputs(at, constants, inputs), arrays)
         return pullback(cotangents)[0]
 
     def _slopes(
@@ -169,7 +169,7 @@ class Program:
         """The sum of the weighted squares of the losses' derivatives along ``vector``, and that of the weights."""
 
         def values(at: Arrays) -> tuple[jax.Array, jax.Array]:
-            return self._loss.values(self._outputs(at, constants, batch.inputs), batch.targets)
+            return self._loss.values(self.outputs(at, constants, batch.inputs), batch.targets)
 
         slopes, weights = mode.along(values, arrays, _like(arrays, vector))
         return jnp.sum(weights * slopes**2), jnp.sum(weights)
@@ -206,33 +206,27 @@ class Program:
         room: Room,
     ) -> Squares:
         def outputs_of(arrays: Arrays, inputs: Any) -> jax.Array:
-            return self._outputs({**arrays, **fixed}, constants, inputs)
+            return self.outputs({**arrays, **fixed}, constants, inputs)
 
         outputs = outputs_of(chosen, batch.inputs)
         _, weights = self._loss.values(outputs, batch.targets)
         factors = factors_of(outputs, batch.targets)
         return squared_products(outputs_of, chosen, batch, factors, room), jnp.sum(weights)
 
-    def _output_curvature(
+    def _output_product(
         self, mode: Mode, arrays: Arrays, constants: Constants, direction: Arrays, cotangents: jax.Array, inputs: Any
     ) -> tuple[Arrays, Arrays]:
-        r"""The gradient of :math:`\phi = c \cdot z`, and the product of each diagonal block of its Hessian."""
+        r"""The gradient of :math:`\phi = c \cdot z`, and its Hessian times the direction."""
 
         def gradient(at: Arrays) -> Arrays:
-            return jax.grad(lambda a: jnp.sum(self._outputs(a, constants, inputs) * cotangents))(at)
+            return jax.grad(lambda a: jnp.sum(self.outputs(a, constants, inputs) * cotangents))(at)
 
-        def add_block(blocks: Arrays, chosen: Arrays) -> tuple[Arrays, None]:
-            """One group moves and its own block is read."""
-            tangents = {name: along * chosen[name] for name, along in _like(arrays, direction).items()}
-            (product,), _ = mode.products(alone(gradient), arrays, [tangents])
-            return {name: block + chosen[name] * product[name] for name, block in blocks.items()}, None
+        def twice(at: Arrays) -> tuple[Arrays, Arrays]:
+            slopes = gradient(at)
+            return slopes, slopes
 
-        one_by_one = {
-            name: jnp.zeros(len(arrays), array.dtype).at[position].set(1)
-            for position, (name, array) in enumerate(arrays.items())
-        }
-        blocks, _ = jax.lax.scan(add_block, jax.tree.map(jnp.zeros_like, arrays), one_by_one)
-        return gradient(arrays), blocks
+        (product,), slopes = mode.products(twice, arrays, [_like(arrays, direction)])
+        return slopes, product
 
 
 def _like(arrays: Arrays, vector: Arrays) -> Arrays:

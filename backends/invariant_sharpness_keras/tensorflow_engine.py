@@ -201,7 +201,7 @@ class TensorflowPoint:
         rows = cotangents(tuple(self.evaluate(batch)[0].shape))
         zeros = {name: tf.zeros_like(value) for name, value in zip(self._names, self._values, strict=True)}
         first: Tensors = []
-        second = {}
+        second: dict[str, Tensor] = {}
         for name, along in direction.items():
             # One group moves and its own block is read.
             moved = self._listed({**zeros, name: along})

@@ -14,7 +14,7 @@ from invariant_sharpness.protocol import ParameterGroup
 from invariant_sharpness.runtime.exclusive import exclusive
 from invariant_sharpness_torch.batches import Forward, default_forward
 from invariant_sharpness_torch.engine import TorchEngine
-from invariant_sharpness_torch.groups import parameter_groups
+from invariant_sharpness_torch.groups import parameter_groups, untold_parameters
 from invariant_sharpness_torch.losses import resolve_loss
 from invariant_sharpness_torch.models import (
     check_finite_parameters,
@@ -25,6 +25,7 @@ from invariant_sharpness_torch.models import (
 )
 from invariant_sharpness_torch.oracle import TorchOracle
 from invariant_sharpness_torch.own_losses import check_own_loss
+from invariant_sharpness_torch.roles import uses
 
 _ADVICE = "Check what the model takes, or pass forward=(model, batch) -> (outputs, targets)"
 
@@ -89,6 +90,9 @@ def build_oracle(
     dataset, outputs = checked_data(
         engine, data, batch_size=batch_size, microbatch=microbatch, advice=_ADVICE, check_first=check_first
     )
+    if untold := untold_parameters(model, described):
+        used = uses(engine, untold, dataset)
+        engine.groups = parameter_groups(model, frozenset(parameters), groups, used)
     return TorchOracle(engine, dataset, outputs)
 
 

@@ -110,10 +110,11 @@ class TorchPoint:
     def output_curvature(self, direction: Arrays, cotangents: CotangentsOf, batch: Any, /) -> tuple[Arrays, Arrays]:
         outputs, _ = self._evaluate(batch)
         value = (outputs * torch.as_tensor(cotangents(tuple(outputs.shape))).to(outputs)).sum()
-        first = gradients(value, self._sources, create_graph=True)
-        blocks = zip(first, self._along(direction), self._sources, strict=True)
-        second = [block_product(slope, along, source) for slope, along, source in blocks]
-        return self._arrays(first), self._arrays(second)
+        sources = {name: p for name, p in self._parameters.items() if name in direction}
+        first = gradients(value, list(sources.values()), create_graph=True)
+        slopes = dict(zip(sources, first, strict=True))
+        second = {name: block_product(slopes[name], direction[name].to(p.dtype), p) for name, p in sources.items()}
+        return _held(slopes), _held(second)
 
     def _summed(self, batch: Any) -> tuple[torch.Tensor, Sums]:
         """The sum of the weighted losses with its graph, and the sums without."""
@@ -130,7 +131,7 @@ class TorchPoint:
         return [vector[name].to(parameter.dtype) for name, parameter in self._parameters.items()]
 
     def _arrays(self, tensors: Iterable[torch.Tensor]) -> Arrays:
-        return {name: held(tensor.detach()) for name, tensor in zip(self._parameters, tensors, strict=True)}
+        return _held(dict(zip(self._parameters, tensors, strict=True)))
 
 
 class TorchEngine(EngineDefaults):
@@ -259,6 +260,11 @@ def _split(tree: Any, parts: Any) -> Any:
         return type(tree)([_split(branch, parts) for branch in tree])
     part = next(parts)
     return part.reshape(tree.shape) if tree.ndim else float(part[0])
+
+
+def _held(tensors: Mapping[str, torch.Tensor]) -> Arrays:
+    """The tensors without their graphs, in accumulation dtype."""
+    return {name: held(tensor.detach()) for name, tensor in tensors.items()}
 
 
 def _closed(_batch: Any) -> NoReturn:

@@ -6,8 +6,8 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from copy import copy
 from dataclasses import replace
-from functools import cached_property
-from typing import Any, Literal, NamedTuple, TypeVar
+from functools import cached_property, partial
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -15,38 +15,17 @@ import numpy.typing as npt
 from invariant_sharpness import prng
 from invariant_sharpness.adapters.data import PASS_SEED, Batch, Dataset, all_examples, batch_size, take
 from invariant_sharpness.adapters.engine import Arrays, Cotangents, Engine, Point, Sums
-from invariant_sharpness.adapters.first_examples import FirstExamples
+from invariant_sharpness.adapters.first_examples import FirstExamples, SpreadExamples, tested_examples
 from invariant_sharpness.adapters.outputs import CotangentRows, stacked
-from invariant_sharpness.adapters.passes import Total, checked_total, in_total
+from invariant_sharpness.adapters.passes import Piece, Total, checked_total, constant_outputs, depends, in_total
 from invariant_sharpness.parameters.fitting import require_fitting
 from invariant_sharpness.parameters.groups import HostArrays, ParameterGroup, Rows
 from invariant_sharpness.parameters.vector import ParameterVector
 from invariant_sharpness.prng import Draws
+from invariant_sharpness.protocol import GaussNewtonDiagonalOracle
 from invariant_sharpness.runtime.exclusive import exclusive
 
-_AFFINE_TEST_EXAMPLES = 32
-"""So many examples decide whether the outputs are affine in a group."""
-
 Self = TypeVar("Self", bound="DatasetOracle")
-
-
-class Piece(NamedTuple):
-    """Examples that are computed together.
-
-    Parameters
-    ----------
-    batch
-        The examples, as the engine computes with them.
-    number, start
-        The number of the user's batch that they come from, and that of their first example in it.
-    row
-        The number of their first row of the loss in the data.
-    """
-
-    batch: Any
-    number: int
-    start: int
-    row: int
 
 
 class DatasetOracle:
@@ -75,6 +54,8 @@ class DatasetOracle:
     def _read_from(self, dataset: Dataset[Any]) -> None:
         self._dataset = dataset
         self._first = FirstExamples(dataset, whole=self.engine.fixed_shapes)
+        self._spread = SpreadExamples(dataset)
+        self._has_derivatives = False
         self.__dict__.pop("examples", None)
 
     @property
@@ -151,14 +132,24 @@ class DatasetOracle:
     def output_curvature(
         self, parameters: ParameterVector, direction: ParameterVector, /, seed: int
     ) -> tuple[ParameterVector, ParameterVector]:
+        names = frozenset(group.name for group in self.groups)
+        return self.block_curvature(parameters, direction, names, tested_examples(self.examples), seed)
+
+    def block_curvature(
+        self,
+        parameters: ParameterVector,
+        direction: ParameterVector,
+        /,
+        names: frozenset[str],
+        examples: int,
+        seed: int,
+    ) -> tuple[ParameterVector, ParameterVector]:
         total: tuple[Arrays, ...] | None = None
-        along, start = self._native(direction), 0
-
-        def cotangents(shape: tuple[int, ...]) -> Rows:
-            return prng.cotangents(seed, (start + shape[0], *shape[1:]))[start:]
-
+        along = {name: array for name, array in self._native(direction).items() if name in names}
+        count, start = self.examples, 0
         with self._measuring(parameters) as point:
-            for batch in self._head(_AFFINE_TEST_EXAMPLES):
+            for batch in (part for whole in self._spread.examples(examples, count) for _, part in self._cut(whole)):
+                cotangents = partial(prng.cotangents, seed, start=start)
                 total = in_total(self.engine, total, point.output_curvature(along, cotangents, batch))
                 start += batch_size(batch)
         first, second = total or ({}, {})
@@ -220,7 +211,22 @@ class DatasetOracle:
         self, parameters: ParameterVector, sums_of: Callable[[Point[Any], Piece], Sums]
     ) -> list[ParameterVector]:
         total = self._pass(parameters, sums_of)
-        return [self._vector(self.engine.divide(arrays, total.weight)) for arrays in total.arrays]
+        means = [self._vector(self.engine.divide(arrays, total.weight)) for arrays in total.arrays]
+        self._has_derivatives = self._has_derivatives or any(map(self._is_not_zero, means))
+        if not self._has_derivatives and GaussNewtonDiagonalOracle in self.offers:
+            self._has_derivatives = self._require_derivatives(parameters)
+        return means
+
+    def _is_not_zero(self, vector: ParameterVector) -> bool:
+        return any(array.any() for array in self.to_numpy(vector).values())
+
+    def _require_derivatives(self, parameters: ParameterVector) -> bool:
+        """Raise where the outputs are constant, here and with other signs: units that are only off are on there."""
+        for at in (parameters, *(parameters * prng.signs(self, 0, number) for number in range(8))):
+            with self._measuring(at) as point:
+                if depends(self.engine, point, self._native(at), (piece.batch for piece in self._pieces())):
+                    return True
+        raise constant_outputs()
 
     def _mean_value(self, parameters: ParameterVector, sums_of: Callable[[Point[Any], Piece], Sums]) -> float:
         total = self._pass(parameters, sums_of)
@@ -259,14 +265,6 @@ class DatasetOracle:
     def _first_pieces(self, examples: int) -> Iterator[Any]:
         """The first examples of a pass, in pieces within the memory limit."""
         return (part for batch in self._first.batches(examples) for _, part in self._cut(batch))
-
-    def _head(self, examples: int) -> Iterator[Any]:
-        """The first examples, cut, in the pieces of a pass."""
-        for piece in self._pieces():
-            if examples <= 0:
-                return
-            yield take(piece.batch, 0, examples)
-            examples -= batch_size(piece.batch)
 
     def _rows(self, parameters: ParameterVector, examples: int, function: Callable[[Point[Any], Any], Any]) -> Rows:
         """What a function of the first examples gives, one row for each."""

@@ -121,7 +121,10 @@ class Point(Protocol[Taken]):
         ...
 
     def output_curvature(self, direction: Arrays, cotangents: CotangentsOf, batch: Taken, /) -> tuple[Arrays, Arrays]:
-        r"""Differentiate :math:`\phi = \sum_n c_n \cdot z_n`: its gradient, and :math:`(\nabla^2_{gg} \phi)\, u_g` for every group g."""
+        r"""Differentiate :math:`\phi = \sum_n c_n \cdot z_n`: its gradient, and :math:`(\nabla^2_{gg} \phi)\, u_g` for each group g of ``direction``.
+
+        Groups that ``direction`` leaves out are fixed, and may be left out of the results.
+        """
         ...
 
 

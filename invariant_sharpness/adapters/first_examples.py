@@ -1,11 +1,13 @@
-"""The first examples of a pass over the data: the same ones in the same order on every pass."""
+"""Some examples of the data: the first of a pass, the same ones in the same order every time, and evenly spread ones."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from typing import Any
 
-from invariant_sharpness.adapters.data import Dataset, batch_size, take
+import numpy as np
+
+from invariant_sharpness.adapters.data import Dataset, batch_size, joined_by_form, take
 from invariant_sharpness.errors import DataError
 
 
@@ -55,3 +57,40 @@ class FirstExamples:
             )
             raise DataError(msg)
         self._known += found[len(known) :]
+
+
+def tested_examples(total: int) -> int:
+    """On how many of all examples the outputs are differentiated twice: a sixteenth, but at least 64 and at most 128.
+
+    A part, so that the test stays cheap beside a pass over the data; and no more than what shows a kind of examples that makes up
+    three in a hundred with a probability of 98 %.
+    """
+    return min(max(total // 16, 64), 128)
+
+
+class SpreadExamples:
+    """Examples at equal distances in the data, so that what is sorted, as sequences are by their length, is met in all its kinds.
+
+    Parameters
+    ----------
+    dataset
+        Batches of the engine.
+    """
+
+    def __init__(self, dataset: Dataset[Any]) -> None:
+        self._dataset = dataset
+        self._held: dict[int, Dataset[Any]] = {}
+
+    def examples(self, wanted: int, total: int) -> Dataset[Any]:
+        """Return so many of ``total`` examples, held in memory; all of them, if there are no more.
+
+        Those of one form are joined, since every shape is compiled anew on some engines. Cost: one pass over the data, without
+        the model, when they are first asked for.
+        """
+        if wanted >= total:
+            return self._dataset
+        if wanted not in self._held:
+            numbers = (2 * np.arange(wanted) + 1) * total // (2 * wanted)
+            part = self._dataset.subset(numbers.tolist())
+            self._held[wanted] = part.holding(joined_by_form(part))
+        return self._held[wanted]

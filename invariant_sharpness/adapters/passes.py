@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from functools import reduce
+from functools import partial, reduce
 from math import isfinite
 from operator import add
 from typing import Any, NamedTuple, Protocol
@@ -11,9 +11,10 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from invariant_sharpness import prng
 from invariant_sharpness.adapters.data import batch_size, infinite_loss, positive_weight
-from invariant_sharpness.adapters.engine import Arrays, Engine, Sums
-from invariant_sharpness.errors import DataError, NonFiniteError
+from invariant_sharpness.adapters.engine import Arrays, Engine, Point, Sums
+from invariant_sharpness.errors import DataError, ModelError, NonFiniteError
 
 
 class Total(NamedTuple):
@@ -32,6 +33,25 @@ class Total(NamedTuple):
     arrays: tuple[Arrays, ...]
     value: float
     weight: float
+
+
+class Piece(NamedTuple):
+    """Examples that are computed together.
+
+    Parameters
+    ----------
+    batch
+        The examples, as the engine computes with them.
+    number, start
+        The number of the user's batch that they come from, and that of their first example in it.
+    row
+        The number of their first row of the loss in the data.
+    """
+
+    batch: Any
+    number: int
+    start: int
+    row: int
 
 
 class Place(Protocol):
@@ -100,3 +120,21 @@ def _infinite_value(rows: Iterable[tuple[Place, npt.NDArray[Any]]]) -> NonFinite
             example = place.start + int(wrong[0]) * batch_size(place.batch) // len(losses)
             return infinite_loss(example, place.number, float(losses[wrong[0]]))
     return NonFiniteError("a sum over the examples is NaN or infinite, although the loss of every example is finite")
+
+
+def depends(engine: Engine[Any], point: Point[Any], along: Arrays, batches: Iterable[Any]) -> bool:
+    """Whether any output depends on any parameter here, to first order; stops at the first batch in which one does."""
+    for batch in batches:
+        slopes, _ = point.output_curvature(along, partial(prng.cotangents, 0), batch)
+        if any(array.any() for array in engine.to_numpy(engine.portable(slopes)).values()):
+            return True
+    return False
+
+
+def constant_outputs() -> ModelError:
+    """The error for a model whose outputs depend on no parameter."""
+    msg = (
+        "no output depends on any of the measured parameters: all derivatives are zero. Does the forward pass detach them "
+        "(no_grad, detach, stop_gradient, integer weights)? Then there is nothing to measure"
+    )
+    return ModelError(msg)

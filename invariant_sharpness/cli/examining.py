@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import isnan
 from typing import Annotated, Any
 
 import typer
@@ -173,6 +174,8 @@ def _diagonal(group: dict[str, Any]) -> str:
         return "sampled: the oracle has no affine test"
     if group["exact"]:
         return "exact"
+    if isnan(group["relative_curvature"]):
+        return "looked at when it is measured: none of the tested examples reaches it"
     return f"sampled: outputs not affine in it, relative curvature {group['relative_curvature']:.2g}"
 
 

@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from invariant_sharpness.parameters.vector import ParameterVector
 from invariant_sharpness.protocol import (
+    BlockCurvatureOracle,
     BlockProductOracle,
     CurvatureOracle,
     ExampleGradientOracle,
@@ -79,6 +80,18 @@ class Forwarding:
         self, parameters: ParameterVector, direction: ParameterVector, /, seed: int
     ) -> tuple[ParameterVector, ParameterVector]:
         return self._able(GaussNewtonDiagonalOracle).output_curvature(parameters, direction, seed)
+
+    def block_curvature(
+        self,
+        parameters: ParameterVector,
+        direction: ParameterVector,
+        /,
+        names: frozenset[str],
+        examples: int,
+        seed: int,
+    ) -> tuple[ParameterVector, ParameterVector]:
+        base = self._able(BlockCurvatureOracle)
+        return base.block_curvature(parameters, direction, names, examples, seed)
 
     @property
     def samples_outputs(self) -> bool:

@@ -8,7 +8,6 @@ from invariant_sharpness.coordinates.forwarding import Forwarding
 from invariant_sharpness.parameters.vector import ParameterVector
 from invariant_sharpness.protocol import (
     CurvatureOracle,
-    GaussNewtonDiagonalOracle,
     GaussNewtonOracle,
     SubsetOracle,
     require,
@@ -71,9 +70,24 @@ class GaussNewton(Forwarding):
     def output_curvature(
         self, parameters: ParameterVector, direction: ParameterVector, /, seed: int
     ) -> tuple[ParameterVector, ParameterVector]:
-        """Count the outputs as affine, which is what makes the Gauss-Newton matrix out of the Hessian."""
-        first, _ = self._able(GaussNewtonDiagonalOracle).output_curvature(parameters, direction, seed)
-        return first, first.only([])
+        """Count the outputs as affine in every entry, which is what makes the Gauss-Newton matrix out of the Hessian.
+
+        Nothing has to be tested, so no slope is computed: it counts as one.
+        """
+        slopes = parameters.map(self.xp.ones_like)
+        return slopes, slopes.only([])
+
+    def block_curvature(
+        self,
+        parameters: ParameterVector,
+        direction: ParameterVector,
+        /,
+        names: frozenset[str],
+        examples: int,
+        seed: int,
+    ) -> tuple[ParameterVector, ParameterVector]:
+        slopes, zero = self.output_curvature(parameters, direction, seed)
+        return slopes.only(names), zero
 
     def subset(self, examples: Sequence[int], /) -> GaussNewton:
         return GaussNewton(self._able(SubsetOracle).subset(examples))

@@ -12,6 +12,7 @@ from invariant_sharpness.coordinates.forwarding import Forwarding
 from invariant_sharpness.errors import ModelError
 from invariant_sharpness.parameters.vector import ParameterVector
 from invariant_sharpness.protocol import (
+    BlockCurvatureOracle,
     BlockProductOracle,
     CurvatureOracle,
     ExampleGradientOracle,
@@ -116,6 +117,19 @@ class Restricted(Forwarding):
     ) -> tuple[ParameterVector, ParameterVector]:
         base = self._able(GaussNewtonDiagonalOracle)
         first, second = base.output_curvature(self._point(parameters), self._extended(direction), seed)
+        return self._kept(first), self._kept(second)
+
+    def block_curvature(
+        self,
+        parameters: ParameterVector,
+        direction: ParameterVector,
+        /,
+        names: frozenset[str],
+        examples: int,
+        seed: int,
+    ) -> tuple[ParameterVector, ParameterVector]:
+        base, along = self._able(BlockCurvatureOracle), self._extended(direction)
+        first, second = base.block_curvature(self._point(parameters), along, names, examples, seed)
         return self._kept(first), self._kept(second)
 
     def sampled_gauss_newton_diagonal(

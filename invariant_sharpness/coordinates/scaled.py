@@ -11,6 +11,7 @@ from invariant_sharpness.errors import NonFiniteError
 from invariant_sharpness.parameters.fitting import require_fitting
 from invariant_sharpness.parameters.vector import ParameterVector
 from invariant_sharpness.protocol import (
+    BlockCurvatureOracle,
     BlockProductOracle,
     CurvatureOracle,
     ExampleGradientOracle,
@@ -104,6 +105,19 @@ class Scaled(Forwarding):
     ) -> tuple[ParameterVector, ParameterVector]:
         base = self._able(GaussNewtonDiagonalOracle)
         first, second = base.output_curvature(self._point(parameters), self.scale * direction, seed)
+        return self.scale * first, self.scale * second
+
+    def block_curvature(
+        self,
+        parameters: ParameterVector,
+        direction: ParameterVector,
+        /,
+        names: frozenset[str],
+        examples: int,
+        seed: int,
+    ) -> tuple[ParameterVector, ParameterVector]:
+        base, along = self._able(BlockCurvatureOracle), self.scale * direction
+        first, second = base.block_curvature(self._point(parameters), along, names, examples, seed)
         return self.scale * first, self.scale * second
 
     def sampled_gauss_newton_diagonal(

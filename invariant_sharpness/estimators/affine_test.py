@@ -4,27 +4,78 @@ The Hessian of a mean loss is :math:`H = G + \sum_{nk} \frac{\partial \ell_n}{\p
 function of a parameter group, because every path crosses it at most once and all that follows is piecewise
 linear, then :math:`\nabla^2_{gg} z_{nk} = 0` and the two blocks are equal, for *any* loss.
 
-This is not assumed but tested. For random cotangents c, :math:`\phi = \sum_{nk} c_{nk} z_{nk}` and a random direction u on the
-group, :math:`(\nabla^2_{gg} \phi) u` vanishes with probability one only if all :math:`\nabla^2_{gg} z_{nk}` do. Comparing ``H u`` with ``G u`` for the
-loss itself is weaker: there the second term is weighted with the residuals, which are small where the
-network already fits the few examples of the test, and not small elsewhere.
+This is not assumed but tested, in two steps.
 
-:func:`curvature_defects` measures and :func:`exact_groups` decides; nothing else does.
+1. *Before the diagonal*, on a few examples, spread evenly over the data (:func:`curvature_defects`): for random cotangents c,
+   :math:`\phi = \sum_{nk} c_{nk} z_{nk}`, and a random direction u on the group, :math:`(\nabla^2_{gg} \phi) u` vanishes with probability one only if
+   all :math:`\nabla^2_{gg} z_{nk}` do. Comparing ``H u`` with ``G u`` for the loss itself is weaker: there the second term is weighted with
+   the residuals, which are small where the network already fits the few examples of the test, and not small elsewhere.
+2. *After it*, against all data (:mod:`~invariant_sharpness.estimators.affine_confirmation`): what of the diagonal lies in entries that no
+   example of the first step reaches, and what curvature below the threshold could add to it.
+
+A group that no tested example reaches has the relative curvature 0 / 0, which is NaN here: it passes neither as affine nor as curved.
+
+:func:`affine_test` measures and :func:`exact_groups` decides; nothing else does.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 import numpy as np
 
 from invariant_sharpness import prng
 from invariant_sharpness.coordinates.scales import magnitudes
-from invariant_sharpness.parameters.vector import Array
+from invariant_sharpness.parameters.vector import Array, ParameterVector
 from invariant_sharpness.protocol import CurvatureOracle, GaussNewtonDiagonalOracle
 
 _ROUNDING = 1000.0
 """A relative curvature up to this many machine epsilons counts as zero; real ones are of order one."""
+
+
+@dataclass(frozen=True, slots=True)
+class AffineTest:
+    r"""What the affine test has measured.
+
+    Parameters
+    ----------
+    defects
+        The relative curvature of the outputs in each group; NaN where no tested example reaches the group.
+    slopes
+        The derivative of the random combination of the outputs, in units of the parameters: an entry in which it is zero is
+        reached by none of the tested examples.
+    scale
+        The units, :math:`s = |\theta|`.
+    direction
+        The direction :math:`u = s \circ r` along which the outputs were differentiated twice.
+    """
+
+    defects: Mapping[str, float]
+    slopes: ParameterVector
+    scale: ParameterVector
+    direction: ParameterVector
+
+
+def affine_test(oracle: GaussNewtonDiagonalOracle, seed: int = 0) -> AffineTest:
+    """Measure what :func:`curvature_defects` returns, and in which entries.
+
+    Parameters
+    ----------
+    oracle
+        An oracle that differentiates random combinations of its outputs.
+    seed
+        Seed of the cotangents and of the direction.
+
+    Returns
+    -------
+    AffineTest
+        The relative curvatures, and the slopes of the entries.
+    """
+    scale = magnitudes(oracle)
+    direction = scale * prng.uniform(oracle, seed, 0)
+    slopes, curved = (scale * derivative for derivative in oracle.output_curvature(oracle.parameters, direction, seed))
+    return AffineTest(relative_curvatures(oracle, slopes, curved), slopes, scale, direction)
 
 
 def curvature_defects(oracle: GaussNewtonDiagonalOracle, seed: int = 0) -> dict[str, float]:
@@ -32,7 +83,7 @@ def curvature_defects(oracle: GaussNewtonDiagonalOracle, seed: int = 0) -> dict[
 
     The direction is ``u = s * r``, with ``s = abs(theta)`` and ``r`` uniform on [-1, 1): the relative curvature does not
     change when the network is rescaled, and so neither does the verdict. Cost: one gradient and one more
-    backward pass per group, on a few examples.
+    backward pass per group, on a few examples, spread evenly over the data.
 
     Parameters
     ----------
@@ -44,7 +95,8 @@ def curvature_defects(oracle: GaussNewtonDiagonalOracle, seed: int = 0) -> dict[
     Returns
     -------
     dict of str to float
-        Zero up to rounding for a group in which the outputs are affine, and of order one for others.
+        Zero up to rounding for a group in which the outputs are affine, and of order one for others; NaN for a group that no
+        tested example reaches.
 
     Examples
     --------
@@ -56,12 +108,7 @@ def curvature_defects(oracle: GaussNewtonDiagonalOracle, seed: int = 0) -> dict[
     >>> curvature_defects(oracle)
     {'layers.0.weight': 0.0}
     """
-    scale = magnitudes(oracle)
-    direction = scale * prng.uniform(oracle, seed, 0)
-    first, second = oracle.output_curvature(oracle.parameters, direction, seed)
-    # relative curvature: second over first derivative, both in units of the parameters
-    second, first = scale * second, scale * first
-    return {g.name: _ratio(_norm(oracle, second[g.name]), _norm(oracle, first[g.name])) for g in oracle.groups}
+    return dict(affine_test(oracle, seed).defects)
 
 
 def exact_groups(oracle: CurvatureOracle, defects: Mapping[str, float]) -> frozenset[str]:
@@ -79,20 +126,27 @@ def exact_groups(oracle: CurvatureOracle, defects: Mapping[str, float]) -> froze
     frozenset of str
         Names of groups. Their diagonal blocks of the Hessian and of the Gauss-Newton matrix are equal.
     """
-    return frozenset(
-        name for name, defect in defects.items() if defect <= _ROUNDING * _epsilon(oracle, oracle.parameters[name])
-    )
+    return frozenset(name for name, defect in defects.items() if defect <= largest_defect(oracle, name))
 
 
-def _norm(oracle: GaussNewtonDiagonalOracle, values: Array) -> float:
+def largest_defect(oracle: CurvatureOracle, name: str) -> float:
+    """Return the relative curvature up to which a group counts as affine, by its own precision."""
+    return _ROUNDING * float(oracle.xp.finfo(oracle.parameters[name].dtype).eps)
+
+
+def relative_curvatures(oracle: CurvatureOracle, first: ParameterVector, second: ParameterVector) -> dict[str, float]:
+    """Return the norm of the second derivative over that of the first, group by group, both in units of the parameters."""
+    return {
+        group.name: _ratio(_norm(oracle, second[group.name]), _norm(oracle, first[group.name]))
+        for group in oracle.groups
+    }
+
+
+def _norm(oracle: CurvatureOracle, values: Array) -> float:
     return float(oracle.xp.sum(values * values)) ** 0.5
 
 
 def _ratio(second: float, first: float) -> float:
-    if second == 0:
-        return 0.0
-    return second / first if first > 0 else np.inf
-
-
-def _epsilon(oracle: CurvatureOracle, values: Array) -> float:
-    return float(oracle.xp.finfo(values.dtype).eps)
+    if first > 0:
+        return second / first
+    return np.nan if second == 0 else np.inf

@@ -12,12 +12,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from math import fsum
+from math import fsum, isnan
 from typing import Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
+from invariant_sharpness.estimators.affine_test import AffineTest
 from invariant_sharpness.protocol import HostArrays
 from invariant_sharpness.results.estimate import methods_in_words
 
@@ -71,7 +72,9 @@ class HessianDiagonal:
         Number of probes or draws, for those that were sampled.
     defects
         The relative curvatures that the affine test measured, for these and other groups: zero up to rounding where the
-        Gauss-Newton diagonal is exact. Empty if the oracle cannot be asked.
+        Gauss-Newton diagonal is exact, NaN where nobody can say. Empty if the oracle cannot be asked.
+    test
+        The affine test itself, as long as it has not been confirmed on the diagonal.
 
     Examples
     --------
@@ -86,6 +89,7 @@ class HessianDiagonal:
     groups: Mapping[str, GroupDiagonal]
     probes: int = 0
     defects: Mapping[str, float] = field(default_factory=dict)
+    test: AffineTest | None = field(default=None, repr=False, compare=False)
 
     def __getitem__(self, name: str) -> GroupDiagonal:
         return self.groups[name]
@@ -151,6 +155,8 @@ class HessianDiagonal:
         """Say why a group is not exact; empty if it is, or nothing is known."""
         if name not in self.defects or (name in self.groups and self[name].method in ("exact", "sampled outputs")):
             return ""
+        if isnan(self.defects[name]):
+            return "no tested example reaches all of it, so that nobody can say whether the outputs are affine in it"
         return f"the outputs are not affine in it: defect {self.defects[name]:.2g}"
 
 

@@ -8,13 +8,15 @@ outputs. The others get the columns of the Hessian if there are few, and otherwi
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 
 from invariant_sharpness import prng as random
 from invariant_sharpness.arguments import checked_numbers
 from invariant_sharpness.deprecation import renamed
-from invariant_sharpness.estimators.affine_test import curvature_defects, exact_groups
+from invariant_sharpness.estimators.affine_confirmation import confirmed_defects
+from invariant_sharpness.estimators.affine_test import affine_test, exact_groups, largest_defect
 from invariant_sharpness.estimators.bases import unit_vector
 from invariant_sharpness.estimators.diagonal_results import GroupDiagonal, HessianDiagonal
 from invariant_sharpness.estimators.probed_diagonal import probed_groups
@@ -110,8 +112,8 @@ def certified_diagonal(
     chosen = _checked(oracle, parameters)
     if diagonal is None:
         diagonal = exact_diagonal(oracle, parameters=chosen, seed=seed)
-    sampled = _sampled(oracle, chosen - diagonal.groups.keys(), diagonal, probes, seed)
-    return _in_order(oracle, {**diagonal.groups, **sampled}, probes, diagonal.defects)
+    sampled, defects = _sampled(oracle, chosen - diagonal.groups.keys(), diagonal, probes, seed)
+    return _in_order(oracle, {**diagonal.groups, **sampled}, probes, defects)
 
 
 def exact_diagonal(
@@ -127,24 +129,34 @@ def exact_diagonal(
     able = capability(oracle, GaussNewtonDiagonalOracle)
     if able is None:
         return HessianDiagonal({})
-    defects = curvature_defects(able, seed)
-    exact = exact_groups(able, defects) & chosen
-    if able.outputs_per_example > MOST_OUTPUTS or not exact:
-        return HessianDiagonal({}, defects=defects)
-    values = oracle.to_numpy(able.gauss_newton_diagonal(oracle.parameters, exact))
-    groups = {name: GroupDiagonal(values[name], "exact") for name in values if name in exact}
-    return HessianDiagonal(groups, defects=defects)
+    test = affine_test(able, seed)
+    possible = _not_curved(oracle, test.defects) & chosen
+    if able.outputs_per_example > MOST_OUTPUTS or not possible:
+        return HessianDiagonal({}, defects=test.defects, test=test)
+    values = oracle.to_numpy(able.gauss_newton_diagonal(oracle.parameters, possible))
+    defects = confirmed_defects(able, test, {name: values[name] for name in possible}, seed)
+    exact = exact_groups(oracle, defects) & possible
+    return HessianDiagonal({n: GroupDiagonal(values[n], "exact") for n in values if n in exact}, defects=defects)
+
+
+def _not_curved(oracle: CurvatureOracle, defects: Mapping[str, float]) -> frozenset[str]:
+    """Groups that pass the affine test, or that no tested example reaches."""
+    return frozenset(name for name, defect in defects.items() if not defect > largest_defect(oracle, name))
 
 
 def _sampled(
     oracle: CurvatureOracle, names: frozenset[str], known: HessianDiagonal, draws: int, seed: int
-) -> dict[str, GroupDiagonal]:
-    """Sample those of the named groups that pass the affine test, if the oracle can sample outputs."""
-    able = capability(oracle, SampledGaussNewtonOracle)
-    if able is None or not known.defects:
-        return {}
-    certified = exact_groups(oracle, known.defects) & names
-    return sampled_groups(able, certified, draws, seed) if certified and able.samples_outputs else {}
+) -> tuple[dict[str, GroupDiagonal], Mapping[str, float]]:
+    """Sample those of the named groups that pass the affine test, if the oracle can sample outputs, and confirm the test."""
+    able, tested = capability(oracle, SampledGaussNewtonOracle), capability(oracle, GaussNewtonDiagonalOracle)
+    possible = (exact_groups if known.test is None else _not_curved)(oracle, known.defects) & names
+    if able is None or tested is None or not possible or not able.samples_outputs:
+        return {}, known.defects
+    test = affine_test(tested, seed) if known.test is None else known.test
+    groups = sampled_groups(able, possible, draws, seed)
+    values = {name: group.values for name, group in groups.items()}
+    defects = confirmed_defects(tested, replace(test, defects=known.defects), values, seed)
+    return {name: groups[name] for name in exact_groups(oracle, defects) & possible}, defects
 
 
 def column_groups(oracle: CurvatureOracle, names: frozenset[str]) -> dict[str, GroupDiagonal]:

@@ -6,6 +6,7 @@ They obey a law under a rescaling of the parameters by D: the Hessian becomes
 
 from __future__ import annotations
 
+from dataclasses import replace
 from math import fsum, hypot
 
 import numpy as np
@@ -257,7 +258,7 @@ def _known_part(oracle: CurvatureOracle, diagonal: HessianDiagonal | None, probe
     given = None
     if diagonal is not None:
         kept = {name: group for name, group in diagonal.groups.items() if group.method not in ("probes", "XDiag")}
-        given = HessianDiagonal(kept, diagonal.probes, diagonal.defects)
+        given = replace(diagonal, groups=kept)
     known = certified_diagonal(oracle, probes=probes, seed=seed, diagonal=given)
     rest = sum(group.size for group in oracle.groups if group.name not in known.groups)
     return hessian_diagonal(oracle, probes=max(probes, 4), seed=seed, diagonal=known) if rest <= probes else known

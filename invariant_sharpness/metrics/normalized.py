@@ -10,8 +10,9 @@ import numpy as np
 
 from invariant_sharpness.deprecation import renamed
 from invariant_sharpness.estimators.diagonal_results import HessianDiagonal, Tangent, cross_fitted
+from invariant_sharpness.metrics.counted_groups import left_out, require_weights, without_curvature
 from invariant_sharpness.metrics.declaration import metric
-from invariant_sharpness.metrics.parameter_normalized import parameterwise
+from invariant_sharpness.metrics.parameter_normalized import added_brackets, parameterwise, sampled_bracket
 from invariant_sharpness.metrics.shared_diagonal import COST_OF_DIAGONAL, diagonal_of
 from invariant_sharpness.parameters.matrices import HostArray, LayerMatrix, others, weights_alone, weights_with_biases
 from invariant_sharpness.protocol import CurvatureOracle, HostArrays, ParameterGroup
@@ -81,8 +82,8 @@ def normalized_sharpness(
     If outputs are sampled, ``bracket`` has two sides: solved and evaluated on all samples, which is too small in
     expectation as it is a minimum, and solved on one half and evaluated on the other, which is too large. The value
     lies a third of the way up, where there is no bias of first order. Probes of the Hessian have noise of both signs, which
-    is clipped at 0: there is no bracket, and the value is too large, in large networks many times; see
-    :class:`invariant_sharpness.GaussNewton` for a quantity without this bias. The standard error is that of
+    is clipped at 0, and the value is too large, in large networks many times: the bracket then reaches from 0 to the minimum with
+    one scale for each weight; see :class:`invariant_sharpness.GaussNewton` for a quantity without this bias. The standard error is that of
     :math:`\sum \sigma^2 h`.
 
     Cost: that of the Hessian diagonal, and matrix-vector sweeps over h and W^2.
@@ -114,7 +115,13 @@ def normalized_sharpness(
     Returns
     -------
     Estimate
-        The sum over the layers, with the proven relative gap of the minima, and the contribution of each weight.
+        The sum over the layers, with the proven relative gap of the minima, and the contribution of each weight. Notes name
+        parameters of no known role, which do not count.
+
+    Raises
+    ------
+    ModelError
+        If no weight counts.
 
     Examples
     --------
@@ -127,8 +134,11 @@ def normalized_sharpness(
     >>> round(ish.normalized_sharpness(oracle).value, 9)
     8.0
     """
-    families, singles = _layers(_counted(oracle.groups, parameters), biases)
+    chosen = _chosen(oracle.groups, parameters)
+    families, singles = _layers(chosen, biases)
     counted = frozenset([name for f in families for name in f.names] + [g.name for g in singles])
+    if parameters is None or parameters:
+        require_weights(chosen, counted, "normalized_sharpness")
     diagonal = diagonal_of(oracle, counted, diagonal, probes=probes, seed=seed)
     weights = oracle.to_numpy(oracle.parameters)
 
@@ -141,12 +151,14 @@ def normalized_sharpness(
     plug_in, lower = fsum(x.value for x in layers), fsum(x.lower_bound for x in layers)
     gap = (plug_in - lower) / plug_in if plug_in > 0 else 0.0
     scatter = diagonal.sampling_error({name: slopes for x in layers for name, slopes in x.derivatives.items()})
-    bracket = None
-    if any(diagonal[name].method == "sampled outputs" for name in counted) and not _is_probed(diagonal, counted):
+    probed, bracket = _is_probed(diagonal, counted), None
+    if probed:
+        bracket = added_brackets([_bracket(layer, weights, diagonal, lam) for layer in layers])
+    elif any(diagonal[name].method == "sampled outputs" for name in counted):
         bracket = Bracket(plug_in, cross_fitted(lambda h: _tangent(minima(h)), diagonal, counted))
     return Estimate(
         name="normalized_sharpness",
-        value=plug_in if bracket is None else (2 * bracket.lower + bracket.upper) / 3,
+        value=plug_in if bracket is None or probed else (2 * bracket.lower + bracket.upper) / 3,
         method=diagonal.method(counted),
         standard_error=None if scatter is None else scatter.standard_error,
         degrees_of_freedom=None if scatter is None else scatter.degrees_of_freedom,
@@ -154,7 +166,7 @@ def normalized_sharpness(
         certificate=gap,
         converged=gap <= tolerance,
         per_group={x.name: _group_estimate(x, diagonal) for x in layers},
-        notes=_notes(probed=_is_probed(diagonal, counted)),
+        notes=(*_notes(probed=probed), *left_out(chosen, counted), *without_curvature(diagonal, counted)),
     )
 
 
@@ -175,11 +187,21 @@ def _is_probed(diagonal: HessianDiagonal, names: frozenset[str]) -> bool:
     return any(diagonal[name].method in ("probes", "XDiag") for name in names)
 
 
+def _bracket(layer: _Layer, weights: HostArrays, diagonal: HessianDiagonal, lam: float) -> Bracket:
+    """Return the sides of one layer, over all of its groups."""
+    names = list(layer.derivatives)
+    joined, curvature = (
+        np.concatenate([arrays[name].ravel() for name in names]) for arrays in (weights, diagonal.arrays)
+    )
+    methods = [diagonal[name].method for name in names]
+    return sampled_bracket(layer.value, joined, curvature, methods, sqrt(2 / lam))
+
+
 def _tangent(layers: list[_Layer]) -> Tangent:
     return Tangent(fsum(x.penalty for x in layers), {n: v for x in layers for n, v in x.variances.items()})
 
 
-def _counted(groups: tuple[ParameterGroup, ...], names: frozenset[str] | None) -> tuple[ParameterGroup, ...]:
+def _chosen(groups: tuple[ParameterGroup, ...], names: frozenset[str] | None) -> tuple[ParameterGroup, ...]:
     return groups if names is None else tuple(g for g in groups if g.name in names or g.owner in names)
 
 

@@ -12,6 +12,7 @@ from invariant_sharpness.arguments import checked_numbers
 from invariant_sharpness.deprecation import renamed
 from invariant_sharpness.estimators.diagonal_results import HessianDiagonal
 from invariant_sharpness.estimators.perturbed_losses import perturbed_losses, zero_one_loss
+from invariant_sharpness.metrics.counted_groups import require_weights
 from invariant_sharpness.metrics.declaration import metric
 from invariant_sharpness.metrics.shared_diagonal import COST_OF_DIAGONAL, diagonal_of
 from invariant_sharpness.pac_bayes.bound import PacBayesBound
@@ -219,6 +220,7 @@ def pac_bayes_terms(
     lam = float(num_examples) if lam is None else lam
     # The posterior, from half of the curvature of the weights, and the loss of the network with its noise.
     names = frozenset(group.name for group in oracle.groups if group.is_weight)
+    require_weights(oracle.groups, names, "pac_bayes_bound")
     diagonal = diagonal_of(oracle, names, diagonal, probes=probes, seed=seed)
     variances = chosen.posterior(oracle, {name: diagonal[name].values / 2 for name in names}, lam)
     losses = perturbed_losses(oracle, _deviations(oracle, variances), range(draws), seed, loss)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from math import fsum, sqrt
 from typing import Literal
 
@@ -9,10 +10,11 @@ import numpy as np
 import numpy.typing as npt
 
 from invariant_sharpness.estimators.diagonal_results import HessianDiagonal
+from invariant_sharpness.metrics.counted_groups import left_out, require_weights, without_curvature
 from invariant_sharpness.metrics.declaration import metric
 from invariant_sharpness.metrics.shared_diagonal import COST_OF_DIAGONAL, diagonal_of
 from invariant_sharpness.protocol import CurvatureOracle
-from invariant_sharpness.results.estimate import Estimate, GroupEstimate
+from invariant_sharpness.results.estimate import Bracket, Estimate, GroupEstimate
 
 HostArray = npt.NDArray[np.float64]
 
@@ -72,6 +74,11 @@ def parameter_normalized_sharpness(
     Estimate
         The sum, with the contribution of each group.
 
+    Raises
+    ------
+    ModelError
+        If no weight counts.
+
     Examples
     --------
     With the weights 3 and 4 and the curvatures 1 and 2 it is 2 * (3 + 4 * root of 2):
@@ -84,27 +91,56 @@ def parameter_normalized_sharpness(
     17.313708
     """
     counted = frozenset(g.name for g in oracle.groups if g.is_weight or biases == "parameterwise")
+    require_weights(oracle.groups, counted, "parameter_normalized_sharpness")
     diagonal = diagonal_of(oracle, counted, diagonal, probes=probes, seed=seed)
     weights = oracle.to_numpy(oracle.parameters)
     factor = sqrt(2 / lam)
     shares = {n: parameterwise(weights[n], diagonal[n].values, factor) for n in counted}
-    derivatives = {n: derivative for n, (_, derivative) in shares.items()}
+    error = diagonal.sampling_error({n: derivative for n, (_, derivative) in shares.items()})
+    sides = [
+        sampled_bracket(value, weights[n], diagonal[n].values, [diagonal[n].method], factor)
+        for n, (value, _) in shares.items()
+    ]
     return Estimate(
         name="parameter_normalized_sharpness",
         value=fsum(value for value, _ in shares.values()),
         method=diagonal.method(counted),
-        standard_error=diagonal.standard_error(derivatives),
+        standard_error=None if error is None else error.standard_error,
+        degrees_of_freedom=None if error is None else error.degrees_of_freedom,
+        bracket=None if error is None else added_brackets(sides),
         per_group={
             g.name: GroupEstimate(
                 shares[g.name][0],
                 diagonal[g.name].method,
-                diagonal.standard_error({g.name: derivatives[g.name]}),
+                diagonal.standard_error({g.name: shares[g.name][1]}),
                 diagonal.note(g.name),
             )
             for g in oracle.groups
             if g.name in counted
         },
+        notes=(*left_out(oracle.groups, counted), *without_curvature(diagonal, counted)),
     )
+
+
+def added_brackets(sides: Sequence[Bracket]) -> Bracket:
+    """Add what is below, and what is above."""
+    return Bracket(fsum(side.lower for side in sides), fsum(side.upper for side in sides))
+
+
+def sampled_bracket(
+    value: float, weights: HostArray, curvature: HostArray, methods: Iterable[str], factor: float
+) -> Bracket:
+    r"""Return what is below and above a minimum over scales, whose value was computed from a diagonal with noise.
+
+    It is never negative, and with one scale for all of its weights it is :math:`f \|W\| \sqrt{\sum_i h_i^+}`, which is larger, and
+    in which clipping makes the mean of every term too large. From draws that are never negative the value itself
+    is too small in expectation, since it is concave in h; clipped noise has no such side.
+    """
+    kinds = set(methods)
+    if kinds <= {"exact", "exact (columns)"}:
+        return Bracket(value, value)
+    above = factor * float(np.linalg.norm(weights)) * sqrt(float(np.clip(curvature, 0, None).sum()))
+    return Bracket(0.0 if kinds & {"probes", "XDiag"} else value, max(value, above))
 
 
 def parameterwise(weights: HostArray, curvature: HostArray, factor: float) -> tuple[float, HostArray]:

@@ -10,6 +10,7 @@ from invariant_sharpness.deprecation import renamed
 from invariant_sharpness.estimators.diagonal_results import HessianDiagonal
 from invariant_sharpness.estimators.perturbed_losses import perturbed_losses
 from invariant_sharpness.estimators.posterior_fit import SampledObjective, best_scales, fitted_scales
+from invariant_sharpness.metrics.counted_groups import left_out, require_weights
 from invariant_sharpness.metrics.declaration import metric
 from invariant_sharpness.metrics.shared_diagonal import diagonal_of
 from invariant_sharpness.parameters.matrices import weights_alone
@@ -118,6 +119,7 @@ def posterior_sharpness(
     _check(lam, draws)
     families = weights_alone(oracle.groups)
     names = frozenset(family.weight.name for family in families)
+    require_weights(oracle.groups, names, "posterior_sharpness")
     diagonal = diagonal_of(oracle, names, diagonal, probes=probes, seed=seed)
     weights = oracle.to_numpy(oracle.parameters)
     layers = [best_scales(f, weights[f.weight.name], diagonal[f.weight.name].values, lam) for f in families]
@@ -138,7 +140,7 @@ def posterior_sharpness(
         standard_error=error,
         degrees_of_freedom=draws - 1,
         converged=fit.converged,
-        notes=_notes(value, at_start, ran_off=fit.ran_off),
+        notes=(*_notes(value, at_start, ran_off=fit.ran_off), *left_out(oracle.groups, names)),
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from invariant_sharpness.errors import ModelError
@@ -45,4 +46,4 @@ def diagonal_of(
 def independent_groups(diagonal: HessianDiagonal) -> HessianDiagonal:
     """Return the groups whose diagonal is the same whichever other groups are asked for."""
     kept = {name: group for name, group in diagonal.groups.items() if group.method in ("exact", "sampled outputs")}
-    return HessianDiagonal(kept, diagonal.probes, diagonal.defects)
+    return replace(diagonal, groups=kept)

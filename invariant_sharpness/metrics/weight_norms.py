@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import scipy.linalg
 
+from invariant_sharpness.metrics.counted_groups import left_out, require_weights
 from invariant_sharpness.metrics.declaration import metric
 from invariant_sharpness.parameters.matrices import rows_first
 from invariant_sharpness.protocol import CurvatureOracle
@@ -174,5 +175,7 @@ def _from_layers(
 ) -> Estimate:
     weights = oracle.to_numpy(oracle.parameters)
     layers = {g.name: float(of_layer(rows_first(g, weights[g.name]))) for g in oracle.groups if g.is_weight}
+    require_weights(oracle.groups, layers, name)
     shares = {layer: GroupEstimate(value, "exact") for layer, value in layers.items()}
-    return Estimate(name, float(joined(list(layers.values()))), "exact", per_group=shares)
+    notes = left_out(oracle.groups, layers)
+    return Estimate(name, float(joined(list(layers.values()))), "exact", per_group=shares, notes=notes)

@@ -10,6 +10,7 @@ from __future__ import annotations
 from invariant_sharpness.parameters.groups import HostArrays, ParameterGroup, Role, Rows
 from invariant_sharpness.protocol.capabilities import (
     EVERY_CAPABILITY,
+    BlockCurvatureOracle,
     BlockProductOracle,
     CoordinateOracle,
     DoublePrecisionOracle,
@@ -26,6 +27,7 @@ from invariant_sharpness.protocol.requirements import capability, innermost, mac
 
 __all__ = [
     "EVERY_CAPABILITY",
+    "BlockCurvatureOracle",
     "BlockProductOracle",
     "CoordinateOracle",
     "CurvatureOracle",

@@ -55,6 +55,31 @@ class GaussNewtonDiagonalOracle(CurvatureOracle, Protocol):
 
 
 @runtime_checkable
+class BlockCurvatureOracle(GaussNewtonDiagonalOracle, Protocol):
+    """An oracle that says on which examples, and in which groups, it differentiates its outputs twice."""
+
+    @property
+    def examples(self) -> int:
+        """Number of examples."""
+        ...
+
+    def block_curvature(
+        self,
+        parameters: ParameterVector,
+        direction: ParameterVector,
+        /,
+        names: frozenset[str],
+        examples: int,
+        seed: int,
+    ) -> tuple[ParameterVector, ParameterVector]:
+        """Do what ``output_curvature`` does for the named groups alone, on so many examples, spread evenly over the data.
+
+        Zero elsewhere. If there are no more examples, these are all.
+        """
+        ...
+
+
+@runtime_checkable
 class SampledGaussNewtonOracle(CurvatureOracle, Protocol):
     r"""An oracle that samples the diagonal of the Gauss-Newton matrix, however many outputs an example has.
 
@@ -174,6 +199,7 @@ class CoordinateOracle(CurvatureOracle, Protocol):
 EVERY_CAPABILITY: frozenset[type] = frozenset(
     {
         BlockProductOracle,
+        BlockCurvatureOracle,
         GaussNewtonDiagonalOracle,
         SampledGaussNewtonOracle,
         GaussNewtonOracle,

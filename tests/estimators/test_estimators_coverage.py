@@ -21,6 +21,7 @@ from invariant_sharpness.estimators.lanczos_quadrature import spectral_density
 from invariant_sharpness.estimators.leave_one_out_diagonal import xdiag
 from invariant_sharpness.estimators.leave_one_out_trace import xtrace
 from invariant_sharpness.estimators.target_error import hutchinson_trace_within
+from invariant_sharpness_numpy import FunctionOracle
 from zoo.estimator_problems import digits_hessian, digits_oracle
 
 pytestmark = pytest.mark.slow
@@ -95,3 +96,50 @@ def test_intervals_of_sums_over_the_diagonal_cover(name: str) -> None:
         reach = float(stdtrit(scatter.degrees_of_freedom, 0.975)) * scatter.standard_error
         intervals.append((value - reach, value + reach))
     check_coverage(intervals, truth, f"XDiag's sum of {name}")
+
+
+NEARLY_ZERO = {"one": (0.0,), "one that is negative": (-0.3,), "several": (0.02, 0.0, -0.1), "none": (1.0, 2.0)}
+"""Means of the diagonals of the sampled groups beside one that is far from zero."""
+
+
+@cache
+def with_traces_near_zero(kind: str) -> tuple[ish.CurvatureOracle, float]:
+    """A quadratic loss whose blocks have these mean diagonals and entries of order one beside them, and its (13)."""
+    random, means = np.random.default_rng(3), (0.5, *NEARLY_ZERO[kind])
+    size = 10 * 10 * len(means)
+    hessian = random.normal(size=(size, size)) / 10
+    hessian = (hessian + hessian.T) / 2
+    for number, mean in enumerate(means):
+        own = slice(100 * number, 100 * (number + 1))
+        diagonal = hessian.diagonal()[own]
+        hessian[range(size)[own], range(size)[own]] += mean - diagonal.mean()
+    groups = [ish.ParameterGroup(f"layer{n}", (10, 10), "matrix", (0,), (1,)) for n in range(len(means))]
+    parameters = {group.name: random.normal(size=(10, 10)) for group in groups}
+
+    def product(vector: Any) -> Any:
+        flat = hessian @ np.concatenate([vector[group.name].ravel() for group in groups])
+        return {
+            group.name: part.reshape(10, 10) for group, part in zip(groups, np.split(flat, len(groups)), strict=True)
+        }
+
+    oracle = FunctionOracle(
+        parameters,
+        loss=lambda p: 0.5 * sum(float((p[name] * array).sum()) for name, array in product(p).items()),
+        gradient=product,
+        hessian_vector_product=lambda _, v: product(v),
+        groups=groups,
+    )
+    norms = [float((array**2).sum()) for array in parameters.values()]
+    return oracle, sum((norm * 100 * max(mean, 0.0)) ** 0.5 for norm, mean in zip(norms, means, strict=True))
+
+
+@pytest.mark.parametrize("level", [0.95, 0.99])
+@pytest.mark.parametrize("kind", NEARLY_ZERO)
+def test_intervals_of_matrix_normalized_sharpness_cover(kind: str, level: float) -> None:
+    """Traces near zero, whose roots have no tangent there: the intervals are rather too long than too short."""
+    oracle, truth = with_traces_near_zero(kind)
+    found = [ish.matrix_normalized_sharpness(oracle, probes=40, seed=seed) for seed in range(SEEDS)]
+    assert all(estimate.standard_error is not None for estimate in found), "sampled, and without an error"
+    assert not [str(estimate) for estimate in found if "exact" in str(estimate)]
+    held = np.mean([low <= truth <= high for low, high in (estimate.interval(level) for estimate in found)])
+    assert held >= level - 2.6 * (level * (1 - level) / SEEDS) ** 0.5, f"{held:.1%} of the {level:.0%} intervals"

@@ -23,7 +23,7 @@ def oracle() -> ish.CurvatureOracle:
 def without_jacobians() -> ish.CurvatureOracle:
     """An oracle of two groups that has its three functions and nothing else."""
     return FunctionOracle(
-        {"v": np.arange(1.0, 4.0), "w": np.ones(80)},
+        {"v": np.arange(1.0, 4.0), "w": np.ones((8, 10))},
         loss=lambda p: float(p["v"] @ p["v"] + (p["w"] ** 4).sum()),
         gradient=lambda p: {"v": 2 * p["v"], "w": 4 * p["w"] ** 3},
         hessian_vector_product=lambda p, u: {"v": 2 * u["v"], "w": 12 * p["w"] ** 2 * u["w"]},

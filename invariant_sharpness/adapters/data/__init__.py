@@ -32,7 +32,7 @@ from invariant_sharpness.adapters.data.examples import (
     take,
     weighted_pair,
 )
-from invariant_sharpness.adapters.data.subsets import all_examples, chosen_examples
+from invariant_sharpness.adapters.data.subsets import all_examples, chosen_examples, joined_by_form
 
 __all__ = [
     "PASS_SEED",
@@ -56,6 +56,7 @@ __all__ = [
     "infinite_output_hessian",
     "is_pair",
     "is_per_example",
+    "joined_by_form",
     "leaves",
     "map_leaves",
     "output_array",

@@ -111,7 +111,11 @@ class Dataset(Generic[T]):
 
     def subset(self, examples: Sequence[int]) -> Dataset[T]:
         """The examples with these numbers in a pass, held in memory."""
-        return Dataset(Batches(chosen_examples(self, examples), static=True), self.convert, self.rows)
+        return self.holding(chosen_examples(self, examples))
+
+    def holding(self, batches: Sequence[Any]) -> Dataset[T]:
+        """These batches in the place of the user's, held in memory."""
+        return Dataset(Batches(batches, static=True), self.convert, self.rows)
 
     def count(self) -> int:
         """How many examples there are in a pass."""

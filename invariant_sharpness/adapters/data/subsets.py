@@ -53,6 +53,14 @@ def chosen_examples(batches: Iterable[Any], examples: Sequence[int]) -> list[Any
     return [take(joined, start, start + sizes[0]) for start in range(0, len(wanted), sizes[0])]
 
 
+def joined_by_form(batches: Iterable[Any]) -> list[Any]:
+    """The same examples in one batch for each shape of an example."""
+    parts: dict[str, list[Any]] = {}
+    for batch in batches:
+        parts.setdefault(_form(batch), []).append(batch)
+    return [_joined(alike) for alike in parts.values()]
+
+
 def all_examples(batches: Iterable[Any]) -> Batch:
     """All inputs and all targets of one pass, each in one array or nest of arrays.
 
@@ -75,7 +83,7 @@ def _rows(batch: Any, rows: np.ndarray[Any, np.dtype[np.int64]]) -> Any:
 
 def _form(part: Any) -> str:
     """The shapes of an example."""
-    return str([tuple(leaf.shape[1:]) for leaf in leaves(part)])
+    return str([tuple(getattr(leaf, "shape", ())[1:]) for leaf in leaves(part)])
 
 
 def _joined(parts: Sequence[Any]) -> Any:

@@ -27,6 +27,19 @@ def test_exact_diagonal_is_that_of_the_columns_of_the_hessian(engine: str) -> No
         assert relative_error(pair) <= TOLERANCE[engine], f"{name}: {pair[0]}, by its column {pair[1]}"
 
 
+@every_engine
+def test_a_smooth_branch_that_few_examples_take_is_found(engine: str) -> None:
+    methods = {name.removeprefix("gelu/"): method for name, method in found(engine, "rare_branch").items()}
+    assert methods.pop("kernel") != "exact"
+    assert methods.pop("bias") != "exact"
+    assert set(methods.values()) == {"exact"}, methods
+
+
+@every_engine
+def test_a_quantized_model_has_no_weight_to_measure(engine: str) -> None:
+    assert "none of the parameters has the role of one" in found(engine, "quantized")
+
+
 @pytest.mark.slow
 @tensorflow_alone
 @with_digits

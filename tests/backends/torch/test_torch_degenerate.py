@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 import invariant_sharpness as ish
+from invariant_sharpness.errors import ModelError
 from zoo.invariant_metrics import USUAL
 from zoo.torch_networks import inputs, labels, network
 
@@ -67,13 +68,12 @@ WEIGHTLESS = (
     "average_adaptive_sharpness",
     "pacgen",
 )
-PRICED = ("pac_bayes_bound", "pacgen")
-"""What a constant costs too: its loss, its scales, or the width of its parameters."""
+
+
 DEGENERATE: dict[str, tuple[Callable[[], nn.Module], tuple[str, ...]]] = {
     "dead units": (dead_units, ()),
     "a zero layer": (zero_layer, ()),
     "all parameters zero": (all_zero, WEIGHTLESS),
-    "a constant": (Constant, tuple(name for name in ish.METRICS if name not in PRICED)),
     "a linear network": (lambda: nn.Linear(5, 3), ()),
     "two linear layers": (lambda: nn.Sequential(nn.Linear(5, 4), nn.Linear(4, 3)), ()),
 }
@@ -93,6 +93,13 @@ def test_degenerate_network_has_the_right_limit(what: str, loss: str, examples: 
         assert np.isfinite(estimate.value), f"{name} is {estimate.value}"
         assert estimate.converged, f"{name} did not converge"
         assert (estimate.value == 0) == (name in zeros), f"{name} is {estimate.value}"
+
+
+@pytest.mark.parametrize("loss", ["cross_entropy", "mse"])
+def test_a_constant_is_refused(loss: str) -> None:
+    oracle = ish.oracle(Constant(), (inputs(8), labels(8) if loss == "cross_entropy" else inputs(8, 3)), loss=loss)
+    with pytest.raises(ModelError, match="no output depends on any of the measured parameters"):
+        ish.measure(oracle, USED_BY_ALL)
 
 
 def test_dead_units_count_nothing() -> None:

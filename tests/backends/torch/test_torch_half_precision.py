@@ -134,7 +134,8 @@ def test_nothing_is_certified_that_is_not_exact(name: str, dtype: str) -> None:
     model, x, y = architecture.problem(examples=32)
     oracle = ish.oracle(model.to(HALF[dtype]), (x, y))
     defects = curvature_defects(oracle)
-    refused = oracle.parameters.arrays.keys() - exact_groups(oracle, defects)
+    unreached = frozenset(name for name, defect in defects.items() if np.isnan(defect))
+    refused = oracle.parameters.arrays.keys() - exact_groups(oracle, defects) - unreached
     cancelled = frozenset({"0.bias"}) if name == "instance_norm" else frozenset()
     assert refused == architecture.refused | cancelled, f"defects {defects}"
 
