@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -158,7 +158,7 @@ class JaxEngine(EngineDefaults):
         self._dtypes = {name: array.dtype for name, array in arrays.items()}
         self._arrays = {name: held(array) for name, array in arrays.items()}
         self._loss = loss
-        self.reduction = loss.reduction
+        self.reduction: Literal["mean", "sum"] = loss.reduction
         self._program = Program(self._application, structure, self._dtypes, loss)
 
     @property

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from typing import Any, NoReturn
+from typing import Any, Literal, NoReturn
 
 import array_api_compat.torch as xp
 import numpy as np
@@ -168,7 +168,7 @@ class TorchEngine(EngineDefaults):
         self.model = model
         self.groups = groups
         self.loss = loss
-        self.reduction = loss.reduction
+        self.reduction: Literal["mean", "sum"] = loss.reduction
         self._forward = forward
         self._evaluate = evaluation(model, forward)
         self._parameters = {group.name: parameters[group.name] for group in groups}

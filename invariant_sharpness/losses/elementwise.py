@@ -134,7 +134,10 @@ class SquaredError(ElementwiseLoss):
 
     factor: float = field(default=1.0, repr=False)
     name = "mse"
-    title = "squared error"
+
+    @property
+    def title(self) -> str:
+        return "squared error"
 
     def element_values(self, xp: Any, z: Array, t: Array, /) -> Array:
         return (z - t) ** 2 * self.factor

@@ -49,7 +49,7 @@ def as_batches(data: Any, batch_size: int, microbatch: int | None = None) -> Bat
         For a generator or iterator, which is empty after one pass, and for what is no data set at all.
     """
     for name, size in {"batch_size": batch_size, "microbatch": microbatch}.items():
-        if not ((isinstance(size, Integral) and size >= 1) or (name == "microbatch" and size is None)):
+        if not ((isinstance(size, Integral) and int(size) >= 1) or (name == "microbatch" and size is None)):
             msg = f"{name}={size!r}, but a batch has at least one example, and an integer says how many"
             raise DataError(msg)
     if isinstance(data, tuple):

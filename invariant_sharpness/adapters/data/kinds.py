@@ -46,7 +46,8 @@ def require_array_of_targets(pair: Any) -> None:
         return
     targets = pair[1]
     first = targets[0] if isinstance(targets, (tuple, list)) and targets else targets
-    is_array = hasattr(first, "shape") and (first is targets or first.shape)
+    shape = getattr(first, "shape", None)
+    is_array = shape is not None and (first is targets or shape)
     if not (is_array or isinstance(first, (tuple, list, Mapping))):
         of_what = f" of {type(first).__name__}" if first is not targets else ""
         msg = (
