@@ -141,15 +141,12 @@ class Symmetries(Sequence[Generator]):
     generators
         The generators that were found, and verified by finite rescalings. Trivial directions are left out: the rows of a matrix up and its
         columns down, which changes no entry.
-    searched
-        What was searched: ``"units"`` if every row and column was an unknown of its own in one system of equations, ``"related units"`` if
-        there were too many for that, so that only those whose contributions are correlated were solved for together, and whole groups of neighbours.
+    block_width
+        The width of the groups of neighbouring units that the first search rescaled alike: 1 is all units by themselves, a complete search.
     gap
         How clearly the solutions stood out: the least singular value that was counted as nonzero, over the largest that was counted as zero.
     largest_change
-        The largest relative change of the outputs under finite rescalings with factors from :math:`2^{-10}` to :math:`2^{10}`.
-    examples
-        The number of examples on which the outputs were compared.
+        The largest relative change of the outputs under finite rescalings with factors between 1/1024 and 1024.
     idle
         The number of rows and columns that do not act on the outputs at all, such as the biases of keys, or the embeddings of unused tokens.
     refused
@@ -171,10 +168,9 @@ class Symmetries(Sequence[Generator]):
     oracle: CurvatureOracle
     variables: ScalingVariables
     generators: tuple[Generator, ...]
-    searched: str
+    block_width: int
     gap: float
     largest_change: float
-    examples: int
     idle: int
     refused: int
     kind: str = "row_column"
@@ -198,8 +194,8 @@ class Symmetries(Sequence[Generator]):
 
     @property
     def complete(self) -> bool:
-        """Whether there are no others: every row and column was an unknown of its own, and no solution of their equations was refused."""
-        return self.searched == "units" and not self.refused
+        """Whether every row and column was an unknown of its own: then there is no other diagonal rescaling by rows and columns."""
+        return self.block_width == 1 and not self.refused
 
     def random(self, seed: int = 0, *, largest: float = 16.0) -> Rescaling:
         """Draw a power of two for each generator, from ``1/largest`` to ``largest``: products with them are exact in floating point."""
@@ -252,31 +248,18 @@ class Symmetries(Sequence[Generator]):
         return lines if len(lines) <= _SHOWN else [*lines[:_SHOWN], f"  and {len(lines) - _SHOWN} more kinds"]
 
     def _remarks(self) -> list[str]:
-        changed = f"largest change of the outputs {self.largest_change:.1e}" if len(self) else "nothing to scale"
         remarks = [
-            f"checked by scaling up and down, by factors up to 1024, on {self.examples} examples: {changed}",
-            self._extent(),
+            f"outputs changed by {self.largest_change:.1e} under factors up to 1024 and their inverses; gap {self.gap:.1e}"
         ]
+        if self.block_width > 1:
+            remarks.append(
+                f"searched first by blocks of up to {self.block_width} units; what moves single units of them alone was not looked for"
+            )
         if self.idle:
-            remarks.append(
-                f"{self.idle} rows and columns have no effect on the outputs (such as biases of keys, or tokens that do not occur): not counted"
-            )
+            remarks.append(f"{self.idle} rows and columns do not act on the outputs, and may be rescaled at will")
         if self.refused:
-            remarks.append(
-                f"{self.refused} candidates were left out, since they change the outputs or the loss when they are scaled by large factors"
-            )
+            remarks.append(f"{self.refused} solutions did not hold under finite rescalings and were left out")
         return remarks
-
-    def _extent(self) -> str:
-        """Say whether there may be others."""
-        if self.complete:
-            return "complete: no other scaling of rows and columns leaves the outputs alone"
-        if self.searched == "units":
-            return "complete but for the candidates below"
-        return (
-            f"not proven complete: of {len(self.variables):,} rows and columns, only units that act together and whole layers were searched; "
-            "max_unknowns=... searches all of them at once"
-        )
 
 
 def together(

@@ -1,17 +1,15 @@
 """Scaling variables: the exponents of a diagonal rescaling, one for each row and one for each column of every parameter.
 
-A weight has two axes of variables, its output units and its input units. A bias or a gain has one, its entries. A parameter of unknown role
-has one for each of its array axes, or, if there are three or more, for each pair of them: of a stack of matrices (e, i, j), the unit i of the
-matrix e is the pair (e, i). The exponent of an entry is the sum of those of its row and its column. The variables of a whole network are numbered
-through.
+A weight has two axes of variables, its output units and its input units. A bias or a gain has one, its entries; a parameter of unknown
+role has one for each of its array axes. The exponent of an entry is the sum of those of its row and its column. The variables of a whole
+network are numbered through.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import combinations
 from math import log2, prod
 from typing import Any
 
@@ -82,35 +80,14 @@ class ScalingAxis:
         return f"{group.name}[{', '.join(index)}]"
 
 
-Lengths = tuple[int, ...]
-
-
-def scaling_axes(group: ParameterGroup, stacked: Collection[Lengths] = ()) -> tuple[ScalingAxis, ...]:
-    """List the axes of a parameter: rows and columns of a weight, entries of a bias or a gain, (pairs of) array axes of anything else.
-
-    Array axes of length 1 do not count. What has the two lengths of a pair in ``stacked`` may be the biases of a stack of matrices: its
-    entries are counted.
-    """
+def scaling_axes(group: ParameterGroup) -> tuple[ScalingAxis, ...]:
+    """List the axes of a parameter: rows and columns of a weight, entries of a bias or a gain, each array axis of anything else."""
     axes = tuple(range(len(group.shape)))
-    longer = longer_axes(group)
-    if tuple(group.shape[axis] for axis in longer) in stacked:
-        return (_scaling_axis(group, longer),)
     if group.is_weight:
         return _scaling_axis(group, group.output_axes, "output"), _scaling_axis(group, group.input_axes, "input")
-    if group.role == "other" and len(longer) > 1:
-        return tuple(_scaling_axis(group, together) for together in combinations(longer, 1 if len(longer) == 2 else 2))
+    if group.role == "other" and len(axes) > 1:
+        return tuple(_scaling_axis(group, (axis,)) for axis in axes)
     return (_scaling_axis(group, axes),)
-
-
-def longer_axes(group: ParameterGroup) -> tuple[int, ...]:
-    """Return the array axes that are longer than 1."""
-    return tuple(axis for axis, length in enumerate(group.shape) if length > 1)
-
-
-def stacked_lengths(groups: Sequence[ParameterGroup]) -> set[Lengths]:
-    """Collect the lengths of all pairs of axes of parameters of unknown role that have three axes or more."""
-    stacks = [group for group in groups if group.role == "other" and len(longer_axes(group)) > 2]
-    return {pair for group in stacks for pair in combinations([group.shape[a] for a in longer_axes(group)], 2)}
 
 
 def _scaling_axis(group: ParameterGroup, axes: tuple[int, ...], name: str = "") -> ScalingAxis:
@@ -159,8 +136,7 @@ class ScalingVariables:
 
     def __init__(self, groups: Sequence[ParameterGroup]) -> None:
         self.groups = tuple(groups)
-        stacked = stacked_lengths(self.groups)
-        self.axes: tuple[ScalingAxis, ...] = tuple(axis for group in groups for axis in scaling_axes(group, stacked))
+        self.axes: tuple[ScalingAxis, ...] = tuple(axis for group in groups for axis in scaling_axes(group))
         self.starts = np.cumsum([0, *(axis.count for axis in self.axes)])
 
     def __len__(self) -> int:

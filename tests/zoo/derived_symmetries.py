@@ -9,7 +9,6 @@ import torch
 from torch import nn
 
 from zoo.symmetric_modules import (
-    Alternating,
     Attention,
     Concatenation,
     Cosine,
@@ -24,7 +23,6 @@ from zoo.symmetric_modules import (
     Recurrent,
     Residual,
     SqueezeAndExcitation,
-    Stack,
     TiedEmbedding,
     TiedLayers,
     TiedToTheInputs,
@@ -268,21 +266,5 @@ EXAMPLES = {
         {f"layers.0.weight[{i}], layers.0.bias[{i}] up, layers.2.weight[:, {i}] down" for i in range(6)}
         | {f"layers.2.weight[{i}], layers.2.bias[{i}] up, layers.4.weight[:, {i}] down" for i in range(5)},
         idle=1,
-    ),
-    "alternating ReLU and GELU": Example(
-        lambda: perceptron(Alternating),
-        (4,),
-        {f"0.weight[{i}], 0.bias[{i}] up, 2.weight[:, {i}] down" for i in (0, 2, 4)}
-        | {f"2.weight[{i}], 2.bias[{i}] up, 4.weight[:, {i}] down" for i in (0, 2, 4)},
-    ),
-    "stack": Example(
-        Stack,
-        (4,),
-        {f"inner[{e}, :, {i}], bias[{e}, {i}] up, outer[{e}, {i}] down" for e in range(2) for i in range(3)},
-    ),
-    "stack without biases": Example(
-        lambda: Stack(bias=False),
-        (4,),
-        {f"inner[{e}, :, {i}] up, outer[{e}, {i}] down" for e in range(2) for i in range(3)},
     ),
 }

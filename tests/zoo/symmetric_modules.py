@@ -288,24 +288,3 @@ def dropped_out() -> nn.Module:
 
 def root_mean_square(constant: float) -> nn.Module:
     return nn.Sequential(nn.Linear(4, 5), nn.RMSNorm(5, eps=constant), nn.Linear(5, 3))
-
-
-class Stack(nn.Module):
-    """Two perceptrons side by side, their weights and biases in one array each, as the experts of a mixture; their outputs add up."""
-
-    def __init__(self, *, bias: bool = True) -> None:
-        super().__init__()
-        self.inner, self.outer = nn.Parameter(torch.randn(2, 4, 3)), nn.Parameter(torch.randn(2, 3, 5))
-        self.bias = nn.Parameter(torch.randn(2, 3)) if bias else None
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        h = torch.einsum("nj,eji->nei", x, self.inner)
-        return torch.einsum("nei,eio->no", (h if self.bias is None else h + self.bias).relu(), self.outer)
-
-
-class Alternating(nn.Module):
-    """ReLU and GELU by turns, unit by unit."""
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        even = torch.arange(x.shape[-1]) % 2 == 0
-        return torch.where(even, x.relu(), functional.gelu(x))

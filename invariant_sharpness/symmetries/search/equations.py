@@ -25,12 +25,12 @@ from invariant_sharpness.parameters.vector import ParameterVector
 from invariant_sharpness.prng import Stream
 from invariant_sharpness.protocol import JacobianOracle, Rows
 from invariant_sharpness.runtime.progress import track
-from invariant_sharpness.symmetries.scaling_variables import HostArray, ScalingVariables
-from invariant_sharpness.symmetries.search.overlaps import PairOfAxes, VariableGroup, connected_axes
+from invariant_sharpness.symmetries.scaling_variables import HostArray, Numbers, ScalingVariables
+from invariant_sharpness.symmetries.search.overlaps import VariableGroup, connected_variables
 from invariant_sharpness.symmetries.search.points import EXAMPLES, RandomPoints
 
-_FIRST_POINT = 2**20
 _ROUNDINGS = 30
+_EQUATIONS_PER_POINT = 4
 _CHECKED_POINTS = 4
 
 
@@ -66,9 +66,9 @@ class Equations:
         return self.sizes > _ROUNDINGS * self.rounding
 
     @cached_property
-    def pairs(self) -> list[PairOfAxes]:
-        """The pairs of axes of each parameter, with the connected components of the graph of overlaps."""
-        return connected_axes(self.variables, self.magnitudes)
+    def components(self) -> Numbers:
+        """The connected component of each variable in the graph of overlaps."""
+        return connected_variables(self.variables, self.magnitudes)
 
     def joined(self, more: Equations) -> Equations:
         """Join two systems of the same variables."""
@@ -91,10 +91,8 @@ class Equations:
         return np.array([self.sizes[group].sum() for group in groups])
 
 
-def gather_equations(
-    points: RandomPoints, variables: ScalingVariables, numbers: range, per_point: int = 1
-) -> Equations:
-    """Gather the equations with these numbers, ``per_point`` of them at each point. Cost: one backward pass of the points' examples for each.
+def gather_equations(points: RandomPoints, variables: ScalingVariables, count: int, attempt: int = 0) -> Equations:
+    """Gather ``count`` equations, those of each attempt at points of their own. Cost: one backward pass of a few examples for each.
 
     Raises
     ------
@@ -103,32 +101,33 @@ def gather_equations(
     """
     oracle, seed = points.oracle, points.seed
     shape = oracle.outputs(oracle.parameters, EXAMPLES).shape
-    width = min(per_point, shape[0] * shape[1])
-    coefficients = np.empty((len(numbers), len(variables)))
+    width = min(_EQUATIONS_PER_POINT, shape[0] * shape[1])
+    num_points = -(-count // width)
     magnitudes = rounding = oracle.parameters * 0.0
-    checked = 0
-    for row, number in enumerate(track(numbers, "symmetries", len(numbers))):
-        if row % width == 0:
-            point = points[number]
-        cotangents = _cotangents(seed, number, shape)
-        contributions = point * oracle.vector_jacobian_product(point, cotangents)
-        total = _sum_of_magnitudes(contributions)
-        coefficients[row] = variables.sums(oracle.to_numpy(contributions)) / total
-        magnitudes += abs(contributions) * (1 / total)
-        if row % width == 0 and checked < _CHECKED_POINTS:
-            rounding += _rounding(oracle, point, cotangents)
-            checked += 1
+    rows: list[HostArray] = []
+    for number in track(range(num_points), "symmetries", num_points):
+        point, first = points[attempt * num_points + number], (attempt * num_points + number) * width
+        for index in range(width):
+            contributions = point * oracle.vector_jacobian_product(point, _cotangents(seed, first + index, shape))
+            total = _sum_of_magnitudes(contributions)
+            rows.append(variables.sums(oracle.to_numpy(contributions)) / total)
+            magnitudes += abs(contributions) * (1 / total)
+        if number < _CHECKED_POINTS:
+            rounding += _rounding(oracle, point, _cotangents(seed, first, shape))
+    checked = min(num_points, _CHECKED_POINTS)
     return Equations(
         variables,
-        coefficients,
-        oracle.to_numpy(magnitudes * (1 / len(numbers))),
-        variables.sums(oracle.to_numpy(rounding * (1 / max(checked, 1)))),
+        np.array(rows),
+        oracle.to_numpy(magnitudes * (1 / len(rows))),
+        variables.sums(oracle.to_numpy(rounding * (1 / checked))),
     )
 
 
-def _rounding(able: JacobianOracle, point: ParameterVector, cotangents: Rows) -> ParameterVector:
+def _rounding(oracle: JacobianOracle, point: ParameterVector, cotangents: Rows) -> ParameterVector:
     """Measure the rounding of an equation: a third of what thrice the cotangents give is the same, rounded otherwise."""
-    contributions, thrice = (point * able.vector_jacobian_product(point, factor * cotangents) for factor in (1.0, 3.0))
+    contributions, thrice = (
+        point * oracle.vector_jacobian_product(point, factor * cotangents) for factor in (1.0, 3.0)
+    )
     return abs(contributions - thrice * (1 / 3)) * (1 / _sum_of_magnitudes(contributions))
 
 

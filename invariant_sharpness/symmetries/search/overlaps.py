@@ -19,49 +19,34 @@ from scipy.sparse.csgraph import connected_components
 
 from invariant_sharpness.symmetries.scaling_variables import HostArray, Numbers, ScalingVariables
 
-_DEPENDENT = 1e-6
-
 VariableGroup = Numbers
 """The numbers of neighbouring variables of one axis."""
 
 
-class PairOfAxes(NamedTuple):
-    """Two axes of one parameter, by their numbers, and the connected component that each of their variables is in."""
+def connected_variables(variables: ScalingVariables, magnitudes: Mapping[str, HostArray]) -> Numbers:
+    """Label the connected components of the variables, by entries whose magnitude is not zero.
 
-    axes: tuple[int, int]
-    components: tuple[Numbers, Numbers]
-
-
-def connected_axes(variables: ScalingVariables, magnitudes: Mapping[str, HostArray]) -> list[PairOfAxes]:
-    """Find the connected components of each pair of axes of a parameter, by entries whose magnitude is not zero.
-
-    A weight has one for each channel group, and more if a mask leaves out entries. Where axes count pairs of indices, as (e, i) and (e, j),
-    there is one for each index that they share.
+    A weight has one for each channel group, and more if a mask leaves out entries.
     """
-    return [
-        PairOfAxes(pair, _components(variables, pair, magnitudes))
-        for pair in combinations(range(len(variables.axes)), 2)
-        if variables.axes[pair[0]].parameter is variables.axes[pair[1]].parameter
-    ]
+    edges = list(_edges(variables, magnitudes))
+    first, second = np.concatenate(edges, axis=1) if edges else np.zeros((2, 0), dtype=np.intp)
+    graph = coo_array((np.ones(len(first), dtype=np.int8), (first, second)), shape=(len(variables), len(variables)))
+    return connected_components(graph, directed=False)[1].astype(np.intp)
 
 
-def _components(
-    variables: ScalingVariables, pair: tuple[int, int], magnitudes: Mapping[str, HostArray]
-) -> tuple[Numbers, Numbers]:
-    """Label the variables on both axes."""
-    first, second = (variables.axes[number] for number in pair)
-    sides = np.broadcast_arrays(first.variables, second.variables + first.count)
-    between = tuple(axis for axis, size in enumerate(sides[0].shape) if size == 1)
-    linked = (magnitudes[first.parameter.name] > 0).any(axis=between, keepdims=True)
-    rows, columns = (numbers[linked] for numbers in sides)
-    count = first.count + second.count
-    graph = coo_array((np.ones(len(rows), dtype=np.int8), (rows, columns)), shape=(count, count))
-    labels = connected_components(graph, directed=False)[1].astype(np.intp)
-    return labels[: first.count], labels[first.count :]
+def _edges(variables: ScalingVariables, magnitudes: Mapping[str, HostArray]) -> Iterator[Numbers]:
+    """Yield the variables on the first axis of a parameter and on each other one, entry by entry."""
+    for first, start in zip(variables.axes, variables.starts, strict=False):
+        for other, other_start in zip(variables.axes, variables.starts, strict=False):
+            if other.parameter is first.parameter and other_start > start and variables.on_first_axis(int(start)):
+                pair = np.broadcast_arrays(first.variables + start, other.variables + other_start)
+                between = tuple(axis for axis, size in enumerate(pair[0].shape) if size == 1)
+                linked = (magnitudes[first.parameter.name] > 0).any(axis=between, keepdims=True)
+                yield np.stack([numbers[linked] for numbers in pair])
 
 
 class ActingVariables(Protocol):
-    """What the overlaps need of the equations: the variables, which of them act, and how they are connected."""
+    """What the overlaps need of the equations: the variables, which of them act, and their connected components."""
 
     @property
     def variables(self) -> ScalingVariables:
@@ -74,8 +59,8 @@ class ActingVariables(Protocol):
         ...
 
     @cached_property
-    def pairs(self) -> list[PairOfAxes]:
-        """The pairs of axes of each parameter."""
+    def components(self) -> Numbers:
+        """The connected component of each variable."""
         ...
 
 
@@ -90,11 +75,14 @@ class Overlap(NamedTuple):
         How many variables that act each of them has.
     totals
         How many variables that act there are on each axis in all.
+    first
+        Whether the one axis is the first of the parameter.
     """
 
     groups: tuple[list[int], list[int]]
     sizes: tuple[HostArray, HostArray]
     totals: tuple[int, int]
+    first: bool
 
     @property
     def complete(self) -> bool:
@@ -104,34 +92,36 @@ class Overlap(NamedTuple):
 
 def find_overlaps(equations: ActingVariables, groups: Sequence[VariableGroup]) -> list[Overlap]:
     """List all overlaps: a parameter has one for each component of its variables, for each pair of its axes."""
+    variables = equations.variables
     by_axis: dict[int, list[int]] = {}
     for number, group in enumerate(groups):
-        by_axis.setdefault(int(equations.variables.axis_of[group[0]]), []).append(number)
+        by_axis.setdefault(int(variables.axis_of[group[0]]), []).append(number)
     return [
         overlap
-        for pair in equations.pairs
-        if by_axis.keys() >= set(pair.axes)
-        for overlap in _on_axes(equations, groups, pair, [by_axis[axis] for axis in pair.axes])
+        for pair in combinations(sorted(by_axis), 2)
+        if variables.axes[pair[0]].parameter is variables.axes[pair[1]].parameter
+        for overlap in _on_axes(equations, groups, pair, (by_axis[pair[0]], by_axis[pair[1]]))
     ]
 
 
 def _on_axes(
-    equations: ActingVariables, groups: Sequence[VariableGroup], pair: PairOfAxes, present: list[list[int]]
+    equations: ActingVariables,
+    groups: Sequence[VariableGroup],
+    axes: tuple[int, int],
+    present: tuple[list[int], list[int]],
 ) -> Iterator[Overlap]:
     """Join groups by the components of their variables."""
-    acting, starts = equations.acting, equations.variables.starts
-    members: dict[int, Numbers] = {}
-    own: list[Numbers] = []
-    for axis, components, numbers in zip(pair.axes, pair.components, present, strict=True):
-        members |= {g: components[groups[g][acting[groups[g]]] - starts[axis]] for g in numbers}
-        own.append(components[acting[starts[axis] : starts[axis + 1]]])
+    acting, variables = equations.acting, equations.variables
+    members = {g: equations.components[groups[g][acting[groups[g]]]] for axis in present for g in axis}
+    own = [equations.components[acting & (variables.axis_of == axis)] for axis in axes]
+    first = variables.on_first_axis(int(variables.starts[axes[0]]))
     for connected in _connected(members):
         rows, columns = ([g for g in axis if g in connected] for axis in present)
         if rows and columns:
             found = np.unique(np.concatenate([members[g] for g in connected]))
             sizes = [np.array([len(members[g]) for g in axis], dtype=np.float64) for axis in (rows, columns)]
             totals = [int(np.isin(numbers, found).sum()) for numbers in own]
-            yield Overlap((rows, columns), (sizes[0], sizes[1]), (totals[0], totals[1]))
+            yield Overlap((rows, columns), (sizes[0], sizes[1]), (totals[0], totals[1]), first)
 
 
 def _connected(members: Mapping[int, Numbers]) -> list[set[int]]:
@@ -146,41 +136,35 @@ def _connected(members: Mapping[int, Numbers]) -> list[set[int]]:
 
 
 def trivial_directions(found: Sequence[Overlap], count: int) -> HostArray:
-    """Return independent columns that span the trivial directions of ``count`` groups.
+    """Return one column for each trivial direction of ``count`` groups.
 
-    Each pair of axes of a parameter has one for each component of its variables, if all of these that act are in the groups.
+    A parameter with k axes has k - 1 for each component of its variables, if all of these that act are in the groups.
     """
     columns = np.zeros((count, 0))
-    frame = np.zeros((count, 0))
-    for (rows, others), *_ in filter(lambda overlap: overlap.complete, found):
-        column = np.zeros((count, 1))
-        column[rows], column[others] = 1.0, -1.0
-        rest = column - frame @ (frame.T @ column)
-        if np.linalg.norm(rest) > _DEPENDENT * np.linalg.norm(column):
+    for (rows, others), _, _, first in filter(lambda overlap: overlap.complete, found):
+        if first:
+            column = np.zeros((count, 1))
+            column[rows], column[others] = 1.0, -1.0
             columns = np.concatenate([columns, column], axis=1)
-            frame = np.concatenate([frame, rest / np.linalg.norm(rest)], axis=1)
     return columns
 
 
 def trivial_rows(equations: ActingVariables) -> Iterator[dict[int, float]]:
     """Yield the trivial directions of single variables, as the entries that are not zero."""
-    starts = equations.variables.starts
-    for pair in equations.pairs:
-        numbers = np.concatenate([np.arange(starts[axis], starts[axis + 1]) for axis in pair.axes])
-        signs = np.repeat([1.0, -1.0], [len(labels) for labels in pair.components])
-        labels = np.concatenate(pair.components)
-        present = equations.acting[numbers]
-        numbers, signs, labels = numbers[present], signs[present], labels[present]
-        order = np.argsort(labels, kind="stable")
-        for part in np.split(order, np.flatnonzero(np.diff(labels[order])) + 1):
-            if len(set(signs[part].tolist())) > 1:
-                yield dict(zip(numbers[part].tolist(), signs[part].tolist(), strict=True))
+    variables, labels = equations.variables, np.where(equations.acting, equations.components, -1)
+    for number, axis in enumerate(variables.axes):
+        if not variables.on_first_axis(int(variables.starts[number])):
+            first = next(k for k, other in enumerate(variables.axes) if other.parameter is axis.parameter)
+            up, down = (np.arange(variables.starts[k], variables.starts[k + 1]) for k in (first, number))
+            for label in np.unique(labels[down][labels[down] >= 0]):
+                rows, columns = up[labels[up] == label], down[labels[down] == label]
+                yield dict.fromkeys(rows.tolist(), 1.0) | dict.fromkeys(columns.tolist(), -1.0)
 
 
 def mean_exponents(found: Sequence[Overlap], count: int) -> HostArray:
     """Return the mean exponent of the entries of each group, in a row, as a linear function of the exponents of all ``count`` groups."""
     means = np.eye(count)
-    for (rows, columns), sizes, totals in found:
+    for (rows, columns), sizes, totals, _ in found:
         means[np.ix_(rows, columns)] += sizes[1] / totals[1]
         means[np.ix_(columns, rows)] += sizes[0] / totals[0]
     return means

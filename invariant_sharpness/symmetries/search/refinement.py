@@ -1,12 +1,13 @@
-"""The search for generators among given variables, and among groups of neighbouring ones.
+"""The search for generators: first among groups of neighbouring variables, then within the groups of each one that was found.
 
-What rescales whole layers, or many units at once, is searched for in levels. The variables of each axis are divided into groups of one
-width, and a solution that rescales groups is refined into those that rescale parts of them, as far as it goes. In a small network the groups
-are single variables, and there is one level.
+A network with more unknowns than can be solved for at once is searched in levels. The variables of each axis are divided into groups of one
+width, and a solution that rescales groups is refined into those that rescale parts of them, as far as it goes. What was found on different
+branches may be dependent, so that independent generators are chosen at the end.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -15,7 +16,6 @@ import numpy as np
 
 from invariant_sharpness.symmetries.generators import Generator
 from invariant_sharpness.symmetries.scaling_variables import HostArray, Numbers, ScalingVariables
-from invariant_sharpness.symmetries.search.elimination import KnownSpace
 from invariant_sharpness.symmetries.search.equations import Equations
 from invariant_sharpness.symmetries.search.null_space import Quotient, solve_null_space, sparse_generators
 from invariant_sharpness.symmetries.search.overlaps import (
@@ -25,16 +25,17 @@ from invariant_sharpness.symmetries.search.overlaps import (
     involved,
     mean_exponents,
     trivial_directions,
+    trivial_rows,
 )
 
 _COLUMNS_COST = 1e-3
 """Where a row and a column are equivalent, as in a depthwise kernel, the row is named."""
 
-_PLACES_COST = 1e-5
-"""Where two layers are equivalent, the one that comes first is named: else rounding would choose."""
-
 _SMALL_WIDTH = 64
-_KNOWN = 1e-6
+_ZERO = 1e-9
+
+SparseRow = dict[int, float]
+"""The entries of a vector that are not zero."""
 
 
 class Level(NamedTuple):
@@ -54,37 +55,30 @@ class Search:
     ----------
     equations
         What the variables contribute to each equation.
-    max_groups
-        The number of groups that are solved for at once.
+    max_unknowns
+        The number of unknowns that are solved for at once.
     tolerance
         Singular values below this, relative to the largest, count as zero.
     """
 
     equations: Equations
-    max_groups: int
+    max_unknowns: int
     tolerance: float
     least_gap: float = field(default=np.inf, init=False)
+    widest: int = field(default=1, init=False)
 
-    def among(self, variables: Numbers) -> list[Generator]:
-        """Find the generators that have only these variables."""
-        level = self._level([variables[place : place + 1] for place in range(len(variables))])
-        return [self._generator(level.groups, vector) for vector in level.vectors]
-
-    def by_groups(self, known: KnownSpace) -> list[Generator]:
-        """Find the generators that rescale groups alike and are not known, and divide them into finer ones."""
-        level = self._level(divided(whole_axes(self.equations.variables), self.max_groups), known)
-        rests = np.abs(known.reduced(self._expanded(level.groups, level.vectors))).max(axis=1, initial=0.0)
-        fresh = [vector for vector, rest in zip(level.vectors, rests, strict=True) if rest > _KNOWN]
-        return [generator for vector in fresh for generator in self._refined(level, vector)]
-
-    def generator(self, vector: HostArray) -> Generator:
-        """Make a generator of a vector with one exponent for each variable."""
-        return self._generator(list(np.arange(len(vector))[:, None]), vector)
+    def run(self) -> list[Generator]:
+        """Find all generators; sets ``least_gap``, and ``widest``: the width of the groups of the first search."""
+        groups = divided(whole_axes(self.equations.variables), self.max_unknowns)
+        self.widest = max(map(len, groups), default=1)
+        level = self._level(groups)
+        found = [generator for vector in level.vectors for generator in self._refined(level, vector)]
+        return independent(found, self.equations)
 
     def _refined(self, level: Level, vector: HostArray) -> Iterator[Generator]:
         """Split a generator that rescales groups into those that rescale parts of them, as far as it goes."""
         own = [level.groups[number] for number in np.flatnonzero(involved(level.overlaps, vector, level.costs))]
-        parts = divided(own, self.max_groups)
+        parts = divided(own, self.max_unknowns)
         if len(parts) == len(own):
             yield self._generator(level.groups, vector)
             return
@@ -92,15 +86,13 @@ class Search:
         for part in finer.vectors:
             yield from self._refined(finer, part)
 
-    def _level(self, groups: Sequence[VariableGroup], known: KnownSpace | None = None) -> Level:
+    def _level(self, groups: Sequence[VariableGroup]) -> Level:
         """Search among those of the groups that act."""
         acting = self.equations.acting
         present = [group for group in groups if acting[group].any()]
         space = solve_null_space(self.equations.scaled_columns(present), self.tolerance)
         self.least_gap = min(self.least_gap, space.gap)
         found, costs = find_overlaps(self.equations, present), self._costs(present)
-        if known is not None and self._explained(present, space.basis, known):
-            return Level(present, found, costs, [])
         quotient = Quotient(
             space.basis / self.equations.group_sizes(present)[:, None],
             trivial_directions(found, len(present)),
@@ -109,27 +101,12 @@ class Search:
         )
         return Level(present, found, costs, sparse_generators(quotient, self.tolerance))
 
-    def _explained(self, groups: Sequence[VariableGroup], basis: HostArray, known: KnownSpace) -> bool:
-        """Whether the vectors of the basis are combinations of known generators, but for the precision of the basis."""
-        vectors = list((basis / self.equations.group_sizes(groups)[:, None]).T)
-        rests = known.reduced(self._expanded(groups, vectors)) * self.equations.sizes
-        return float(np.linalg.norm(rests, axis=1).max(initial=0.0)) <= self.tolerance**0.5
-
-    def _expanded(self, groups: Sequence[VariableGroup], vectors: Sequence[HostArray]) -> HostArray:
-        """Give every variable the exponent of its group, in a row for each vector."""
-        rows = np.zeros((len(vectors), len(self.equations.sizes)))
-        for number, group in enumerate(groups):
-            rows[:, group] = np.array([vector[number] for vector in vectors])[:, None]
-        return rows * self.equations.acting
-
     def _costs(self, groups: Sequence[VariableGroup]) -> HostArray:
-        """Compute the fraction of the variables of its axis that a group has; a little more where there is a choice between equals."""
+        """Compute the fraction of the variables of its axis that a group has."""
         acting, variables = self.equations.acting, self.equations.variables
         on_axis = np.bincount(variables.axis_of[acting], minlength=len(variables.axes))
         parts = [acting[group].sum() / on_axis[variables.axis_of[group[0]]] for group in groups]
-        columns = [not variables.on_first_axis(int(group[0])) for group in groups]
-        places = np.array([group[0] for group in groups], dtype=np.float64) / max(len(variables), 1)
-        return np.array(parts) * (1 + _COLUMNS_COST * np.array(columns) + _PLACES_COST * places)
+        return np.array(parts) * [1 + _COLUMNS_COST * (not variables.on_first_axis(int(g[0]))) for g in groups]
 
     def _generator(self, groups: Sequence[VariableGroup], vector: HostArray) -> Generator:
         """Make a generator of a vector. Variables that do not act take no part; the first one that does goes up."""
@@ -193,3 +170,51 @@ def _count(sizes: Numbers, widths: Numbers) -> int:
 
 def _cut(group: VariableGroup, width: int) -> list[VariableGroup]:
     return np.split(group, np.arange(width, len(group), width))
+
+
+def independent(generators: Sequence[Generator], equations: Equations) -> list[Generator]:
+    """Keep the generators that are independent of those before them, and of trivial directions, by elimination.
+
+    A variable that few generators have is eliminated first, so that rows stay short.
+    """
+    elimination = Elimination(Counter(number for generator in generators for number in generator.exponents))
+    for row in trivial_rows(equations):
+        elimination.add(row)
+    return [generator for generator in generators if elimination.add(dict(generator.exponents))]
+
+
+class Elimination:
+    """Rows in echelon form, each with a pivot variable that no later row has.
+
+    Parameters
+    ----------
+    uses
+        How many rows there will be with each variable.
+    """
+
+    def __init__(self, uses: Counter[int]) -> None:
+        self._uses = uses
+        self._rows: list[SparseRow] = []
+        self._row_of: dict[int, int] = {}
+        self._pivots: list[int] = []
+
+    def add(self, row: SparseRow) -> bool:
+        """Add a row, and say whether it is independent of those before it."""
+        while numbers := [self._row_of[variable] for variable in row if variable in self._row_of]:
+            self._eliminate(row, min(numbers))
+        if not row:
+            return False
+        pivot = min(row, key=lambda variable: (self._uses[variable], variable))
+        self._row_of[pivot] = len(self._rows)
+        self._pivots.append(pivot)
+        self._rows.append(row)
+        return True
+
+    def _eliminate(self, row: SparseRow, number: int) -> None:
+        known, pivot = self._rows[number], self._pivots[number]
+        factor = row.pop(pivot) / known[pivot]
+        for variable, value in known.items():
+            if variable != pivot:
+                row[variable] = row.get(variable, 0.0) - factor * value
+                if abs(row[variable]) < _ZERO:
+                    del row[variable]
