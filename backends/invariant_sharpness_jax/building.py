@@ -5,7 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from invariant_sharpness.adapters.alone import Evaluate, check_half
 from invariant_sharpness.adapters.building import checked_data
+from invariant_sharpness.adapters.engine import Engine
+from invariant_sharpness.adapters.true_derivatives import check_derivatives
+from invariant_sharpness.adapters.whole_batches import Examples
 from invariant_sharpness.protocol import ParameterGroup
 from invariant_sharpness_jax.application import Application
 from invariant_sharpness_jax.engine import JaxEngine
@@ -30,6 +34,7 @@ def build_oracle(
     microbatch: int | None = None,
     dtype: str | None = None,
     groups: Sequence[ParameterGroup] = (),
+    examples: Examples = "rows",
 ) -> JaxOracle:
     """Return the oracle of a function; read the data once (what is not in memory three times) and check everything.
 
@@ -56,6 +61,9 @@ def build_oracle(
         ``"float32"`` or ``"float64"``: measure a copy of the parameters in this precision.
     groups
         Descriptions that replace those told from names and shapes.
+    examples
+        ``"batches"``: a batch is one example, which is never cut. The loss returns one number for it; what is measured is the mean
+        over the batches.
 
     Raises
     ------
@@ -66,8 +74,22 @@ def build_oracle(
     arrays = checked_arrays(named, dtype)
     own = apply.groups if isinstance(apply, Application) else ()
     described = parameter_groups(arrays, (*own, *groups))
-    engine = JaxEngine(apply, structure, arrays, described, resolve_loss(loss))
-    dataset, outputs = checked_data(engine, data, batch_size=batch_size, microbatch=microbatch, advice=_ADVICE)
+    engine = JaxEngine(apply, structure, arrays, described, resolve_loss(loss), examples)
+
+    def check_first(_: Engine[Any], evaluate: Evaluate, batch: Any, outputs: Any) -> None:
+        check_half(engine, evaluate, batch, outputs)
+        if engine.may_deceive(batch):
+            check_derivatives(engine, batch)
+
+    dataset, outputs = checked_data(
+        engine,
+        data,
+        batch_size=batch_size,
+        microbatch=microbatch,
+        examples=examples,
+        advice=_ADVICE,
+        check_first=check_first,
+    )
     told = {group.name for group in (*own, *groups)}
     untold = frozenset(group.name for group in described if len(group.shape) > 2) - told
     if untold:

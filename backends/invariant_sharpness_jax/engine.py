@@ -11,16 +11,20 @@ import jax.numpy as jnp
 import numpy as np
 import numpy.typing as npt
 
+from invariant_sharpness.adapters.batch_losses import of_whole_batches
 from invariant_sharpness.adapters.data import Batch, is_per_example, leaves, map_leaves
 from invariant_sharpness.adapters.engine import Cotangents, CotangentsOf, Sums
 from invariant_sharpness.adapters.host_engine import EngineDefaults
 from invariant_sharpness.adapters.loss_terms import LossTerms
 from invariant_sharpness.adapters.outputs import CotangentRows
+from invariant_sharpness.adapters.whole_batches import Examples
 from invariant_sharpness.parameters.groups import HostArrays, ParameterGroup
 from invariant_sharpness.prng import Draws, output_signs
 from invariant_sharpness.protocol import EVERY_CAPABILITY, DoublePrecisionOracle
 from invariant_sharpness_jax.application import Application
-from invariant_sharpness_jax.forward import to_batch
+from invariant_sharpness_jax.forward import application_to_batches, to_batch
+from invariant_sharpness_jax.losses import function_terms
+from invariant_sharpness_jax.own_derivatives import check_loss_of_outputs, has_own_derivatives
 from invariant_sharpness_jax.precision import held, model_rounding, rounded
 from invariant_sharpness_jax.program import Constants, Losses, Program
 from invariant_sharpness_jax.room import room_within_limit
@@ -136,6 +140,8 @@ class JaxEngine(EngineDefaults):
         Roles and axes of the parameters, in the order of ``structure.names``.
     loss
         The loss of outputs and targets.
+    examples
+        Whether an example is a row of a batch, or a whole batch.
     """
 
     name = "JAX"
@@ -150,16 +156,18 @@ class JaxEngine(EngineDefaults):
         arrays: Arrays,
         groups: tuple[ParameterGroup, ...],
         loss: LossTerms,
+        examples: Examples = "rows",
     ) -> None:
         self.apply = apply
         self.groups = groups
-        self._application = apply if isinstance(apply, Application) else Application(apply)
+        application = apply if isinstance(apply, Application) else Application(apply)
+        self._application = application if examples == "rows" else application_to_batches(application)
         self._structure = structure
         self._dtypes = {name: array.dtype for name, array in arrays.items()}
         self._arrays = {name: held(array) for name, array in arrays.items()}
-        self._loss = loss
-        self.reduction: Literal["mean", "sum"] = loss.reduction
-        self._program = Program(self._application, structure, self._dtypes, loss)
+        self._loss = loss if examples == "rows" else of_whole_batches(loss, function_terms)
+        self.reduction: Literal["mean", "sum"] = self._loss.reduction
+        self._program = Program(self._application, structure, self._dtypes, self._loss)
 
     @property
     def eps(self) -> float:
@@ -203,6 +211,12 @@ class JaxEngine(EngineDefaults):
 
     def check_loss(self, outputs: jax.Array, targets: jax.Array, /) -> None:
         self._loss.check(outputs, targets)
+        check_loss_of_outputs(self._loss, outputs, targets, self.parameters())
+
+    def may_deceive(self, batch: Batch, /) -> bool:
+        """Return whether the model has parts that may have derivatives of the user's own, or none."""
+        tree, constants = self.to_tree(self.parameters()), self._application.constants()
+        return has_own_derivatives(lambda p: self._application.function(p, batch.inputs, *constants), tree)
 
     def at(self, parameters: Arrays, /) -> AbstractContextManager[JaxPoint]:
         return nullcontext(JaxPoint(self._program, parameters, self._application.constants()))

@@ -10,8 +10,10 @@ import numpy as np
 
 from invariant_sharpness.adapters.data import Batch as Batch
 from invariant_sharpness.adapters.data import batch_size as batch_size
-from invariant_sharpness.adapters.data import map_leaves, output_array, split_batch
+from invariant_sharpness.adapters.data import map_leaves, output_array, plain, split_batch
+from invariant_sharpness.adapters.whole_batches import of_example
 from invariant_sharpness.errors import DataError
+from invariant_sharpness_jax.application import Application
 
 
 def to_batch(batch: Any, dtype: Any) -> Batch:
@@ -23,9 +25,12 @@ def to_batch(batch: Any, dtype: Any) -> Batch:
         If the batch is neither ``(inputs, targets)`` nor a dictionary with ``"labels"``, or holds something
         that is not an array or does not fit into JAX's integers.
     """
-    inputs, targets = split_batch(batch)
+    inputs, targets = plain(split_batch(batch))
     exact = jnp.promote_types(dtype, jnp.float32)
-    return Batch(map_leaves(lambda leaf: _to_array(leaf, dtype), inputs), _to_array(targets, exact))
+    return Batch(
+        map_leaves(lambda leaf: _to_array(leaf, dtype), inputs),
+        map_leaves(lambda leaf: _to_array(leaf, exact), targets),
+    )
 
 
 def array_of(outputs: Any) -> jax.Array:
@@ -38,6 +43,15 @@ def array_of(outputs: Any) -> jax.Array:
     """
     advice = "wrap apply into a function that picks the outputs (of a model with state, apply(...)[0])"
     return output_array(outputs, jax.Array, advice)
+
+
+def application_to_batches(application: Application) -> Application:
+    """Return the model on batches that are one example each."""
+
+    def whole(parameters: Any, example: Any, *constants: Any) -> jax.Array:
+        return array_of(application.function(parameters, of_example(example), *constants))[None]
+
+    return Application(whole, application.groups, application.constants)
 
 
 def _to_array(leaf: Any, dtype: Any) -> jax.Array:

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from invariant_sharpness.adapters.loss_terms import LossTerms, RowTerms
+from invariant_sharpness.adapters.loss_terms import FunctionTerms, LossTerms, RowTerms, check_one_target
 from invariant_sharpness.errors import LossError
 from invariant_sharpness.losses import Factors, FunctionLoss, OutputLoss, PositionLoss, named_loss
 from invariant_sharpness.losses.callables import check_order
@@ -30,7 +30,7 @@ def resolve_loss(loss: Any) -> LossTerms:
     found = loss if isinstance(loss, (PositionLoss, FunctionLoss)) else _resolved(loss)
     if isinstance(found, PositionLoss):
         return _RowTerms(found, jnp, jax.lax.stop_gradient)
-    return CallableTerms(found, jnp, _row_gradient, _row_hessian, jax.Array)
+    return function_terms(found)
 
 
 def _resolved(loss: Any) -> PositionLoss | FunctionLoss:
@@ -47,6 +47,11 @@ def _resolved(loss: Any) -> PositionLoss | FunctionLoss:
     raise LossError(msg)
 
 
+def function_terms(loss: FunctionLoss) -> FunctionTerms:
+    """Return the terms of a function of JAX arrays."""
+    return CallableTerms(loss, jnp, _row_gradient, _row_hessian, jax.Array, _losses_at)
+
+
 def sampled_factors(loss: LossTerms, outputs: Array, targets: Array, signs: Array) -> Factors:
     """Stack random cotangents, from signs of shape ``(draws, m, K)``: one term for all outputs of an example, and each draw."""
     draws = [loss.sampled_cotangents(outputs, targets, drawn) for drawn in signs.astype(outputs.dtype)]
@@ -57,10 +62,10 @@ def sampled_factors(loss: LossTerms, outputs: Array, targets: Array, signs: Arra
 class _RowTerms(RowTerms):
     """The terms of a loss of the core, checked on the host, where nothing has to be compiled for it."""
 
-    def check(self, outputs: Array, targets: Array, /) -> None:
-        self.positions.check_rows(
-            array_api_compat.numpy, np.asarray(outputs, dtype=np.float64), np.asarray(targets), otherwise=self.otherwise
-        )
+    def check(self, outputs: Array, targets: Any, /) -> None:
+        check_one_target(self.name, targets)
+        on_host = RowTerms(self.positions, array_api_compat.numpy, otherwise=self.otherwise)
+        on_host.check(np.asarray(outputs, dtype=np.float64), np.asarray(targets))
 
 
 def _row_gradient(function: Any, outputs: Array, targets: Array) -> Array:
@@ -70,7 +75,21 @@ def _row_gradient(function: Any, outputs: Array, targets: Array) -> Array:
 def _row_hessian(function: Any, outputs: Array, targets: Array) -> Array:
     rows = outputs.reshape(len(outputs), -1)
 
-    def loss(row: Array, target: Array) -> Array:
-        return function(row.reshape(1, *outputs.shape[1:]), target[None])[0]
+    def loss(row: Array, target: Any) -> Array:
+        return function(row.reshape(1, *outputs.shape[1:]), jax.tree.map(lambda leaf: leaf[None], target))[0]
 
     return jax.vmap(jax.jacrev(jax.grad(loss)))(rows, targets)  # forward mode is not had by every loss
+
+
+def _losses_at(function: Any, outputs: Array, targets: Any, rows: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """In float64, also where JAX has it switched off, unless the function does without."""
+    part = jax.tree.map(lambda leaf: np.asarray(leaf)[rows], (outputs, targets))
+    try:
+        with jax.enable_x64(new_val=True):
+            return np.asarray(function(*jax.tree.map(lambda leaf: jnp.asarray(_double(leaf)), part)))
+    except Exception:
+        return np.asarray(function(*jax.tree.map(jnp.asarray, part)))
+
+
+def _double(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    return array.astype(np.float64) if array.dtype.kind == "f" else array

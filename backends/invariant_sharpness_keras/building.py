@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from invariant_sharpness.adapters import Engine, checked_data
-from invariant_sharpness.adapters.building import Evaluate
+from invariant_sharpness.adapters.alone import Evaluate
 from invariant_sharpness.adapters.data import batch_size as examples_in
 from invariant_sharpness.adapters.data import take, weighted_pair
 from invariant_sharpness.errors import ModelError

@@ -37,7 +37,7 @@ class NumpyBackend:
         DataError
             If ``data`` is not a pair of arrays.
         """
-        if not is_pair(data):
+        if not (is_pair(data) and hasattr(data[1], "shape")):
             msg = f"data is a {type(data).__name__}, but the NumPy backend needs a pair of arrays: data=(x, y)"
             raise DataError(msg)
         x, y = data

@@ -7,6 +7,7 @@ from typing import Any
 import array_api_compat.numpy as xp
 import numpy as np
 
+from invariant_sharpness.adapters.alone import check_own_rows
 from invariant_sharpness.adapters.data import Batch, Dataset, as_batches, positive_weight
 from invariant_sharpness.adapters.data import batch_size as examples_in
 from invariant_sharpness.adapters.dataset_oracle import DatasetOracle
@@ -18,6 +19,8 @@ from invariant_sharpness_numpy.engine import NumpyEngine
 from invariant_sharpness_numpy.examples import checked_examples
 from invariant_sharpness_numpy.layers import from_arrays
 from invariant_sharpness_numpy.network import ReluNetwork
+
+_ADVICE = "build an invariant_sharpness_numpy.FunctionOracle of the whole loss"
 
 
 class NetworkOracle(DatasetOracle):
@@ -72,6 +75,7 @@ def _check_weights(network: ReluNetwork, dataset: Dataset[Batch], loss: OutputLo
         outputs = finite_forward(network.layers, batch.inputs).outputs
         try:
             loss.check(xp, outputs, batch.targets)
+            check_own_rows(loss, xp, outputs, batch.targets, _ADVICE)
             total += float(np.sum(loss.weights(xp, outputs, batch.targets)))
         except (DataError, LossError) as error:
             msg = f"batch {number} (rows {first} to {first + len(outputs) - 1}): {error}"

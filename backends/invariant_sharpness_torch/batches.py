@@ -13,14 +13,15 @@ from torch import nn
 
 from invariant_sharpness.adapters.data import (
     batch_size,
-    is_pair,
     is_per_example,
+    is_split,
     leaves,
     map_leaves,
     output_array,
     real_outputs,
     split_batch,
 )
+from invariant_sharpness.adapters.whole_batches import as_example, of_example
 from invariant_sharpness_torch.half_precision import held
 
 Forward = Callable[[nn.Module, Any], tuple[torch.Tensor, torch.Tensor]]
@@ -79,6 +80,16 @@ def _binds(signature: inspect.Signature, *arguments: Any, **keywords: Any) -> bo
     return True
 
 
+def of_whole_batches(forward: Forward) -> Forward:
+    """Return the forward pass of batches that are one example each."""
+
+    def whole(model: nn.Module, example: Any) -> tuple[torch.Tensor, Any]:
+        outputs, targets = forward(model, of_example(example))
+        return outputs[None], as_example(targets)
+
+    return whole
+
+
 def evaluation(model: nn.Module, forward: Forward) -> Evaluate:
     """Return the forward pass, with outputs that are not rounded again: the loss is computed in single precision at least.
 
@@ -100,7 +111,7 @@ def fresh(leaf: Any) -> Any:
 def to_device(batch: Any, like: torch.Tensor) -> Any:
     """Return the batch as tensors on the device of ``like``; floating-point ones in its dtype, and targets in single precision at least."""
     exact = torch.promote_types(like.dtype, torch.float32)
-    if is_pair(batch):
+    if is_split(batch):
         parts = _moved(batch[0], like.device, like.dtype), _moved(batch[1], like.device, exact)
         return type(batch)(*parts) if hasattr(batch, "_fields") else parts
     if isinstance(batch, Mapping):

@@ -8,10 +8,13 @@ from typing import Any
 import torch
 from torch import nn
 
-from invariant_sharpness.adapters.building import Evaluate, check_determinism, checked_data
+from invariant_sharpness.adapters.alone import Evaluate, check_own_outputs
+from invariant_sharpness.adapters.building import checked_data
 from invariant_sharpness.adapters.engine import Engine
+from invariant_sharpness.adapters.whole_batches import Examples
 from invariant_sharpness.protocol import ParameterGroup
 from invariant_sharpness.runtime.exclusive import exclusive
+from invariant_sharpness_torch.backward import check_backward, check_unchanged
 from invariant_sharpness_torch.batches import Forward, default_forward
 from invariant_sharpness_torch.engine import TorchEngine
 from invariant_sharpness_torch.groups import parameter_groups, untold_parameters
@@ -41,6 +44,7 @@ def build_oracle(
     dtype: str | None = None,
     forward: Forward = default_forward,
     groups: Sequence[ParameterGroup] = (),
+    examples: Examples = "rows",
 ) -> TorchOracle:
     """Return the oracle of a module; read the data once (a loader three times) and check everything.
 
@@ -68,35 +72,44 @@ def build_oracle(
     groups
         Descriptions that replace those of the library, for parameters of own modules: which axes count outputs
         and inputs.
+    examples
+        ``"batches"``: a batch is one example, which is never cut. The loss returns one number for it; what is measured is the mean
+        over the batches.
 
     Raises
     ------
     ModelError, DataError, LossError, NonFiniteError
         Each names the parameter, module, batch or example that is wrong, and what to do.
     """
-    model = in_precision(unwrapped(model), dtype)
-    check_modules(model)
+    given = unwrapped(model)
+    model = in_precision(given, dtype)
+    check_modules(model, examples)
     parameters = trainable_parameters(model)
     check_finite_parameters(parameters)
     described = parameter_groups(model, frozenset(parameters), groups)
+    originals = () if model is given else tuple(given.named_parameters())
     terms = resolve_loss(loss)
-    engine = TorchEngine(model, forward, parameters, described, terms)
+    engine = TorchEngine(model, forward, parameters, described, terms, examples, originals)
+    before = engine.parameters()
 
-    def check_first(engine: Engine[Any], evaluate: Evaluate, batch: Any, outputs: torch.Tensor) -> None:
-        look_at_first(engine, evaluate, batch, outputs)
-        if forward is default_forward:
+    def check_first(_: Engine[Any], evaluate: Evaluate, batch: Any, outputs: torch.Tensor) -> None:
+        check_unchanged(before, engine.parameters())
+        check_own_outputs(engine, evaluate, batch, outputs)
+        check_backward(engine, forward, batch)
+        engine.examples_at_once(batch)  # measured now, so that no pass runs the model for it
+        if forward is default_forward and examples == "rows":
             check_own_loss(model, terms, batch, outputs, engine.eps)
 
     dataset, outputs = checked_data(
-        engine, data, batch_size=batch_size, microbatch=microbatch, advice=_ADVICE, check_first=check_first
+        engine,
+        data,
+        batch_size=batch_size,
+        microbatch=microbatch,
+        examples=examples,
+        advice=_ADVICE,
+        check_first=check_first,
     )
     if untold := untold_parameters(model, described):
         used = uses(engine, untold, dataset)
         engine.groups = parameter_groups(model, frozenset(parameters), groups, used)
     return TorchOracle(engine, dataset, outputs)
-
-
-def look_at_first(engine: Engine[Any], evaluate: Evaluate, batch: Any, outputs: torch.Tensor) -> None:
-    """Raise ModelError if the model is random; measure now what an example takes, so that no pass runs the model for it."""
-    check_determinism(engine, evaluate, batch, outputs)
-    engine.examples_at_once(batch)

@@ -6,6 +6,8 @@ from dataclasses import replace
 from functools import wraps
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import torch
 
 from invariant_sharpness.adapters.data import map_leaves, take
@@ -13,6 +15,7 @@ from invariant_sharpness.adapters.loss_terms import FunctionTerms
 from invariant_sharpness.errors import LossError
 from invariant_sharpness.losses import FunctionLoss
 from invariant_sharpness_torch.batches import fresh
+from invariant_sharpness_torch.half_precision import held
 from invariant_sharpness_torch.products import gradients
 
 _TEST_EXAMPLES = 8
@@ -82,3 +85,20 @@ def on_copies(loss: FunctionLoss) -> FunctionLoss:
 
     called.__name__ = loss.name  # a module or a partial has none of its own
     return replace(loss, function=called)
+
+
+def losses_at(
+    function: Any, outputs: torch.Tensor, targets: Any, rows: npt.NDArray[np.intp]
+) -> npt.NDArray[np.floating[Any]]:
+    """Compute the losses of some examples on the host, in float64 unless the function has constants in another type."""
+    z, t = outputs.detach()[rows], map_leaves(lambda leaf: leaf[rows], targets)
+    try:
+        losses = function(z.double(), map_leaves(_double, t))
+    except (RuntimeError, TypeError):
+        losses = function(z, t)
+    found: npt.NDArray[np.floating[Any]] = held(losses.detach()).cpu().numpy()
+    return found
+
+
+def _double(tensor: torch.Tensor) -> torch.Tensor:
+    return tensor.double() if tensor.is_floating_point() else tensor

@@ -12,17 +12,23 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
+from invariant_sharpness.adapters.batch_losses import of_whole_batches
 from invariant_sharpness.adapters.data import batch_size, leaves
 from invariant_sharpness.adapters.engine import Arrays, Cotangents, CotangentsOf, Sums
 from invariant_sharpness.adapters.host_engine import EngineDefaults
 from invariant_sharpness.adapters.loss_terms import LossTerms
 from invariant_sharpness.adapters.outputs import CotangentRows
+from invariant_sharpness.adapters.whole_batches import Examples
 from invariant_sharpness.parameters.groups import HostArrays, ParameterGroup
 from invariant_sharpness.protocol import EVERY_CAPABILITY, DoublePrecisionOracle
+from invariant_sharpness_torch import batches
 from invariant_sharpness_torch.batches import Evaluate, Forward, byte_rows, evaluation, to_device
+from invariant_sharpness_torch.changing_modules import check_rescaled_rows, check_steady
 from invariant_sharpness_torch.footprint import Footprint, footprint
 from invariant_sharpness_torch.half_precision import held, held_dtype, model_eps
 from invariant_sharpness_torch.holding import check_differentiable, holding, loader_generators, random_state
+from invariant_sharpness_torch.loss_parameters import check_loss_of_outputs
+from invariant_sharpness_torch.losses import function_terms
 from invariant_sharpness_torch.models import check_modules, in_precision, trainable_parameters
 from invariant_sharpness_torch.products import (
     Tensors,
@@ -151,6 +157,10 @@ class TorchEngine(EngineDefaults):
         Roles and axes of these parameters, in the order of the vectors.
     loss
         The loss of outputs and targets.
+    examples
+        Whether an example is a row of a batch, or a whole batch.
+    originals
+        The parameters of the user's model, where ``model`` is a copy of it.
     """
 
     name = "PyTorch"
@@ -164,13 +174,17 @@ class TorchEngine(EngineDefaults):
         parameters: Mapping[str, nn.Parameter],
         groups: tuple[ParameterGroup, ...],
         loss: LossTerms,
+        examples: Examples = "rows",
+        originals: Sequence[tuple[str, nn.Parameter]] = (),
     ) -> None:
         self.model = model
+        self.examples = examples
+        self._originals = originals
         self.groups = groups
-        self.loss = loss
-        self.reduction: Literal["mean", "sum"] = loss.reduction
-        self._forward = forward
-        self._evaluate = evaluation(model, forward)
+        self.loss = loss if examples == "rows" else of_whole_batches(loss, function_terms)
+        self.reduction: Literal["mean", "sum"] = self.loss.reduction
+        self._given = forward, loss
+        self._evaluate = evaluation(model, forward if examples == "rows" else batches.of_whole_batches(forward))
         self._parameters = {group.name: parameters[group.name] for group in groups}
         self._squares = ExampleSquares(model, self._parameters)
         self._footprint: Footprint | None = None
@@ -186,7 +200,8 @@ class TorchEngine(EngineDefaults):
     def in_double_precision(self) -> TorchEngine:
         """The engine of a copy of the model in double precision."""
         model = in_precision(self.model, "float64")
-        return TorchEngine(model, self._forward, trainable_parameters(model), self.groups, self.loss)
+        forward, loss = self._given
+        return TorchEngine(model, forward, trainable_parameters(model), self.groups, loss, self.examples)
 
     def parameters(self) -> Arrays:
         return {name: held(parameter.detach()) for name, parameter in self._parameters.items()}
@@ -208,6 +223,7 @@ class TorchEngine(EngineDefaults):
 
     def check_loss(self, outputs: torch.Tensor, targets: torch.Tensor, /) -> None:
         self.loss.check(outputs, targets)
+        check_loss_of_outputs(self.loss, outputs, targets, self._parameters, self._originals)
 
     def random_state(self, seed: int, source: Any, /) -> AbstractContextManager[None]:
         check_differentiable()
@@ -221,8 +237,10 @@ class TorchEngine(EngineDefaults):
 
     @contextmanager
     def at(self, parameters: Arrays, /) -> Generator[TorchPoint]:
-        check_modules(self.model)
+        check_modules(self.model, self.examples)
+        check_steady(self.model)
         with holding(self.model, self._parameters, parameters):
+            check_rescaled_rows(self.model)
             point = TorchPoint(self._evaluate, self._parameters, self.loss, self._squares)
             try:
                 yield point

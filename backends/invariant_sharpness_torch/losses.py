@@ -8,11 +8,11 @@ import array_api_compat.torch as xp
 import torch
 
 from invariant_sharpness.adapters.data import infinite_output_hessian
-from invariant_sharpness.adapters.loss_terms import LossTerms, RowTerms
+from invariant_sharpness.adapters.loss_terms import FunctionTerms, LossTerms, RowTerms
 from invariant_sharpness.errors import LossError
 from invariant_sharpness.losses import FunctionLoss, OutputLoss, PositionLoss, named_loss
 from invariant_sharpness.losses.callables import check_order
-from invariant_sharpness_torch.callable_losses import CallableTerms, on_copies
+from invariant_sharpness_torch.callable_losses import CallableTerms, losses_at, on_copies
 from invariant_sharpness_torch.products import gradients, second_derivative
 from invariant_sharpness_torch.torch_losses import of_torch
 
@@ -30,7 +30,7 @@ def resolve_loss(loss: Any) -> LossTerms:
     found = loss if isinstance(loss, (PositionLoss, FunctionLoss)) else _resolved(loss)
     if isinstance(found, PositionLoss):
         return RowTerms(found, xp, torch.Tensor.detach, _CLASSES_ON_AXIS_ONE)
-    return CallableTerms(on_copies(found), xp, _row_gradient, _row_hessian, torch.Tensor)
+    return function_terms(on_copies(found))
 
 
 def _resolved(loss: Any) -> PositionLoss | FunctionLoss:
@@ -45,6 +45,11 @@ def _resolved(loss: Any) -> PositionLoss | FunctionLoss:
         return FunctionLoss(loss)
     msg = f"loss of type {type(loss).__name__} is not known: pass a name, a loss of torch.nn, or a callable"
     raise LossError(msg)
+
+
+def function_terms(loss: FunctionLoss) -> FunctionTerms:
+    """Return the terms of a function of tensors."""
+    return CallableTerms(loss, xp, _row_gradient, _row_hessian, torch.Tensor, losses_at)
 
 
 def _row_gradient(function: Any, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:

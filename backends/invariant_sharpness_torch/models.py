@@ -10,6 +10,8 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.dropout import _DropoutNd
 from torch.nn.parameter import is_lazy
 
+from invariant_sharpness.adapters.alone import BY_BATCHES
+from invariant_sharpness.adapters.whole_batches import Examples
 from invariant_sharpness.errors import ModelError, NonFiniteError
 
 _DTYPES = {"float32": torch.float32, "float64": torch.float64}
@@ -62,21 +64,51 @@ def copied(model: nn.Module, otherwise: str) -> nn.Module:
         raise ModelError(msg) from error
 
 
-def check_modules(model: nn.Module) -> None:
+def check_modules(model: nn.Module, examples: Examples = "rows") -> None:
     """Raise if a module makes the loss random, or an example's output depend on the others.
+
+    Parameters
+    ----------
+    model
+        With all its modules.
+    examples
+        Where a whole batch is one example, its own statistics may normalize it.
 
     Raises
     ------
     ModelError
         Names the modules and says what to do.
     """
-    random = [f"{name!r} ({type(m).__name__})" for name, m in model.named_modules() if _depends_on_mode(m)]
+    if examples == "rows":
+        _check_batch_statistics(model)
+    random = [f"{name!r} ({type(m).__name__})" for name, m in model.named_modules() if _is_random(m)]
     if random:
+        raise _in_training(random)
+    improper = [repr(name) for name, m in model.named_modules() if _has_improper_gradient(m)]
+    if improper:
         msg = (
-            f"the model is in training mode, where {_listed(random)} make the loss random or dependent on the "
-            f"batch: call model.eval() before measuring"
+            f"torch's gradients of {listed(improper)} cannot be differentiated (sparse=True), or are none "
+            f"(scale_grad_by_freq=True): set both attributes to False before measuring; the function stays the same"
         )
         raise ModelError(msg)
+    wrong = [repr(name) for name, m in model.named_modules() if _has_weight_norm(m)]
+    if wrong:
+        msg = (
+            f"{listed(wrong)} use weight_norm, whose second derivative is wrong in torch. After training, fold it into "
+            f'the weight: torch.nn.utils.parametrize.remove_parametrizations(module, "weight"), or '
+            f"torch.nn.utils.remove_weight_norm(module) for the older kind"
+        )
+        raise ModelError(msg)
+
+
+def _check_batch_statistics(model: nn.Module) -> None:
+    training = [
+        f"{name!r} ({type(m).__name__})"
+        for name, m in model.named_modules()
+        if getattr(m, "training", False) and issubclass(class_of(m), _BatchNorm)
+    ]
+    if training:
+        raise _in_training(training)
     batch = [
         repr(name)
         for name, m in model.named_modules()
@@ -84,26 +116,19 @@ def check_modules(model: nn.Module) -> None:
     ]
     if batch:
         msg = (
-            f"{_listed(batch)} normalize with the statistics of the batch even in eval mode "
+            f"{listed(batch)} normalize with the statistics of the batch even in eval mode "
             f"(track_running_stats=False), so the loss of an example is not defined by itself: train with running "
-            f"statistics, or with GroupNorm or LayerNorm instead"
+            f"statistics, or with GroupNorm or LayerNorm instead, or {BY_BATCHES}"
         )
         raise ModelError(msg)
-    improper = [repr(name) for name, m in model.named_modules() if _has_improper_gradient(m)]
-    if improper:
-        msg = (
-            f"torch's gradients of {_listed(improper)} cannot be differentiated (sparse=True), or are none "
-            f"(scale_grad_by_freq=True): set both attributes to False before measuring; the function stays the same"
-        )
-        raise ModelError(msg)
-    wrong = [repr(name) for name, m in model.named_modules() if _has_weight_norm(m)]
-    if wrong:
-        msg = (
-            f"{_listed(wrong)} use weight_norm, whose second derivative is wrong in torch. After training, fold it into "
-            f'the weight: torch.nn.utils.parametrize.remove_parametrizations(module, "weight"), or '
-            f"torch.nn.utils.remove_weight_norm(module) for the older kind"
-        )
-        raise ModelError(msg)
+
+
+def _in_training(modules: list[str]) -> ModelError:
+    msg = (
+        f"the model is in training mode, where {listed(modules)} make the loss random or dependent on the "
+        f"batch: call model.eval() before measuring"
+    )
+    return ModelError(msg)
 
 
 def trainable_parameters(model: nn.Module) -> dict[str, nn.Parameter]:
@@ -163,8 +188,8 @@ def class_of(module: nn.Module) -> type[nn.Module]:
     return found if isinstance(found, type) and issubclass(found, nn.Module) else type(module)
 
 
-def _depends_on_mode(module: nn.Module) -> bool:
-    """Whether the module behaves differently in training mode, and is in it; frozen scripts have no mode any more."""
+def _is_random(module: nn.Module) -> bool:
+    """Whether the module draws random numbers in training mode, and is in it; frozen scripts have no mode any more."""
     if not getattr(module, "training", False):
         return False
     kind = class_of(module)
@@ -172,7 +197,7 @@ def _depends_on_mode(module: nn.Module) -> bool:
         return float(getattr(module, "p", 1)) > 0
     if issubclass(kind, (nn.RNNBase, nn.MultiheadAttention)):
         return float(getattr(module, "dropout", 1)) > 0
-    return issubclass(kind, (_BatchNorm, nn.RReLU))
+    return issubclass(kind, nn.RReLU)
 
 
 def _has_improper_gradient(module: nn.Module) -> bool:
@@ -189,5 +214,6 @@ def _has_weight_norm(module: nn.Module) -> bool:
     return parametrized or any(type(hook).__name__ == "WeightNorm" for hook in module._forward_pre_hooks.values())
 
 
-def _listed(names: list[str]) -> str:
+def listed(names: list[str]) -> str:
+    """Return the first names, and how many more there are."""
     return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")

@@ -5,15 +5,18 @@ An engine supplies the array namespace, and for a user's own function two deriva
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from math import prod
 from typing import Any, Literal, Protocol
 
 import numpy as np
+import numpy.typing as npt
 from array_api_compat import device
 
+from invariant_sharpness.adapters.alone import check_own_losses, check_own_rows
 from invariant_sharpness.adapters.engine import Cotangents
+from invariant_sharpness.errors import LossError
 from invariant_sharpness.losses import ElementwiseLoss, Factors, FunctionLoss, PositionLoss, convex
 from invariant_sharpness.losses.positions import Term
 from invariant_sharpness.prng import Draws, output_signs
@@ -21,6 +24,9 @@ from invariant_sharpness.prng import Draws, output_signs
 Array = Any
 InOutputs = Callable[[Callable[[Array, Array], Array], Array, Array], Array]
 """From a loss function, outputs and targets to a derivative of each example's loss in its outputs."""
+
+LossesAt = Callable[[Callable[[Array, Any], Array], Array, Any, npt.NDArray[np.intp]], npt.NDArray[Any]]
+"""From a loss function, outputs, targets and numbers of examples to the losses of these examples alone, on the host."""
 
 
 def _itself(outputs: Array) -> Array:
@@ -108,7 +114,9 @@ class RowTerms:
         return self.positions.samples_outputs
 
     def check(self, outputs: Array, targets: Array, /) -> None:
+        check_one_target(self.name, targets)
         self.positions.check_rows(self.xp, outputs, targets, otherwise=self.otherwise)
+        check_own_rows(self.positions.row_loss, self.xp, *self.positions.rows(self.xp, outputs, targets))
 
     def values(self, outputs: Array, targets: Array, /) -> tuple[Array, Array]:
         weights = self.positions.row_weights(self.xp, self.constant(outputs), targets)
@@ -149,6 +157,8 @@ class FunctionTerms:
         Computes the Hessian of each example's loss in its K flattened outputs, of shape ``(n, K, K)``.
     array
         The type of array that the function has to return.
+    losses_at
+        Computes the losses of some examples, in float64 where the function can. None: it is not tested that they are their own.
     """
 
     loss: FunctionLoss
@@ -156,6 +166,7 @@ class FunctionTerms:
     row_gradient: InOutputs
     row_hessian: InOutputs
     array: type[Any]
+    losses_at: LossesAt | None = None
 
     @property
     def name(self) -> str:
@@ -170,7 +181,11 @@ class FunctionTerms:
         return False
 
     def check(self, outputs: Array, targets: Array, /) -> None:
-        self.loss.check_losses(self.loss.function(outputs, targets), self.array, outputs.shape[0])
+        function, examples = self.loss.function, outputs.shape[0]
+        self.loss.check_losses(function(outputs, targets), self.array, examples)
+        if (losses_at := self.losses_at) is not None:
+            scale = float(self.xp.max(self.xp.abs(outputs)))
+            check_own_losses(self.name, lambda rows: losses_at(function, outputs, targets, rows), examples, scale)
 
     def values(self, outputs: Array, targets: Array, /) -> tuple[Array, Array]:
         losses = self.loss.function(outputs, targets)
@@ -198,6 +213,27 @@ class FunctionTerms:
 
     def _ones(self, outputs: Array) -> Array:
         return self.xp.ones(outputs.shape[0], dtype=outputs.dtype, device=device(outputs))
+
+
+def check_one_target(name: str, targets: Any) -> None:
+    """Raise LossError if a loss that takes one array of targets is given several."""
+    if not hasattr(targets, "shape"):
+        msg = (
+            f"loss {name!r} takes one array of targets, but a batch has a {type(targets).__name__} of {len(targets)}: pass a "
+            f"callable (outputs, targets) -> one loss per example, which gets the targets as the data have them"
+        )
+        raise LossError(msg)
+
+
+def parameters_in_loss(name: str, parameters: Sequence[str]) -> LossError:
+    """Return the error that names the parameters that a loss depends on beside the outputs."""
+    listed = ", ".join(map(repr, parameters[:3])) + (f" and {len(parameters) - 3} more" if len(parameters) > 3 else "")
+    msg = (
+        f"loss {name!r} depends on {listed} beside the outputs, as a penalty on the weights does; what is measured differentiates "
+        f"a loss in the outputs alone. Let the model return the penalty as one more output of every example, and add that "
+        f"output in the loss"
+    )
+    return LossError(msg)
 
 
 def cotangent_terms(

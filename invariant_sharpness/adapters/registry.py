@@ -87,6 +87,7 @@ class OracleOptions(TypedDict, total=False):
     groups: Sequence[ParameterGroup]
     parameters: Any
     forward: Callable[[Any, Any], tuple[Any, Any]]
+    examples: Literal["rows", "batches"]
 
 
 def oracle(model: Any, data: Any, loss: Any = "cross_entropy", **options: Unpack[OracleOptions]) -> CurvatureOracle:
@@ -102,7 +103,7 @@ def oracle(model: Any, data: Any, loss: Any = "cross_entropy", **options: Unpack
         mode, and it is never changed.
     data
         ``(x, y)`` arrays, one batch, a list of batches, a data loader, or any object that can be iterated
-        over again and again and yields batches.
+        over again and again and yields batches. Several targets are a tuple or dictionary of arrays, as in ``(x, (y1, y2))``.
     loss
         ``"cross_entropy"``, ``"normalized_cross_entropy"`` (20), ``"mse"``, a loss of the framework that is one of these, or a callable
         ``(outputs, targets) -> one loss per example``.
@@ -125,6 +126,11 @@ def oracle(model: Any, data: Any, loss: Any = "cross_entropy", **options: Unpack
                        takes
         ``forward``    ``(model, batch) -> (outputs,         yes
                        targets)`` for other forms of batch
+        ``examples``   ``"batches"``: a batch is one         yes     yes
+                       example, as contrastive losses and
+                       graphs need it; the loss returns one
+                       number for it, and is averaged over
+                       the batches
         ============== ===================================== ======= ===== ===== =====
 
     Returns

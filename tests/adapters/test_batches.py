@@ -45,7 +45,10 @@ def test_dictionary_is_split_at_its_labels() -> None:
     ("batch", "words"),
     [
         ({"x": X, "y": Y}, r"keys 'x', 'y', but no 'labels': rename the targets, or write it yourself"),
-        ((X, Y, Y), r"a batch is a tuple, but it has to be .inputs, targets. or .*'labels', or write it yourself"),
+        (
+            (X, Y, Y),
+            r"a batch is a tuple of 3 parts, but it has to be .inputs, targets. or .*'labels', or write it yourself",
+        ),
         (X, r"a batch is a ndarray"),
     ],
 )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from numbers import Integral
 from typing import Any
@@ -25,22 +25,27 @@ class Batches:
         Whether it lies in memory, so that it cannot change by itself.
     microbatch
         What is yielded has at most so many examples: larger batches are cut. None leaves them as they are.
+    form
+        What is done to every batch that is yielded; nothing by default.
     """
 
     source: Iterable[Any]
     static: bool
     microbatch: int | None = None
+    form: Callable[[Any], Any] | None = None
 
     def __iter__(self) -> Iterator[Any]:
-        if self.microbatch is None:
-            return iter(self.source)
-        return (piece for batch in self.source for piece in _pieces(batch, self.microbatch))
+        pieces = self.source if self.microbatch is None else self._cut(self.microbatch)
+        return iter(pieces) if self.form is None else map(self.form, pieces)
+
+    def _cut(self, size: int) -> Iterator[Any]:
+        return (piece for batch in self.source for piece in _pieces(batch, size))
 
 
 def as_batches(data: Any, batch_size: int, microbatch: int | None = None) -> Batches:
     """Accept ``(x, y)``, one dictionary, a list of batches, or any object that can be iterated over again.
 
-    ``(x, y)`` is cut into batches of ``batch_size`` examples; batches that users made are left as they are, or cut into
+    ``(x, y)``, where y may be a tuple or dictionary of arrays, is cut into batches of ``batch_size`` examples; batches that users made are left as they are, or cut into
     pieces of at most ``microbatch`` examples.
 
     Raises

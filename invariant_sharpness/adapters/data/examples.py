@@ -5,8 +5,13 @@ The examples of a batch: how many there are, some of them, and which part of the
 
 from __future__ import annotations
 
+from collections import UserDict
 from collections.abc import Callable, Mapping
+from copy import copy
 from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
 
 from invariant_sharpness.errors import DataError
 
@@ -14,13 +19,31 @@ Leaf = Any
 
 
 def map_leaves(function: Callable[[Leaf], Any], tree: Any) -> Any:
-    """Apply ``function`` to every leaf of nested dictionaries, tuples and lists; named tuples keep their names."""
+    """Apply ``function`` to every leaf of nested dictionaries, tuples and lists; named tuples and ``UserDict`` keep their types."""
     if isinstance(tree, Mapping):
-        return {key: map_leaves(function, value) for key, value in tree.items()}
+        mapped = {key: map_leaves(function, value) for key, value in tree.items()}
+        return _of_same_type(tree, mapped) if isinstance(tree, UserDict) else mapped
     if isinstance(tree, (tuple, list)):
         parts = [map_leaves(function, value) for value in tree]
         return type(tree)(*parts) if hasattr(tree, "_fields") else tuple(parts)
     return function(tree)
+
+
+def _of_same_type(tree: UserDict[Any, Any], entries: dict[Any, Any]) -> UserDict[Any, Any]:
+    """A dictionary of the user's own class, such as that of a tokenizer, with its other attributes and these entries."""
+    part = copy(tree)
+    part.data = entries
+    return part
+
+
+def plain(tree: Any) -> Any:
+    """Return the nest with dictionaries in the place of those of the user's own classes."""
+    if isinstance(tree, Mapping):
+        return {key: plain(value) for key, value in tree.items()}
+    if isinstance(tree, (tuple, list)):
+        parts = [plain(value) for value in tree]
+        return type(tree)(*parts) if hasattr(tree, "_fields") else tuple(parts)
+    return tree
 
 
 def leaves(tree: Any) -> list[Leaf]:
@@ -40,7 +63,7 @@ class Batch(NamedTuple):
     inputs
         An array or a nest of arrays. Their first axis counts examples, if it is as long as there are examples.
     targets
-        An array with one row per example.
+        An array with one row per example, or a nest of them.
     """
 
     inputs: Any
@@ -73,10 +96,18 @@ class WeightedTargets(NamedTuple):
 
 
 def is_pair(data: Any) -> bool:
-    """Whether ``data`` is ``(inputs, targets)``: its second part is an array, or an array with weights."""
-    if not (isinstance(data, (tuple, list)) and len(data) == 2):
+    """Whether ``data`` is ``(inputs, targets)`` and not two batches: its targets are an array, or are not nested as its inputs are."""
+    if not is_split(data):
         return False
-    return hasattr(data[1], "shape") or isinstance(data[1], WeightedTargets)
+    inputs, targets = data
+    if _is_array(targets) or isinstance(targets, WeightedTargets) or _is_array(inputs):
+        return True
+    return isinstance(inputs, Mapping) != isinstance(targets, Mapping)
+
+
+def is_split(batch: Any) -> bool:
+    """Whether a batch is ``(inputs, targets)``; both may be nests of arrays."""
+    return isinstance(batch, (tuple, list)) and len(batch) == 2 and any(map(_is_array, leaves(batch[1])))
 
 
 def weighted_pair(data: Any) -> Any:
@@ -101,7 +132,7 @@ def split_batch(batch: Any, otherwise: str = "") -> Batch:
     DataError
         If the batch is in another form.
     """
-    if is_pair(batch):
+    if is_split(batch):
         return Batch(*batch)
     if isinstance(batch, (tuple, list)) and len(batch) == 2 and not isinstance(batch[1], (tuple, list, Mapping)):
         msg = (
@@ -110,9 +141,10 @@ def split_batch(batch: Any, otherwise: str = "") -> Batch:
         )
         raise DataError(msg)
     if not isinstance(batch, Mapping):
+        parts = f" of {len(batch)} parts" if isinstance(batch, (tuple, list)) else ""
         msg = (
-            f"a batch is a {type(batch).__name__}, but it has to be (inputs, targets) or a dictionary with "
-            f"'labels'{otherwise}"
+            f"a batch is a {type(batch).__name__}{parts}, but it has to be (inputs, targets) or a dictionary with "
+            f"'labels'{otherwise}; several inputs or targets are tuples or dictionaries of arrays"
         )
         raise DataError(msg)
     if "labels" not in batch:
@@ -148,5 +180,15 @@ def take(batch: Any, start: int, stop: int) -> Any:
     return map_leaves(lambda leaf: leaf[start:stop] if is_per_example(leaf, size) else leaf, batch)
 
 
+def choose(batch: Any, rows: npt.NDArray[np.intp]) -> Any:
+    """The examples with these numbers in a batch; what is not one row per example is left as it is."""
+    size = batch_size(batch)
+    return map_leaves(lambda leaf: leaf[rows] if is_per_example(leaf, size) else leaf, batch)
+
+
 def _has_rows(leaf: Leaf) -> bool:
     return getattr(leaf, "ndim", 0) > 0
+
+
+def _is_array(leaf: Leaf) -> bool:
+    return hasattr(leaf, "shape")

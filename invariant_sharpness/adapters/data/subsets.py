@@ -11,6 +11,7 @@ from array_api_compat import array_namespace
 from invariant_sharpness.adapters.data.examples import (
     Batch,
     batch_size,
+    choose,
     is_per_example,
     leaves,
     map_leaves,
@@ -43,7 +44,7 @@ def chosen_examples(batches: Iterable[Any], examples: Sequence[int]) -> list[Any
         rows = wanted[(wanted >= start) & (wanted < start + size)] - start
         sizes.append(size)
         if len(rows):
-            parts.append(_rows(batch, rows))
+            parts.append(choose(batch, rows))
     if len(wanted) == 0 or wanted[0] < 0 or wanted[-1] >= sum(sizes):
         msg = f"examples are numbered from 0 to {sum(sizes) - 1}, and a subset has at least one of them; got {list(examples)}"
         raise DataError(msg)
@@ -74,11 +75,6 @@ def all_examples(batches: Iterable[Any]) -> Batch:
         msg = f"examples of different shapes cannot be put into one batch: {' and '.join(sorted(forms))}"
         raise DataError(msg)
     return split_batch(_joined(parts))
-
-
-def _rows(batch: Any, rows: np.ndarray[Any, np.dtype[np.int64]]) -> Any:
-    size = batch_size(batch)
-    return map_leaves(lambda leaf: leaf[rows] if is_per_example(leaf, size) else leaf, batch)
 
 
 def _form(part: Any) -> str:

@@ -94,8 +94,9 @@ def test_loss_that_is_not_shifted_is_refused_and_both_ways_out_work(batch: Any, 
     labels = batch["labels"] if isinstance(batch, Mapping) else batch[1]
     assert own.loss(own.parameters) == pytest.approx(float(shifted(model(TOKENS).logits, labels).detach()), rel=1e-12)
 
-    def forward(model: nn.Module, _: Any) -> Any:
-        return model(TOKENS).logits, labels
+    def forward(model: nn.Module, some: Any) -> Any:
+        ids, targets = (some["input_ids"], some["labels"]) if isinstance(some, Mapping) else some
+        return model(ids["input_ids"] if isinstance(ids, Mapping) else ids).logits, targets
 
     on_purpose = ish.oracle(model, [batch], loss=rows, forward=forward)
     if loss == "cross_entropy":
