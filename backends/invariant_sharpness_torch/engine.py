@@ -178,7 +178,7 @@ class TorchEngine(EngineDefaults):
         originals: Sequence[tuple[str, nn.Parameter]] = (),
     ) -> None:
         self.model = model
-        self.examples = examples
+        self.examples: Examples = examples
         self._originals = originals
         self.groups = groups
         self.loss = loss if examples == "rows" else of_whole_batches(loss, function_terms)
