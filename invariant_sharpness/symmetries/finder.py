@@ -14,6 +14,9 @@ from invariant_sharpness.symmetries.search.verification import Verification
 
 _MORE_THAN_UNKNOWNS = 16
 _MAX_ATTEMPTS = 3
+_MOST_GROUPS = 400
+"""In large networks: these are searched several times, each time in finer groups, and time grows with the third power."""
+
 _LEAST_GROUPS = 4
 """For each axis of a parameter: what rescales it as a whole says little about its units."""
 
@@ -48,7 +51,8 @@ def find_symmetries(oracle: CurvatureOracle, *, seed: int = 0, max_unknowns: int
     seed
         The seed of the random points.
     max_unknowns
-        The number of unknowns that are solved for at once, but at least four groups for each axis of a parameter. Time grows with the third power.
+        The number of rows and columns up to which each is an unknown of its own. Where there are more, there are at most 400 groups of units, but at least
+        four for each axis of a parameter.
 
     Returns
     -------
@@ -79,7 +83,8 @@ def find_symmetries(oracle: CurvatureOracle, *, seed: int = 0, max_unknowns: int
     ['layers.0.weight[0] up, layers.1.weight[:, 0] down', 'layers.0.weight[1] up, layers.1.weight[:, 1] down']
     """
     variables = ScalingVariables(oracle.groups)
-    most = max(max_unknowns, _LEAST_GROUPS * len(variables.axes))
+    most = max_unknowns if len(variables) <= max_unknowns else min(max_unknowns, _MOST_GROUPS)
+    most = max(most, _LEAST_GROUPS * len(variables.axes))
     count = min(len(variables), most) + _MORE_THAN_UNKNOWNS
     points = RandomPoints(spread_examples(oracle, EXAMPLES), seed)
     verification = Verification(oracle, points)
