@@ -14,7 +14,7 @@ from invariant_sharpness.adapters.true_derivatives import EXAMPLES, check_deriva
 from invariant_sharpness.errors import ModelError
 from invariant_sharpness.runtime.memory import chunks_within_limit
 from invariant_sharpness_torch.batches import Forward
-from invariant_sharpness_torch.changing_modules import rescaling_tables
+from invariant_sharpness_torch.changing_modules import still_tables
 from invariant_sharpness_torch.engine import TorchEngine
 from invariant_sharpness_torch.models import in_precision
 
@@ -49,7 +49,7 @@ def check_backward(engine: TorchEngine, forward: Forward, batch: Any) -> None:
     ModelError
         If they disagree.
     """
-    few, still = take(batch, 0, EXAMPLES), rescaling_tables(engine.model)
+    few, still = take(batch, 0, EXAMPLES), still_tables(engine.model)
     for candidate in (_in_float64(engine, forward), engine):
         try:
             check_derivatives(candidate, few, still)

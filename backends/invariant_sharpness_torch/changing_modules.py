@@ -47,9 +47,10 @@ def check_rescaled_rows(model: nn.Module) -> None:
         raise ModelError(msg)
 
 
-def rescaling_tables(model: nn.Module) -> frozenset[str]:
-    """Return the names of the tables of embeddings whose rows have a largest norm."""
-    return frozenset(f"{name}.weight".lstrip(".") for name, m in model.named_modules() if _has_largest_norm(m))
+def still_tables(model: nn.Module) -> frozenset[str]:
+    """Return the names of the tables of embeddings whose rows have a largest norm, or one of which is held for padding."""
+    tables = [name for name, m in model.named_modules() if _has_largest_norm(m) or _has_padding(m)]
+    return frozenset(f"{name}.weight".lstrip(".") for name in tables)
 
 
 def _iterates(module: nn.Module) -> bool:
@@ -60,6 +61,14 @@ def _iterates(module: nn.Module) -> bool:
 def _has_largest_norm(module: nn.Module) -> bool:
     kind = class_of(module)
     return issubclass(kind, (nn.Embedding, nn.EmbeddingBag)) and getattr(module, "max_norm", None) is not None
+
+
+def _has_padding(module: nn.Module) -> bool:
+    """Whether a row is a constant by the user's own choice."""
+    return (
+        issubclass(class_of(module), (nn.Embedding, nn.EmbeddingBag))
+        and getattr(module, "padding_idx", None) is not None
+    )
 
 
 def _rescales_rows(module: Any) -> bool:

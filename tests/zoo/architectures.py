@@ -131,12 +131,6 @@ def branches(join: Callable[[Tensor, Tensor], Tensor]) -> nn.Module:
     return Composed(forward, left=nn.Linear(4, 5), right=nn.Linear(4, 5), head=nn.Linear(5, 3))
 
 
-def without_gradient(s: Composed, x: Tensor) -> Tensor:
-    with torch.no_grad():
-        h = s.shared(x)
-    return s.head(functional.relu(h))
-
-
 def first_and(*names: str) -> frozenset[str]:
     return frozenset({"0.weight", "0.bias", *names})
 
@@ -219,7 +213,6 @@ ARCHITECTURES: dict[str, Architecture] = {
         lambda: two_passes(lambda s, x: s.head(relu(s.shared(x) + functional.linear(x.flip(1), s.shared.weight)))), (4,)
     ),
     "keyword_call": Architecture(lambda: two_passes(lambda s, x: s.head(input=relu(s.shared(input=x)))), (4,)),
-    "layer_without_gradient": Architecture(lambda: two_passes(without_gradient), (4,)),
     "residual": Architecture(lambda: two_passes(lambda s, x: s.head(x + relu(s.shared(x)))), (4,)),
     "two_branches": Architecture(lambda: branches(torch.add), (4,)),
     "product_of_branches": Architecture(lambda: branches(torch.mul), (4,)),

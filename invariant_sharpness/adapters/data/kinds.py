@@ -21,12 +21,11 @@ def require_arrays(batch: Any) -> None:
         Names the type of what is none, and how it becomes one.
     """
     for leaf in leaves(batch):
-        kind = getattr(getattr(leaf, "dtype", None), "kind", "f")
         advice = _to_dense(leaf)
         if advice is not None:
             msg = f"a batch holds a {type(leaf).__name__} that is not dense: {advice}"
             raise DataError(msg)
-        if isinstance(kind, str) and kind not in _NUMBERS:
+        if not _holds_numbers(getattr(leaf, "dtype", None)):
             msg = (
                 f"a batch holds a {type(leaf).__name__} of dtype {leaf.dtype}: leave out what is not an array of real numbers, and "
                 f"{_CLASSES}"
@@ -55,6 +54,12 @@ def require_array_of_targets(pair: Any) -> None:
             f"of names {_CLASSES}"
         )
         raise DataError(msg)
+
+
+def _holds_numbers(dtype: Any) -> bool:
+    """Whether arrays of this type hold numbers; a framework's own types do. To NumPy, bfloat16 is of no kind of its own."""
+    kind = getattr(dtype, "kind", "f")
+    return not isinstance(kind, str) or kind in _NUMBERS or (kind == "V" and "float" in dtype.name)
 
 
 def _to_dense(leaf: Any) -> str | None:

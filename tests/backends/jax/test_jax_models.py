@@ -142,7 +142,7 @@ def test_training_mode_is_refused() -> None:
         state = {**variables, "params": parameters}
         return module.apply(state, x, train=True, mutable=["batch_stats"], rngs={"dropout": jax.random.key(0)})[0]
 
-    with pytest.raises(ish.InvariantSharpnessError, match="apply has to be in inference mode"):
+    with pytest.raises(ish.InvariantSharpnessError, match="call the model in inference mode"):
         backend.oracle(normalized_by_the_batch, (IMAGES, LABELS), loss="cross_entropy", parameters=variables["params"])
 
 
