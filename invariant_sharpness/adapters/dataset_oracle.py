@@ -221,8 +221,9 @@ class DatasetOracle:
         return any(array.any() for array in self.to_numpy(vector).values())
 
     def _require_derivatives(self, parameters: ParameterVector) -> bool:
-        """Raise where the outputs are constant, here and with other signs: units that are only off are on there."""
-        for at in (parameters, *(parameters * prng.signs(self, 0, number) for number in range(8))):
+        """Raise where the outputs are constant, here, with other signs, and elsewhere: units that are off, and weights of zero, act there."""
+        flipped = (parameters * prng.signs(self, 0, number) for number in range(4))
+        for at in (parameters, *flipped, *(prng.uniform(self, 0, number) for number in range(4, 8))):
             with self._measuring(at) as point:
                 if depends(self.engine, point, self._native(at), (piece.batch for piece in self._pieces())):
                     return True
