@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -19,7 +20,7 @@ def check_steady(model: nn.Module) -> None:
     ModelError
         Names the modules and says what to do.
     """
-    moving = [repr(name) for name, m in model.named_modules() if _iterates(m)]
+    moving = _names(model, _iterates)
     if moving:
         msg = (
             f"{listed(moving)} are in training mode, where spectral_norm takes a step towards the norm on every pass, so "
@@ -36,7 +37,7 @@ def check_rescaled_rows(model: nn.Module) -> None:
     ModelError
         Names the modules and says what to do.
     """
-    rescaled = [repr(name) for name, m in model.named_modules() if _rescales_rows(m)]
+    rescaled = _names(model, _rescales_rows)
     if rescaled:
         msg = (
             f"{listed(rescaled)} have rows of a larger norm than max_norm, which the forward pass rescales in place, without "
@@ -51,6 +52,10 @@ def still_tables(model: nn.Module) -> frozenset[str]:
     """Return the names of the tables of embeddings whose rows have a largest norm, or one of which is held for padding."""
     tables = [name for name, m in model.named_modules() if _has_largest_norm(m) or _has_padding(m)]
     return frozenset(f"{name}.weight".lstrip(".") for name in tables)
+
+
+def _names(model: nn.Module, chosen: Callable[[nn.Module], bool]) -> list[str]:
+    return [repr(name) for name, module in model.named_modules() if chosen(module)]
 
 
 def _iterates(module: nn.Module) -> bool:

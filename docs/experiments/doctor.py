@@ -13,7 +13,8 @@ import argparse
 import warnings
 from collections.abc import Mapping
 
-from doctor_networks import INNOCENT, LYING, Make
+from doctor_liars import LYING
+from doctor_networks import INNOCENT, Make
 
 from invariant_sharpness.errors import InvariantSharpnessError
 from invariant_sharpness.testing import check_oracle

@@ -218,7 +218,7 @@ class DatasetOracle:
         return means
 
     def _is_not_zero(self, vector: ParameterVector) -> bool:
-        return any(array.any() for array in self.to_numpy(vector).values())
+        return any(bool(self.xp.any(array != 0)) for array in vector.arrays.values())
 
     def _require_derivatives(self, parameters: ParameterVector) -> bool:
         """Raise where the outputs are constant, here, with other signs, and elsewhere: units that are off, and weights of zero, act there."""

@@ -102,7 +102,7 @@ def nested(parts: Any, *, ragged: bool = False) -> Any:
     return torch.nested.nested_tensor(parts, layout=torch.jagged if ragged else torch.strided)
 
 
-@pytest.mark.skipif(bool(missing("torch")), reason="not installed")
+@pytest.mark.skipif(bool(missing("torch")), reason="torch is not installed")
 @pytest.mark.parametrize("what", TORCH)
 @pytest.mark.filterwarnings("ignore:.*(prototype|beta).*")
 def test_sparse_and_nested_tensors_are_named(what: str) -> None:
@@ -114,7 +114,7 @@ def test_sparse_and_nested_tensors_are_named(what: str) -> None:
         torch_oracle(TORCH[what](torch.as_tensor(X), torch.as_tensor(Y)))
 
 
-@pytest.mark.skipif(bool(missing("torch")), reason="not installed")
+@pytest.mark.skipif(bool(missing("torch")), reason="torch is not installed")
 @pytest.mark.parametrize(
     "change", [lambda x: x.astype(">f8"), lambda x: x[:, ::-1][:, ::-1], np.ma.masked_array, "frame"]
 )
@@ -131,7 +131,7 @@ def test_other_forms_of_the_same_numbers_have_the_same_values(change: Any) -> No
     assert values[0] == values[1]
 
 
-@pytest.mark.skipif(bool(missing("jax")), reason="not installed")
+@pytest.mark.skipif(bool(missing("jax")), reason="jax is not installed")
 @pytest.mark.parametrize("what", ["complex", "integers", "booleans"])
 def test_outputs_of_jax_that_are_no_real_numbers_are_named(what: str) -> None:
     import jax.numpy as jnp

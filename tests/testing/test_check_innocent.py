@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import runpy
 from typing import Any
 
 import pytest
+from doctor_liars import LYING
+from doctor_networks import INNOCENT
 
 from invariant_sharpness.errors import InvariantSharpnessError
 from invariant_sharpness.testing import CHECKS, check_oracle
-from zoo import EXPERIMENTS
-
-networks = runpy.run_path(str(EXPERIMENTS / "doctor_networks.py"))
-INNOCENT, LYING = networks["INNOCENT"], networks["LYING"]
 
 
 @pytest.mark.parametrize(("name", "seed"), [("conv, batch norm, ReLU", 7), ("strided conv, batch norm, ReLU", 10)])

@@ -1,4 +1,4 @@
-"""An oracle with a loss against torch itself: the loss of all data in one batch, its gradient, and its dense Hessian."""
+"""Outputs and targets of all kinds, and an oracle with a loss against torch itself: the loss of all data in one batch, its gradient, and its dense Hessian."""
 
 from __future__ import annotations
 
@@ -14,6 +14,32 @@ from torch.func import functional_call, hessian
 import invariant_sharpness as ish
 
 Loss = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+
+
+N, K, IGNORED = 9, 4, -100
+RANDOM = torch.Generator().manual_seed(5)
+
+
+def random(*shape: int) -> torch.Tensor:
+    return torch.randn(*shape, dtype=torch.float64, generator=RANDOM)
+
+
+X = random(N, 3)
+LABELS = torch.tensor([0, 1, 2, 3, 1, IGNORED, 1, 2, 0])
+MIXED, SOFT, NUMBERS = random(N, K).softmax(1), random(N, K).sigmoid(), 3 * random(N, K)
+COUNTS, SIGNS = torch.arange(N * K).reshape(N, K) % 5, torch.where(random(N, K) > 0, 1.0, -1.0).double()
+CLASSES, WEIGHT = LABELS.clamp(min=0), torch.tensor([0.5, 2.0, 0.25, 1.0], dtype=torch.float64)
+OF_CLASS_TWO_NOTHING = torch.tensor([0.5, 2.0, 0.0, 1.0], dtype=torch.float64)
+
+
+def network(outputs: int = K, positive: bool = False) -> nn.Module:
+    torch.manual_seed(2)
+    model = nn.Sequential(nn.Linear(3, 5), nn.ReLU(), nn.Linear(5, outputs)).double()
+    if positive:
+        with torch.no_grad():
+            model[2].weight.abs_()
+            model[2].bias.abs_().add_(0.1)
+    return model
 
 
 def dense_diagonal(model: nn.Module, x: torch.Tensor, y: torch.Tensor, mean_loss: Loss) -> dict[str, np.ndarray]:

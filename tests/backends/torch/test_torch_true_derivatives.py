@@ -6,22 +6,11 @@ from typing import Any
 
 import pytest
 import torch
+from doctor_liars import Reversal
 from torch import nn
 
 import invariant_sharpness as ish
 from invariant_sharpness.errors import ModelError
-
-
-class Reversal(torch.autograd.Function):
-    """Gradient reversal, as adversarial training has it."""
-
-    @staticmethod
-    def forward(_: Any, x: torch.Tensor) -> torch.Tensor:
-        return x.view_as(x)
-
-    @staticmethod
-    def backward(_: Any, gradient: torch.Tensor) -> torch.Tensor:
-        return -gradient
 
 
 class Clipped(torch.autograd.Function):

@@ -12,46 +12,8 @@ from torch import nn
 from torch.nn.utils import prune
 
 import invariant_sharpness as ish
-from invariant_sharpness.errors import LossError, ModelError
-from zoo.model_trace import Trace, assert_untouched
-
-Function = Callable[[nn.Module, torch.Tensor], torch.Tensor]
-METRICS = ("hessian_trace", "normalized_sharpness", "hessian_spectral_norm", "fisher_rao_norm")
-
-
-def inputs(*, examples: int = 6) -> torch.Tensor:
-    return torch.randn(examples, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(3))
-
-
-def targets(*, examples: int = 6) -> torch.Tensor:
-    return torch.randn(examples, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(4))
-
-
-def network() -> nn.Sequential:
-    torch.manual_seed(1)
-    return nn.Sequential(nn.Linear(5, 6), nn.Tanh(), nn.Linear(6, 5)).double()
-
-
-class Around(nn.Module):
-    """A function of a network and its inputs."""
-
-    def __init__(self, function: Function, body: nn.Module) -> None:
-        super().__init__()
-        self.body = body
-        self.function = function
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.function(self.body, x)
-
-
-def values(model: nn.Module, loss: Any = "mse", **options: Any) -> dict[str, float]:
-    """The measured values; the model and the data are what they were."""
-    data = inputs(), targets()
-    kept, trace = [array.clone() for array in data], Trace(model)
-    report = ish.measure(ish.oracle(model, data, loss, **options), METRICS)
-    assert_untouched(trace)
-    assert all(torch.equal(*pair) for pair in zip(kept, data, strict=True)), "the data were overwritten"
-    return {name: estimate.value for name, estimate in report.items()}
+from invariant_sharpness.errors import ModelError
+from zoo.wrapped_networks import METRICS, Around, Function, inputs, network, targets, values
 
 
 def slopes(body: nn.Module, x: torch.Tensor) -> torch.Tensor:
@@ -221,76 +183,6 @@ def test_parameters_without_entries_are_left_out(widths: tuple[int, ...]) -> Non
     assert report["hessian_trace"].value >= 2.0 - 1e-9, (
         "the last bias alone has a curvature of 2/5 for each of 5 outputs"
     )
-
-
-def without_graph(outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-    with torch.no_grad():
-        return (outputs - targets).square().sum(dim=1)
-
-
-def ctc(outputs: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-    steps = outputs.reshape(len(outputs), 5, -1).log_softmax(-1).transpose(0, 1)
-    lengths = torch.full((len(outputs),), 5), torch.full((len(outputs),), 2)
-    return nn.functional.ctc_loss(steps, labels[:, :2].abs().ceil().clamp(1, 3).long(), *lengths, reduction="none")
-
-
-class Once(torch.autograd.Function):
-    """A square whose derivative cannot be differentiated."""
-
-    @staticmethod
-    def forward(ctx: Any, z: torch.Tensor) -> torch.Tensor:
-        ctx.save_for_backward(z)
-        return z**2
-
-    @staticmethod
-    @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, cotangents: torch.Tensor) -> torch.Tensor:
-        (z,) = ctx.saved_tensors
-        return 2 * z * cotangents
-
-
-UNDERIVED: dict[str, tuple[Any, str]] = {
-    "constant": (lambda z, _: torch.ones(len(z), dtype=z.dtype), "does not depend on the outputs.*detach"),
-    "detached": (lambda z, y: (z.detach() - y).square().sum(dim=1), "does not depend on the outputs.*detach"),
-    "no_grad": (without_graph, "does not depend on the outputs.*detach"),
-    "numbers": (
-        lambda z, _: torch.tensor([row.detach().sum().item() for row in z]),
-        "does not depend on the outputs.*item",
-    ),
-    "argmax": (lambda z, y: (z.argmax(1) != y.argmax(1)).double(), "does not depend on the outputs"),
-    "CTC": (ctc, r"'ctc' has no second derivative in torch.*ctc_loss_backward.*logsumexp"),
-    "once differentiable": (lambda z, _: Once.apply(z).sum(dim=1), "has no second derivative in torch"),
-}
-
-
-@pytest.mark.parametrize("what", UNDERIVED)
-def test_loss_without_derivatives_is_refused_when_the_oracle_is_built(what: str) -> None:
-    loss, words = UNDERIVED[what]
-    model = nn.Sequential(network(), nn.Linear(5, 20).double()) if what == "CTC" else network()
-    trace = Trace(model)
-    with pytest.raises(LossError, match=words):
-        ish.oracle(model, (inputs(), targets()), loss)
-    assert_untouched(trace)
-
-
-@pytest.mark.parametrize("loss", [lambda z, _: z.sum(dim=1), lambda z, y: (z - y).abs().sum(dim=1)])
-def test_loss_whose_second_derivative_is_zero_is_measured(loss: Any) -> None:
-    assert values(network(), loss)["hessian_spectral_norm"] > 0
-
-
-OUTPUTS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
-    "complex": torch.fft.fft,
-    "integers": lambda z: z.argmax(dim=1, keepdim=True),
-    "booleans": lambda z: z > 0,
-}
-
-
-@pytest.mark.parametrize("what", OUTPUTS)
-@pytest.mark.parametrize("loss", ["mse", lambda z, _: z.abs().sum(dim=1)])
-def test_outputs_that_are_no_real_numbers_are_refused(what: str, loss: Any) -> None:
-    model = Around(lambda body, x: OUTPUTS[what](body(x)), network())
-    with pytest.raises(ModelError, match=r"outputs of dtype torch\.\w+, but curvature needs real floating-point"):
-        ish.oracle(model, (inputs(), targets()), loss)
 
 
 @pytest.mark.slow
