@@ -19,7 +19,7 @@ from invariant_sharpness.symmetries.search.points import EXAMPLES, RandomPoints,
 _EXAMPLES = 29
 _LARGEST = 10.0
 _SMALLEST = 5.0
-_MAX_TESTS = 50
+_MAX_TESTS = 20
 _FIRST_POINT = 2**19
 _MOST_POINTS = 8
 
