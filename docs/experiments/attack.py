@@ -18,7 +18,7 @@ import traceback
 import warnings
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from functools import partial
 from multiprocessing import get_context
 from typing import Any, NamedTuple
 
@@ -137,8 +137,8 @@ def main() -> int:
     arguments = parser.parse_args()
     started = time.perf_counter()
     seeds = range(arguments.first, arguments.first + arguments.networks)
-    with ProcessPoolExecutor(arguments.processes, mp_context=get_context("spawn"), max_tasks_per_child=50) as pool:
-        found = list(pool.map(attack, [arguments.framework] * len(seeds), seeds, chunksize=5))
+    with get_context("spawn").Pool(arguments.processes, maxtasksperchild=10) as pool:
+        found = pool.map(partial(attack, arguments.framework), seeds, chunksize=5)
     return report(arguments.framework, found, time.perf_counter() - started)
 
 
