@@ -6,12 +6,12 @@ from importlib.util import find_spec
 
 import pytest
 
-from zoo.keras_results import TOLERANCE, every_engine, found, relative_error, tensorflow_alone
+from zoo.keras_results import TOLERANCE, found, relative_error, tensorflow_alone, tensorflow_before_others
 
 with_digits = pytest.mark.skipif(find_spec("sklearn") is None, reason="scikit-learn is not installed")
 
 
-@every_engine
+@tensorflow_before_others
 def test_certificate_refuses_what_is_below_a_smooth_layer(engine: str) -> None:
     verdicts = found(engine, "verdicts")
     assert set(verdicts["relu"].values()) == {"exact"}, verdicts["relu"]
@@ -19,7 +19,7 @@ def test_certificate_refuses_what_is_below_a_smooth_layer(engine: str) -> None:
     assert refused == {"hidden0", "hidden1"}, verdicts["gelu"]
 
 
-@every_engine
+@tensorflow_before_others
 def test_exact_diagonal_is_that_of_the_columns_of_the_hessian(engine: str) -> None:
     pairs = found(engine, "diagonal_of_the_convolutional_network")
     assert all(pairs.pop("exact"))
@@ -27,7 +27,7 @@ def test_exact_diagonal_is_that_of_the_columns_of_the_hessian(engine: str) -> No
         assert relative_error(pair) <= TOLERANCE[engine], f"{name}: {pair[0]}, by its column {pair[1]}"
 
 
-@every_engine
+@tensorflow_before_others
 def test_a_smooth_branch_that_few_examples_take_is_found(engine: str) -> None:
     methods = {name.removeprefix("gelu/"): method for name, method in found(engine, "rare_branch").items()}
     assert methods.pop("kernel") != "exact"
@@ -35,7 +35,7 @@ def test_a_smooth_branch_that_few_examples_take_is_found(engine: str) -> None:
     assert set(methods.values()) == {"exact"}, methods
 
 
-@every_engine
+@tensorflow_before_others
 def test_a_quantized_model_has_no_weight_to_measure(engine: str) -> None:
     assert "none of the parameters has the role of one" in found(engine, "quantized")
 

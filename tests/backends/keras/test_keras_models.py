@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from zoo.keras_results import every_engine, found
+from zoo.keras_results import every_engine, found, tensorflow_before_others
 
 
-@every_engine
+@tensorflow_before_others
 def test_attention_is_differentiated_twice_and_has_rows_and_columns(engine: str) -> None:
     attention = found(engine, "attention")
     left, right = attention["symmetry"]
@@ -40,19 +40,19 @@ ROLES = {
 }
 
 
-@every_engine
+@tensorflow_before_others
 def test_roles_axes_and_owners(engine: str) -> None:
     assert found(engine, "roles") == ROLES
 
 
-@every_engine
+@tensorflow_before_others
 def test_given_groups_replace_those_of_the_library(engine: str) -> None:
     role, error = found(engine, "given_groups")
     assert role == "other"
     assert "'other' was given with shape (6, 3), but in the model it is no trainable parameter" in error
 
 
-@every_engine
+@tensorflow_before_others
 def test_frozen_layers_are_not_measured(engine: str) -> None:
     assert {name.split("/")[0] for name in found(engine, "frozen")} == {"hidden0", "last"}
 
