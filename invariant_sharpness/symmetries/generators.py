@@ -142,7 +142,7 @@ class Symmetries(Sequence[Generator]):
         The generators that were found, and verified by finite rescalings. Trivial directions are left out: the rows of a matrix up and its
         columns down, which changes no entry.
     block_width
-        The width of the groups of neighbouring units that the first search rescaled alike: 1 is all units by themselves, a complete search.
+        The width of the groups of neighbouring units among which was searched at last: 1 is all units by themselves, a complete search.
     gap
         How clearly the solutions stood out: the least singular value that was counted as nonzero, over the largest that was counted as zero.
     largest_change
@@ -253,7 +253,8 @@ class Symmetries(Sequence[Generator]):
         ]
         if self.block_width > 1:
             remarks.append(
-                f"searched first by blocks of up to {self.block_width} units; what moves single units of them alone was not looked for"
+                f"single units were searched where they have one number in all parameters, others in groups of up to {self.block_width}: "
+                f"find_symmetries(..., max_unknowns={len(self.variables)}) searches all of them"
             )
         if self.idle:
             remarks.append(f"{self.idle} rows and columns do not act on the outputs, and may be rescaled at will")

@@ -18,7 +18,7 @@ from invariant_sharpness.symmetries.search.points import EXAMPLES, RandomPoints,
 
 _EXAMPLES = 29
 _LARGEST = 10.0
-_SMALLEST = 5.0
+_SMALLEST = 8.0
 _MAX_TESTS = 20
 _FIRST_POINT = 2**19
 _MOST_POINTS = 8
@@ -30,7 +30,7 @@ class Verification:
     r"""Finite rescalings of a network, at its own parameters and at random points, on examples spread over its data.
 
     A unit that is linear between two limits, such as ReLU6, obeys the equations wherever it stays between them; one with a threshold, wherever
-    it does not meet it. So each generator multiplies by a factor between :math:`2^5` and :math:`2^{10}`, *and* by its inverse, at each point. A
+    it does not meet it. So each generator multiplies by a factor between :math:`2^8` and :math:`2^{10}`, *and* by its inverse, at each point. A
     generator whose rows and columns are all off at a random point is tested at further ones, until it acts.
 
     Parameters
