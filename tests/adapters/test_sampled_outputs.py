@@ -132,6 +132,7 @@ def test_value_between_the_sides_has_less_bias_than_either() -> None:
     assert abs(value) < min(abs(lower), abs(upper)) or abs(value) < 0.01 * truth, f"{value}, {lower}, {upper}"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("draws", [8, 32])
 def test_interval_covers_the_truth(draws: int) -> None:
     """It reaches from below the lower side to above the upper one, so it covers more often than it has to."""

@@ -86,6 +86,7 @@ def test_tests_named_in_the_errata_exist() -> None:
     assert named <= defined, f"the errata name tests that do not exist: {sorted(named - defined)}"
 
 
+@pytest.mark.slow
 def test_tests_named_by_the_declarations_exist() -> None:
     pytest.importorskip("torch")
     pytest.importorskip("sphinx")

@@ -152,6 +152,7 @@ def test_density_is_the_smoothed_dense_one_within_its_errors() -> None:
     assert area == pytest.approx(1, abs=0.01), f"the density integrates to {area}"
 
 
+@pytest.mark.slow
 def test_cumulative_share_rises_from_zero_to_one_and_is_right_within_its_errors() -> None:
     eigenvalues = SPECTRA["flat"](np.arange(60))
     density = spectral_density(QuadraticOracle(symmetric(eigenvalues)), probes=60, steps=60)

@@ -106,6 +106,7 @@ def test_every_measure_has_a_verdict_here() -> None:
     assert {measure.__name__ for measure in all_measures(network())} == VERDICTS.keys()
 
 
+@pytest.mark.slow
 def test_all_formulas_hold_in_balanced_coordinates() -> None:
     mended = {modules.in_balanced_coordinates(measure): {"row_column"} for measure in formulas.CLAIMS}
     again = certified(network(), mended)

@@ -28,7 +28,9 @@ def run(path: Path, name: str, oracle: Any = None) -> Any:
         return LOOPS[name](oracle)
 
 
-@pytest.mark.parametrize("name", WITH_VECTORS)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.slow) if "restarts" in name else name for name in WITH_VECTORS]
+)
 def test_kill_between_any_two_operations_leaves_a_folder_that_goes_on(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

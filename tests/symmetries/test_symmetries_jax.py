@@ -71,6 +71,7 @@ def test_a_perceptron_of_tanh_has_none() -> None:
     assert not find_symmetries(oracle), f"found {find_symmetries(oracle)}"
 
 
+@pytest.mark.slow
 def test_channels_of_convolutions_by_their_group() -> None:
     symmetries = find_symmetries(linen_oracle(Images(), (5, 5, 2), "single"))
     read = [(0, "0:3"), (1, "0:3"), (0, "3:6"), (1, "3:6")]

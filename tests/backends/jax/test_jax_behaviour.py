@@ -20,6 +20,7 @@ NETWORK = Network()
 ORACLE = backend.oracle(NETWORK.apply, random_data(), loss="cross_entropy", parameters=random_parameters())
 
 
+@pytest.mark.slow
 def test_nothing_is_traced_again_for_other_values() -> None:
     def measure(point: ish.ParameterVector) -> None:
         moved = ish.Moved(ORACLE, point)

@@ -7,6 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 from flax import linen, nnx
 
 import invariant_sharpness as ish
@@ -47,6 +48,7 @@ class Attentive(linen.Module):
         return linen.Dense(3, param_dtype=jnp.float64, name="head")(attention(x).mean(axis=1))
 
 
+@pytest.mark.slow
 def test_of_attention_only_values_and_what_follows_are_certified() -> None:
     """Outputs are affine in the values, which the softmax of queries and keys weights."""
     x = RANDOM.normal(size=(6, 5, 4))

@@ -95,10 +95,8 @@ MODELS = {
 }
 
 
-QUICK = ("perceptron",)
-
-
-@pytest.mark.parametrize("name", [n if n in QUICK else pytest.param(n, marks=pytest.mark.slow) for n in MODELS])
+@pytest.mark.slow
+@pytest.mark.parametrize("name", MODELS)
 def test_jax_oracles_pass(name: str) -> None:
     apply, parameters, x = MODELS[name]()
     oracle = ish.oracle(apply, (x, np.arange(6) % 3), parameters=parameters, batch_size=3)

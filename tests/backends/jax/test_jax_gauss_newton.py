@@ -50,7 +50,10 @@ def test_the_oracle_has_the_capability() -> None:
     assert supports(oracle("mse"), GaussNewtonOracle), "a method is missing"
 
 
-@pytest.mark.parametrize("loss", NAMES)
+@pytest.mark.parametrize(
+    "loss",
+    [pytest.param(name, marks=pytest.mark.slow) if name == "normalized_cross_entropy" else name for name in NAMES],
+)
 def test_the_product_is_that_of_the_dense_matrix(loss: str) -> None:
     u = direction(oracle(loss))
     assert_close(product(oracle(loss), u), gauss_newton(loss) @ flat(u), "the product")

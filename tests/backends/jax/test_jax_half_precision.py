@@ -54,6 +54,7 @@ def test_vectors_hold_the_parameters_exactly_in_single_precision(dtype: str) -> 
     assert np.array_equal(flat(oracle.parameters), expected), "the parameters were rounded"
 
 
+@pytest.mark.slow
 @every_type
 def test_derivatives_are_those_of_the_dense_hessian_in_double_precision(dtype: str) -> None:
     oracle, double, x, y = problem(dtype)
@@ -70,6 +71,7 @@ def test_derivatives_are_those_of_the_dense_hessian_in_double_precision(dtype: s
         assert_close(flat(vector), expected, dtype, what)
 
 
+@pytest.mark.slow
 def test_normalized_sharpness_stays_the_same_under_powers_of_two() -> None:
     oracle, _, x, y = problem("bfloat16")
     half = converted(random_parameters(), jnp.bfloat16)
@@ -94,6 +96,7 @@ def test_normalized_sharpness_is_near_that_of_the_same_parameters_in_single_prec
     assert change <= 4 * float(jnp.finfo(dtype).eps), f"{value} in {dtype}, {expected} in float32: {change:.1e}"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("activation", "certified"), [(jax.nn.relu, 6), (jax.nn.gelu, 2)], ids=["relu", "gelu"])
 @every_type
 def test_what_is_certified_does_not_depend_on_the_precision(dtype: str, activation: Any, certified: int) -> None:

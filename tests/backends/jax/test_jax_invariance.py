@@ -38,6 +38,7 @@ def assert_invariant(oracle: Any, point: ish.ParameterVector, moved: ish.Paramet
         assert relative_change(*values) <= 1e-10, f"{name} moved from {values[0]!r} to {values[1]!r}"
 
 
+@pytest.mark.slow
 @given(seed=SEEDS, scale=factors(sum(SIZES[1:-1])))
 def test_normalized_metrics_survive_a_rescaling_of_rows_and_columns(seed: int, scale: Any) -> None:
     oracle = perceptron()

@@ -130,6 +130,7 @@ def test_axis_that_is_as_long_as_the_batch_by_chance_is_no_site() -> None:
     assert not tapped(apply, arrays, random(1, EXAMPLES, EXAMPLES + 1, 4)).sites
 
 
+@pytest.mark.slow
 def test_outputs_are_those_of_the_model() -> None:
     apply, arrays, x = linen_model()
     opened = tapped(apply, arrays, x)

@@ -76,6 +76,7 @@ def test_microbatches_change_nothing(size: int) -> None:
     assert_same(oracle(data=batches, microbatch=size), oracle(data=batches))
 
 
+@pytest.mark.slow
 def test_the_memory_limit_changes_nothing() -> None:
     whole = everything(oracle())
     with ish.memory_limit(1000):

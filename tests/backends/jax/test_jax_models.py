@@ -108,7 +108,9 @@ GROUPS = {
 }
 
 
-@pytest.mark.parametrize("kind", MODELS)
+@pytest.mark.parametrize(
+    "kind", [kind if kind == "linen" else pytest.param(kind, marks=pytest.mark.slow) for kind in MODELS]
+)
 def test_a_module_is_measured_in_inference_mode(kind: str) -> None:
     """The loss is that of the module itself, its groups are described, and a ReLU network is exact."""
     apply, parameters, module = MODELS[kind]()

@@ -92,7 +92,8 @@ def some(names: Iterable[str], *quick: str) -> list[Any]:
     return [pytest.param(name, marks=[] if name in quick else [pytest.mark.slow]) for name in names]
 
 
-@pytest.mark.parametrize("what", some(MODELS, "activation"))
+@pytest.mark.slow
+@pytest.mark.parametrize("what", MODELS)
 def test_hessian_is_that_of_the_twin_with_forward_derivatives(what: str) -> None:
     apply, twin, tolerance = MODELS[what]
     oracle = ish.oracle(apply, (X, Y), parameters=PARAMETERS)

@@ -84,7 +84,7 @@ DEGENERATE: dict[str, tuple[Callable[[], nn.Module], tuple[str, ...]]] = {
 )
 @pytest.mark.parametrize("what", DEGENERATE)
 @pytest.mark.parametrize("loss", ["cross_entropy", "mse"])
-@pytest.mark.parametrize("examples", [1, 8])
+@pytest.mark.parametrize("examples", [pytest.param(1, marks=pytest.mark.slow), 8])
 def test_degenerate_network_has_the_right_limit(what: str, loss: str, examples: int, names: tuple[str, ...]) -> None:
     build, zeros = DEGENERATE[what]
     targets = labels(examples) if loss == "cross_entropy" else inputs(examples, 3)
