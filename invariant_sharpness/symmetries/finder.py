@@ -36,7 +36,8 @@ def find_symmetries(oracle: CurvatureOracle, *, seed: int = 0, max_unknowns: int
     rescalings with factors between 256 and 1024 and their inverses, at the model's own parameters and at random points where they act, on 29 examples
     spread over the data, and by the loss of all data.
 
-    Biases and gains have one exponent for each entry; parameters of unknown role one for each index along each axis.
+    Biases and gains have one exponent for each entry; parameters of unknown role one for each index along each of two axes, or for each two
+    indices of any two of more axes.
     First come the symmetries of single units: the variables that have the same number on axes of the same length are solved by themselves, for
     each number. All others are sought among groups of neighbouring units, and split as far as it goes. Where no more than ``max_unknowns``
     exponents remain, all of them are unknowns at the end, and no symmetry is left out; :attr:`Symmetries.complete` says so. Where more remain, what
@@ -108,7 +109,7 @@ def find_symmetries(oracle: CurvatureOracle, *, seed: int = 0, max_unknowns: int
     return Symmetries(
         oracle,
         variables,
-        tuple(verified),
+        tuple(sorted(verified, key=lambda generator: min(generator.exponents))),
         block_width=widest,
         gap=search.least_gap,
         largest_change=verification.largest_change,
