@@ -33,7 +33,7 @@ def find_symmetries(oracle: CurvatureOracle, *, seed: int = 0, max_unknowns: int
 
     for all inputs and parameters. These equations are gathered at many random parameter points of the model's own size, and solved by
     singular values. The solutions are brought to a sparse form by linear programs, so that each can be read, and verified by finite
-    rescalings with factors between 256 and 1024 and their inverses, at the model's own parameters and at random points where they act, on 29 examples
+    rescalings with factors between 256 and 1024 and inverses of some between 32 and 1024, at the model's own parameters and at random points where they act, on 29 examples
     spread over the data, and by the loss of all data.
 
     Biases and gains have one exponent for each entry; parameters of unknown role one for each index along each of two axes, or for each two

@@ -18,7 +18,10 @@ from invariant_sharpness.symmetries.search.points import EXAMPLES, RandomPoints,
 
 _EXAMPLES = 29
 _LARGEST = 10.0
-_SMALLEST = 8.0
+_SMALLEST_UP = 8.0
+_SMALLEST_DOWN = 5.0
+"""Logarithms to base 2. Upwards a unit shall meet its limit; downwards the constant of a normalization begins to show."""
+
 _MAX_TESTS = 20
 _FIRST_POINT = 2**19
 _MOST_POINTS = 8
@@ -30,8 +33,8 @@ class Verification:
     r"""Finite rescalings of a network, at its own parameters and at random points, on examples spread over its data.
 
     A unit that is linear between two limits, such as ReLU6, obeys the equations wherever it stays between them; one with a threshold, wherever
-    it does not meet it. So each generator multiplies by a factor between :math:`2^8` and :math:`2^{10}`, *and* by its inverse, at each point. A
-    generator whose rows and columns are all off at a random point is tested at further ones, until it acts.
+    it does not meet it. So each generator multiplies by a factor between :math:`2^8` and :math:`2^{10}`, *and* divides by one
+    between :math:`2^5` and :math:`2^{10}`, at each point. A generator whose rows and columns are all off at a random point is tested at further ones, until it acts.
 
     Parameters
     ----------
@@ -102,10 +105,8 @@ class Verification:
 
     def _change_of_outputs(self, chunk: Sequence[Generator]) -> float:
         """Compute the largest relative change of the outputs at any of the points, under factors and their inverses."""
-        draws = prng.uniform_values(self.seed, Stream.SYMMETRY_VERIFICATION, 0, len(chunk))
-        factors = np.sign(draws) * (_SMALLEST + np.abs(draws) * (_LARGEST - _SMALLEST))
         change = 0.0
-        for logarithms in (factors, -factors):
+        for logarithms in self._logarithms(len(chunk)):
             rescaling = together(self.oracle, chunk[0].variables, chunk, logarithms)
             for point, before in zip(self._points, self._outputs, strict=True):
                 change = max(change, relative_change(before, self._outputs_at(rescaling.apply(point))))
@@ -116,13 +117,17 @@ class Verification:
 
     def _change_of_loss(self, chunk: Sequence[Generator]) -> float:
         """Compute the change of the loss of all data at the model's own parameters, under powers of two and their inverses."""
-        draws = prng.uniform_values(self.seed, Stream.SYMMETRY_VERIFICATION, 0, len(chunk))
-        factors = np.sign(draws) * np.round(_SMALLEST + np.abs(draws) * (_LARGEST - _SMALLEST))
         change = 0.0
-        for logarithms in (factors, -factors):
-            moved = together(self.oracle, chunk[0].variables, chunk, logarithms).apply(self.oracle.parameters)
+        for logarithms in self._logarithms(len(chunk)):
+            moved = together(self.oracle, chunk[0].variables, chunk, np.round(logarithms)).apply(self.oracle.parameters)
             change = max(change, abs(self._finite_loss(moved) - self._loss) / max(abs(self._loss), 1.0))
         return change
+
+    def _logarithms(self, count: int) -> tuple[HostArray, HostArray]:
+        """Draw one logarithm for each generator, about half of them upwards, and then others the other way."""
+        draws = prng.uniform_values(self.seed, Stream.SYMMETRY_VERIFICATION, 0, count)
+        up, down = (least + np.abs(draws) * (_LARGEST - least) for least in (_SMALLEST_UP, _SMALLEST_DOWN))
+        return np.where(draws > 0, up, -down), np.where(draws > 0, -down, up)
 
     def _finite_loss(self, point: ParameterVector) -> float:
         try:
