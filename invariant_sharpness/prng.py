@@ -9,7 +9,7 @@ same layer differently receive the same numbers.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from enum import IntEnum
 from math import prod
 from numbers import Integral
@@ -49,6 +49,7 @@ class Stream(IntEnum):
     HEAD_MIXING = 2**40
     UNIT_FACTORS = 2**41
     SYMMETRY_ITERATIONS = 2**42
+    LAYER_SIGNS = 2**43
 
 
 class Draws(NamedTuple):
@@ -92,14 +93,40 @@ def output_signs(seed: int, draw: int, start: int, rows: int, width: int) -> Val
 
     They belong to the position of an example in the data, so that batches may be cut in any way.
     """
+    return 2 * _bits(seed, Stream.OUTPUT_SIGNS, draw, 0, start, rows, width).astype(np.float64) - 1
+
+
+def layer_signs(seed: int, draw: int, layer: int, start: int, rows: int, width: int) -> npt.NDArray[np.int8]:
+    """Draw random signs for the ``width`` outputs that a layer has for each of ``rows`` examples, the first of which is example ``start``.
+
+    They belong to the position of an example in the data, so that batches may be cut in any way.
+    """
+    bits = _bits(seed, Stream.LAYER_SIGNS, draw, layer, start, rows, width).view(np.int8)
+    return 2 * bits - np.int8(1)
+
+
+def layer_number(groups: Sequence[ParameterGroup], owned: Collection[str]) -> int:
+    """Return the number of the layer that owns these groups: that of its weight, or else of the first of its other groups.
+
+    It is the same in frameworks that order weights and biases differently.
+    """
+    streams = {group.name: stream for group, stream in zip(groups, _streams(groups), strict=True)}
+    own = [group for group in groups if group.name in owned]
+    weights = [group for group in own if group.is_weight]
+    return min(streams[group.name] for group in weights or own)
+
+
+def _bits(
+    seed: int, stream: Stream, draw: int, layer: int, start: int, rows: int, width: int
+) -> npt.NDArray[np.uint8]:
+    """Draw bits, one in each byte, of shape (rows, width)."""
     blocks = -(-width // 256)  # the generator makes four words of 64 bits at a time
     generator = np.random.Philox(
-        key=np.array([seed, Stream.OUTPUT_SIGNS], dtype=np.uint64),
-        counter=np.array([start * blocks, 0, draw, 0], dtype=np.uint64),
+        key=np.array([seed, stream], dtype=np.uint64),
+        counter=np.array([start * blocks, 0, draw, layer], dtype=np.uint64),
     )
     words = generator.random_raw(4 * blocks * rows).reshape(rows, 4 * blocks)
-    bits = np.unpackbits(words.astype("<u8").view(np.uint8), axis=1, count=width, bitorder="little")
-    return 2 * bits.astype(np.float64) - 1
+    return np.unpackbits(words.astype("<u8").view(np.uint8), axis=1, count=width, bitorder="little")
 
 
 def mixing_values(seed: int, index: int, count: int) -> Values:

@@ -67,7 +67,7 @@ class KerasTorchEngine(TorchEngine):
     @contextmanager
     def at(self, parameters: Arrays, /) -> Generator[TorchPoint]:
         with holding(self.model, self._parameters, parameters):
-            point = TorchPoint(self._evaluate, self._parameters, self.loss, self._squares)
+            point = TorchPoint(self._evaluate, self._parameters, self.loss, self._squares, self._residuals)
             try:
                 yield point
             finally:

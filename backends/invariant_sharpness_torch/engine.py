@@ -16,11 +16,12 @@ from invariant_sharpness.adapters.batch_losses import of_whole_batches
 from invariant_sharpness.adapters.data import batch_size, leaves
 from invariant_sharpness.adapters.engine import Arrays, Cotangents, CotangentsOf, Sums
 from invariant_sharpness.adapters.host_engine import EngineDefaults
+from invariant_sharpness.adapters.layers import LayerMoments, Perturbations
 from invariant_sharpness.adapters.loss_terms import LossTerms
 from invariant_sharpness.adapters.outputs import CotangentRows
 from invariant_sharpness.adapters.whole_batches import Examples
 from invariant_sharpness.parameters.groups import HostArrays, ParameterGroup
-from invariant_sharpness.protocol import EVERY_CAPABILITY, DoublePrecisionOracle
+from invariant_sharpness.protocol import EVERY_CAPABILITY, DoublePrecisionOracle, ResidualDiagonalOracle
 from invariant_sharpness_torch import batches
 from invariant_sharpness_torch.batches import Evaluate, Forward, byte_rows, evaluation, to_device
 from invariant_sharpness_torch.changing_modules import check_rescaled_rows, check_steady
@@ -38,6 +39,7 @@ from invariant_sharpness_torch.products import (
     hessian_products,
     jacobian_product,
 )
+from invariant_sharpness_torch.residuals import LayerResiduals
 from invariant_sharpness_torch.squares import ExampleSquares
 
 
@@ -54,15 +56,23 @@ class TorchPoint:
         The loss of outputs and targets.
     squares
         Squared derivatives of examples.
+    residuals
+        What the residual part of the Hessian is made of.
     """
 
     def __init__(
-        self, evaluate: Evaluate, parameters: Mapping[str, nn.Parameter], loss: LossTerms, squares: ExampleSquares
+        self,
+        evaluate: Evaluate,
+        parameters: Mapping[str, nn.Parameter],
+        loss: LossTerms,
+        squares: ExampleSquares,
+        residuals: LayerResiduals,
     ) -> None:
         self._evaluate = evaluate
         self._parameters = parameters
         self._loss = loss
         self._squares = squares
+        self._residuals = residuals
 
     def close(self) -> None:
         """Refuse all further questions: the module holds other parameters from now on."""
@@ -97,6 +107,14 @@ class TorchPoint:
 
     def squares(self, names: frozenset[str], cotangents: Cotangents, batch: Any, /) -> Sums:
         return self._squares.sums(self._evaluate, self._loss, names, cotangents, batch)
+
+    def layer_moments(self, batch: Any, /) -> LayerMoments:
+        layers = self._squares.layers(self._evaluate, batch)
+        return self._residuals.moments(layers, self._evaluate, self._loss, batch)
+
+    def residual_squares(self, perturbations: Perturbations, batch: Any, /) -> Sums:
+        layers = self._squares.layers(self._evaluate, batch)
+        return self._residuals.sums(layers, self._evaluate, self._loss, perturbations, batch)
 
     def slopes(self, vector: Arrays, batch: Any, /) -> Sums:
         r""":math:`\sum_r w_r (u \cdot \nabla \ell_r)^2`."""
@@ -165,7 +183,7 @@ class TorchEngine(EngineDefaults):
 
     name = "PyTorch"
     xp = xp
-    offers = EVERY_CAPABILITY | {DoublePrecisionOracle}
+    offers = EVERY_CAPABILITY | {DoublePrecisionOracle, ResidualDiagonalOracle}
 
     def __init__(
         self,
@@ -187,6 +205,7 @@ class TorchEngine(EngineDefaults):
         self._evaluate = evaluation(model, forward if examples == "rows" else batches.of_whole_batches(forward))
         self._parameters = {group.name: parameters[group.name] for group in groups}
         self._squares = ExampleSquares(model, self._parameters)
+        self._residuals = LayerResiduals(groups)
         self._footprint: Footprint | None = None
 
     @property
@@ -241,7 +260,7 @@ class TorchEngine(EngineDefaults):
         check_steady(self.model)
         with holding(self.model, self._parameters, parameters):
             check_rescaled_rows(self.model)
-            point = TorchPoint(self._evaluate, self._parameters, self.loss, self._squares)
+            point = TorchPoint(self._evaluate, self._parameters, self.loss, self._squares, self._residuals)
             try:
                 yield point
             finally:

@@ -1,4 +1,4 @@
-"""How a layer turns inputs and output cotangents into squared gradients of each example."""
+"""How a layer turns inputs and output cotangents into squared gradients of each example, or into products of two gradients."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ _ENTRIES = 2**23
 
 
 class Accumulator(Protocol):
-    """Adds up ``s_n (d_n)^2`` over terms, where ``d_n`` is an example's gradient in the layer's parameters.
+    """Adds up ``s_n d_n e_n`` over terms, where ``d_n`` and ``e_n`` are an example's gradients in the layer's parameters.
 
     In single precision at least: the squares of float16 would overflow.
     """
 
-    def add(self, signs: torch.Tensor, delta: torch.Tensor, /) -> None:
-        """Add a term: signed weights ``(n,)`` and cotangents of the layer's outputs."""
+    def add(self, signs: torch.Tensor, left: torch.Tensor, right: torch.Tensor, /) -> None:
+        """Add a term: signed weights ``(n,)``, and the cotangents of the layer's outputs that make d and e; one tensor twice for squares."""
         ...
 
     def totals(self) -> dict[str, torch.Tensor]:
@@ -54,7 +54,7 @@ def _linear_rule(module: nn.Module, inputs: torch.Tensor, wanted: frozenset[str]
 class DenseSquares:
     r"""A linear layer on single vectors: :math:`d_n = \delta_n a_n^T`, so terms can be added before the product.
 
-    :math:`\sum_{nk} s_{nk} (\delta_{nk} a_n^T)^2 = (\sum_k s_{nk} \delta_{nk}^2)^T (a_n^2)`: one matrix product in all.
+    :math:`\sum_{nk} s_{nk} (\delta_{nk} a_n^T) \circ (\epsilon_{nk} a_n^T) = (\sum_k s_{nk} \delta_{nk} \circ \epsilon_{nk})^T (a_n^2)`: one matrix product in all.
     """
 
     def __init__(self, _module: nn.Module, inputs: torch.Tensor, wanted: frozenset[str]) -> None:
@@ -62,8 +62,8 @@ class DenseSquares:
         self._wanted = wanted
         self._squares: torch.Tensor | None = None
 
-    def add(self, signs: torch.Tensor, delta: torch.Tensor, /) -> None:
-        weighted = delta.square().mul_(signs[:, None])
+    def add(self, signs: torch.Tensor, left: torch.Tensor, right: torch.Tensor, /) -> None:
+        weighted = (left * right).mul_(signs[:, None])
         self._squares = weighted if self._squares is None else self._squares.add_(weighted)
 
     def totals(self) -> dict[str, torch.Tensor]:
@@ -89,10 +89,18 @@ class _PositionSquares:
     def totals(self) -> dict[str, torch.Tensor]:
         return self._totals
 
-    def _add(self, attribute: str, signs: torch.Tensor, gradients: torch.Tensor) -> None:
-        """Gradients of shape (n, ...)."""
-        flat = held(gradients).reshape(len(signs), -1)
-        total = (signs.to(flat) @ flat.square()).reshape(gradients.shape[1:])
+    def _add(
+        self,
+        attribute: str,
+        signs: torch.Tensor,
+        gradient: Callable[[torch.Tensor], torch.Tensor],
+        left: torch.Tensor,
+        right: torch.Tensor,
+    ) -> None:
+        """Add the products of the gradients that two cotangents make, of shape (n, ...)."""
+        one = held(gradient(left))
+        other = one if right is left else held(gradient(right))
+        total = (signs.to(one) @ (one * other).reshape(len(signs), -1)).reshape(one.shape[1:])
         before = self._totals.get(attribute)
         self._totals[attribute] = total if before is None else before.add_(total)
 
@@ -100,13 +108,14 @@ class _PositionSquares:
 class SequenceSquares(_PositionSquares):
     """A linear layer on sequences: the sum over positions comes before the square."""
 
-    def add(self, signs: torch.Tensor, delta: torch.Tensor, /) -> None:
-        inputs, delta = self._inputs.flatten(1, -2), delta.flatten(1, -2)
+    def add(self, signs: torch.Tensor, left: torch.Tensor, right: torch.Tensor, /) -> None:
+        inputs = self._inputs.flatten(1, -2)
         if "bias" in self._wanted:
-            self._add("bias", signs, delta.sum(dim=1))
+            self._add("bias", signs, lambda delta: delta.flatten(1, -2).sum(dim=1), left, right)
         if "weight" in self._wanted:
-            for part in _parts(len(signs), delta.shape[2] * inputs.shape[2], delta.dtype):
-                self._add("weight", signs[part], delta[part].mT @ held(inputs[part]))
+            for part in _parts(len(signs), left.shape[-1] * inputs.shape[2], left.dtype):
+                rows = held(inputs[part])
+                self._add("weight", signs[part], lambda delta, a=rows: delta.flatten(1, -2).mT @ a, *_cut(part, left, right))
 
 
 class ConvolutionSquares(_PositionSquares):
@@ -116,18 +125,19 @@ class ConvolutionSquares(_PositionSquares):
         super().__init__(module, inputs, wanted)
         self._patches: dict[int, torch.Tensor] = {}
 
-    def add(self, signs: torch.Tensor, delta: torch.Tensor, /) -> None:
+    def add(self, signs: torch.Tensor, left: torch.Tensor, right: torch.Tensor, /) -> None:
         assert isinstance(self._module, nn.Conv2d)
-        groups, delta = self._module.groups, delta.flatten(2)
+        groups, weight = self._module.groups, self._module.weight
         if "bias" in self._wanted:
-            self._add("bias", signs, delta.sum(dim=2))
+            self._add("bias", signs, lambda delta: delta.flatten(2).sum(dim=2), left, right)
         if "weight" in self._wanted:
-            weight = self._module.weight
-            entries = max(weight.numel(), weight[0].numel() * groups * delta.shape[2])
-            for part in _parts(len(signs), entries, delta.dtype):
-                patches = self._patches_of(part)
-                outputs = delta[part].unflatten(1, (groups, -1))
-                self._add("weight", signs[part], (outputs @ patches.mT).reshape(-1, *weight.shape))
+            entries = max(weight.numel(), weight[0].numel() * groups * left[0, 0].numel())
+            for part in _parts(len(signs), entries, left.dtype):
+
+                def gradient(delta: torch.Tensor, patches: torch.Tensor = self._patches_of(part)) -> torch.Tensor:
+                    return (delta.flatten(2).unflatten(1, (groups, -1)) @ patches.mT).reshape(-1, *weight.shape)
+
+                self._add("weight", signs[part], gradient, *_cut(part, left, right))
 
     def _patches_of(self, part: slice) -> torch.Tensor:
         """Input patches of some examples, of shape (n, groups, channels per group and offsets, positions)."""
@@ -144,7 +154,7 @@ class ConvolutionSquares(_PositionSquares):
 class EmbeddingSquares(_PositionSquares):
     """An embedding: the gradients of a token's occurrences in one example are added before the square."""
 
-    def add(self, signs: torch.Tensor, delta: torch.Tensor, /) -> None:
+    def add(self, signs: torch.Tensor, left: torch.Tensor, right: torch.Tensor, /) -> None:
         assert isinstance(self._module, nn.Embedding)
         tokens, width = self._module.weight.shape
         # one number for each token of each example; equal ones lie together, in the order of their positions
@@ -154,20 +164,24 @@ class EmbeddingSquares(_PositionSquares):
         # as many slots as positions: how many pairs differ is not read
         slot_of = torch.cat((pairs.new_zeros(1), (pairs[1:] != pairs[:-1]).cumsum(0)))
         slots = torch.zeros_like(pairs).scatter_(0, slot_of, pairs)
-        # the gradient of each pair, squared, and added to its token
-        gradients = delta.new_zeros(len(slots), width).index_add_(0, slot_of, delta.reshape(-1, width)[order])
-        squares = gradients.square().mul_(signs[slots // tokens, None])
+        # the gradients of each pair, multiplied, and added to its token
+
+        def gradients(delta: torch.Tensor) -> torch.Tensor:
+            return delta.new_zeros(len(slots), width).index_add_(0, slot_of, delta.reshape(-1, width)[order])
+
+        one = gradients(left)
+        products = (one * (one if right is left else gradients(right))).mul_(signs[slots // tokens, None])
         padding = self._module.padding_idx
         if padding is not None:
-            squares.masked_fill_((slots % tokens == padding)[:, None], 0)
-        total = self._totals.setdefault("weight", delta.new_zeros(tokens, width))
-        total.index_add_(0, slots % tokens, squares)
+            products.masked_fill_((slots % tokens == padding)[:, None], 0)
+        total = self._totals.setdefault("weight", left.new_zeros(tokens, width))
+        total.index_add_(0, slots % tokens, products)
 
 
 class LeafSquares(_PositionSquares):
     """Any other layer that treats each example by itself: its own backward pass, vectorized over the examples."""
 
-    def add(self, signs: torch.Tensor, delta: torch.Tensor, /) -> None:
+    def add(self, signs: torch.Tensor, left: torch.Tensor, right: torch.Tensor, /) -> None:
         own = dict(self._module.named_parameters(recurse=False))
         wanted = {name: own[name].detach() for name in self._wanted}
 
@@ -175,10 +189,12 @@ class LeafSquares(_PositionSquares):
             return (functional_call(self._module, parameters, example[None]) * part[None]).sum()
 
         size = sum(parameter.numel() for parameter in wanted.values())
-        for part in _parts(len(signs), size, delta.dtype):
-            gradients = vmap(grad(product), in_dims=(None, 0, 0))(wanted, self._inputs[part], delta[part])
-            for name, gradient in gradients.items():
-                self._add(name, signs[part], gradient)
+        for part in _parts(len(signs), size, left.dtype):
+            gradients = vmap(grad(product), in_dims=(None, 0, 0))
+            ones = gradients(wanted, self._inputs[part], left[part])
+            others = ones if right is left else gradients(wanted, self._inputs[part], right[part])
+            for name, one in ones.items():
+                self._add(name, signs[part], lambda own: own, one, others[name])
 
 
 _EXAMPLE_WISE = (
@@ -195,6 +211,12 @@ _EXAMPLE_WISE = (
     nn.RMSNorm,
     nn.PReLU,
 )
+
+
+def _cut(part: slice, left: torch.Tensor, right: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Take some examples of both; one tensor twice stays so."""
+    one = left[part]
+    return one, one if right is left else right[part]
 
 
 def _parts(examples: int, entries: int, dtype: torch.dtype) -> Iterator[slice]:

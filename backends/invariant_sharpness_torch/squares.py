@@ -55,7 +55,7 @@ class ExampleSquares:
         self, squares: Arrays, evaluate: Evaluate, loss: LossTerms, cotangents: Cotangents, batch: Any
     ) -> tuple[torch.Tensor, torch.Tensor, set[str]]:
         """Add what the rules of layers give; return outputs, targets, and the names of the parameters that are done."""
-        layers = [layer for layer in self._layers(evaluate, batch) if squares.keys() & set(layer.owned.values())]
+        layers = [layer for layer in self.layers(evaluate, batch) if squares.keys() & set(layer.owned.values())]
         with recording([layer.module for layer in layers]) as records:
             outputs, targets = evaluate(batch)
         size = batch_size(batch)
@@ -63,7 +63,7 @@ class ExampleSquares:
         _add_layers(squares, plain, outputs, terms(loss, cotangents, outputs, targets))
         return outputs, targets, {name for layer in plain for name in layer.owned.values()}
 
-    def _layers(self, evaluate: Evaluate, batch: Any) -> list[Layer]:
+    def layers(self, evaluate: Evaluate, batch: Any) -> list[Layer]:
         """The layers whose rules hold for this model; tested once."""
         if self._trusted is None:
             self._trusted = trusted_layers(self._model, evaluate, self._parameters, batch)
@@ -83,7 +83,8 @@ def _add_layers(squares: Arrays, layers: Mapping[Layer, Record], outputs: torch.
     for signs, cotangent in terms:
         deltas = layer_cotangents(outputs, list(layers.values()), cotangent)
         for accumulator, delta in zip(accumulators, deltas, strict=True):
-            accumulator.add(signs, held(delta))
+            cotangents = held(delta)
+            accumulator.add(signs, cotangents, cotangents)
     for layer, accumulator in zip(layers, accumulators, strict=True):
         for attribute, total in accumulator.totals().items():
             squares[layer.owned[attribute]] += total

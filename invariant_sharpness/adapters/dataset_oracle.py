@@ -16,6 +16,7 @@ from invariant_sharpness import prng
 from invariant_sharpness.adapters.data import PASS_SEED, Batch, Dataset, all_examples, batch_size, take
 from invariant_sharpness.adapters.engine import Arrays, Cotangents, Engine, Point, Sums
 from invariant_sharpness.adapters.first_examples import FirstExamples, SpreadExamples, tested_examples
+from invariant_sharpness.adapters.layer_passes import LayerPasses
 from invariant_sharpness.adapters.outputs import CotangentRows, stacked
 from invariant_sharpness.adapters.passes import Piece, Total, checked_total, constant_outputs, depends, in_total
 from invariant_sharpness.parameters.fitting import require_fitting
@@ -28,7 +29,7 @@ from invariant_sharpness.runtime.exclusive import exclusive
 Self = TypeVar("Self", bound="DatasetOracle")
 
 
-class DatasetOracle:
+class DatasetOracle(LayerPasses):
     r"""The mean loss :math:`L(\theta) = \sum_r w_r \ell_r / \sum_r w_r` over a data set, as a curvature oracle.
 
     Every method is one pass over the data. Batches are cut into pieces within the memory limit; the engine's sums over them are added
@@ -253,9 +254,10 @@ class DatasetOracle:
 
     def _pieces(self) -> Iterator[Piece]:
         """Every batch, in as few pieces as the memory limit allows for."""
+        seen = 0
         for number, batch in enumerate(self._dataset):
-            for start, part in self._cut(batch):
-                yield Piece(part, number, start, row=0)
+            yield from (Piece(part, number, start, row=0, example=seen + start) for start, part in self._cut(batch))
+            seen += batch_size(batch)
 
     def _cut(self, batch: Any) -> Iterator[tuple[int, Any]]:
         """The pieces of a batch, each with the number of its first example."""

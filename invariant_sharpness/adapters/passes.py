@@ -46,12 +46,15 @@ class Piece(NamedTuple):
         The number of the user's batch that they come from, and that of their first example in it.
     row
         The number of their first row of the loss in the data.
+    example
+        The number of their first example in the data.
     """
 
     batch: Any
     number: int
     start: int
     row: int
+    example: int
 
 
 class Place(Protocol):

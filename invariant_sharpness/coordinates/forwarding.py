@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -18,7 +18,9 @@ from invariant_sharpness.protocol import (
     GaussNewtonOracle,
     HostArrays,
     JacobianOracle,
+    LayerUnits,
     ParameterGroup,
+    ResidualDiagonalOracle,
     Rows,
     SampledGaussNewtonOracle,
     SubsetOracle,
@@ -101,6 +103,17 @@ class Forwarding:
         self, parameters: ParameterVector, /, names: frozenset[str], draws: range, seed: int
     ) -> ParameterVector:
         return self._able(SampledGaussNewtonOracle).sampled_gauss_newton_diagonal(parameters, names, draws, seed)
+
+    def layer_units(self, parameters: ParameterVector, /) -> Mapping[str, LayerUnits]:
+        return self._able(ResidualDiagonalOracle).layer_units(parameters)
+
+    def residual_diagonal(self, parameters: ParameterVector, /, units: Mapping[str, LayerUnits]) -> ParameterVector:
+        return self._able(ResidualDiagonalOracle).residual_diagonal(parameters, units)
+
+    def sampled_residual_diagonal(
+        self, parameters: ParameterVector, /, units: Mapping[str, LayerUnits], draws: range, seed: int
+    ) -> ParameterVector:
+        return self._able(ResidualDiagonalOracle).sampled_residual_diagonal(parameters, units, draws, seed)
 
     def gauss_newton_vector_product(self, parameters: ParameterVector, vector: ParameterVector, /) -> ParameterVector:
         return self._able(GaussNewtonOracle).gauss_newton_vector_product(parameters, vector)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from invariant_sharpness.coordinates.forwarding import Forwarding
 from invariant_sharpness.parameters.vector import ParameterVector
 from invariant_sharpness.protocol import (
     CurvatureOracle,
     GaussNewtonOracle,
+    LayerUnits,
     SubsetOracle,
     require,
 )
@@ -88,6 +89,10 @@ class GaussNewton(Forwarding):
     ) -> tuple[ParameterVector, ParameterVector]:
         slopes, zero = self.output_curvature(parameters, direction, seed)
         return slopes.only(names), zero
+
+    def layer_units(self, parameters: ParameterVector, /) -> Mapping[str, LayerUnits]:
+        """Return nothing: there is no residual part beside the Gauss-Newton matrix."""
+        return {}
 
     def subset(self, examples: Sequence[int], /) -> GaussNewton:
         return GaussNewton(self._able(SubsetOracle).subset(examples))

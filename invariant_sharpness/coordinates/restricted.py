@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
 
@@ -20,7 +20,9 @@ from invariant_sharpness.protocol import (
     GaussNewtonOracle,
     HostArrays,
     JacobianOracle,
+    LayerUnits,
     ParameterGroup,
+    ResidualDiagonalOracle,
     Rows,
     SampledGaussNewtonOracle,
     SubsetOracle,
@@ -137,6 +139,19 @@ class Restricted(Forwarding):
     ) -> ParameterVector:
         base = self._able(SampledGaussNewtonOracle)
         return self._kept(base.sampled_gauss_newton_diagonal(self._point(parameters), names, draws, seed))
+
+    def layer_units(self, parameters: ParameterVector, /) -> Mapping[str, LayerUnits]:
+        units = self._able(ResidualDiagonalOracle).layer_units(self._point(parameters))
+        return {name: of_layer for name, of_layer in units.items() if name in self.names}
+
+    def residual_diagonal(self, parameters: ParameterVector, /, units: Mapping[str, LayerUnits]) -> ParameterVector:
+        return self._kept(self._able(ResidualDiagonalOracle).residual_diagonal(self._point(parameters), units))
+
+    def sampled_residual_diagonal(
+        self, parameters: ParameterVector, /, units: Mapping[str, LayerUnits], draws: range, seed: int
+    ) -> ParameterVector:
+        base = self._able(ResidualDiagonalOracle)
+        return self._kept(base.sampled_residual_diagonal(self._point(parameters), units, draws, seed))
 
     def gauss_newton_vector_product(self, parameters: ParameterVector, vector: ParameterVector, /) -> ParameterVector:
         base = self._able(GaussNewtonOracle)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -18,6 +18,8 @@ from invariant_sharpness.protocol import (
     GaussNewtonDiagonalOracle,
     GaussNewtonOracle,
     JacobianOracle,
+    LayerUnits,
+    ResidualDiagonalOracle,
     Rows,
     SampledGaussNewtonOracle,
     SubsetOracle,
@@ -126,6 +128,20 @@ class Scaled(Forwarding):
         base = self._able(SampledGaussNewtonOracle)
         diagonal = base.sampled_gauss_newton_diagonal(self._point(parameters), names, draws, seed)
         return self.scale * self.scale * diagonal
+
+    def layer_units(self, parameters: ParameterVector, /) -> Mapping[str, LayerUnits]:
+        return self._able(ResidualDiagonalOracle).layer_units(self._point(parameters))
+
+    def residual_diagonal(self, parameters: ParameterVector, /, units: Mapping[str, LayerUnits]) -> ParameterVector:
+        base = self._able(ResidualDiagonalOracle)
+        return self.scale * self.scale * base.residual_diagonal(self._point(parameters), units)
+
+    def sampled_residual_diagonal(
+        self, parameters: ParameterVector, /, units: Mapping[str, LayerUnits], draws: range, seed: int
+    ) -> ParameterVector:
+        base = self._able(ResidualDiagonalOracle)
+        drawn = base.sampled_residual_diagonal(self._point(parameters), units, draws, seed)
+        return self.scale * self.scale * drawn
 
     def gauss_newton_vector_product(self, parameters: ParameterVector, vector: ParameterVector, /) -> ParameterVector:
         base = self._able(GaussNewtonOracle)

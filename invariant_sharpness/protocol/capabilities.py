@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
-from typing import Protocol, runtime_checkable
+from typing import NamedTuple, Protocol, runtime_checkable
+
+import numpy as np
+import numpy.typing as npt
 
 from invariant_sharpness.parameters.groups import Rows
 from invariant_sharpness.parameters.vector import ParameterVector
@@ -96,6 +99,50 @@ class SampledGaussNewtonOracle(CurvatureOracle, Protocol):
         self, parameters: ParameterVector, /, names: frozenset[str], draws: range, seed: int
     ) -> ParameterVector:
         """The mean of the draws with these numbers on the named groups, zero elsewhere."""
+        ...
+
+
+class LayerUnits(NamedTuple):
+    """The outputs of a layer that every example passes once, and that are affine in the layer's own parameters.
+
+    Parameters
+    ----------
+    scale
+        One positive number for each output unit, a power of two. If the units are rescaled by D, it becomes D times what it was, up to a
+        power of two that is common to all units of the layer.
+    outputs
+        The largest number of outputs that the layer has for one example: its units times their positions.
+    """
+
+    scale: npt.NDArray[np.float64]
+    outputs: int
+
+
+@runtime_checkable
+class ResidualDiagonalOracle(CurvatureOracle, Protocol):
+    r"""An oracle that tells its layers apart, and differentiates twice in the outputs of each.
+
+    With the cotangents :math:`c_n = \partial \ell_n / \partial z_n` held fixed, :math:`R = H - G` is the Hessian of :math:`E_n \langle c_n, f_\theta(x_n) \rangle`. On the
+    parameters of a layer whose outputs they enter affinely, with the derivative :math:`A_n`, its block is :math:`E_n A_n^T K_n A_n`, where :math:`K_n` is the
+    second derivative in the outputs of the layer.
+    """
+
+    def layer_units(self, parameters: ParameterVector, /) -> Mapping[str, LayerUnits]:
+        """Return the output units of the layer that a group belongs to, for every group that belongs to such a layer."""
+        ...
+
+    def residual_diagonal(self, parameters: ParameterVector, /, units: Mapping[str, LayerUnits]) -> ParameterVector:
+        r"""The diagonal of R on the groups of ``units``, zero elsewhere: :math:`E_n \sum_k (A_n^T e_k) \circ (A_n^T K_n e_k)` over all outputs k of a layer."""
+        ...
+
+    def sampled_residual_diagonal(
+        self, parameters: ParameterVector, /, units: Mapping[str, LayerUnits], draws: range, seed: int
+    ) -> ParameterVector:
+        r"""The mean of the draws with these numbers, :math:`E_n (A_n^T r^{-1} \varepsilon_n) \circ (A_n^T K_n r \varepsilon_n)`.
+
+        The signs :math:`\varepsilon_n` are drawn anew for each layer, example, position and output unit; r is the scale of the units. Unbiased, and each
+        draw transforms under a rescaling of the units as the diagonal does.
+        """
         ...
 
 

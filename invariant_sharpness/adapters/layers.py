@@ -1,0 +1,105 @@
+r"""What is drawn at the outputs of layers, and in which scale: the part of the residual diagonal that all engines share.
+
+An output unit i of a layer has an equivariant scale :math:`r_i = (E z_i^2 / E \delta_i^2)^{1/4}` of its outputs z and their cotangents :math:`\delta`, rounded to a power of two: a
+rescaled unit, whose outputs are D times and whose cotangents are 1/D times what they were, has D times the scale, bit by bit. It is what the optimal scale
+of (17) is for a row of a weight.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from invariant_sharpness.adapters.engine import Sums
+from invariant_sharpness.prng import Draws, layer_signs
+from invariant_sharpness.protocol import LayerUnits
+
+HostArray = npt.NDArray[np.float64]
+Signs = npt.NDArray[np.int8]
+
+
+class Perturbations(NamedTuple):
+    """What the outputs of layers are multiplied with, example by example.
+
+    Parameters
+    ----------
+    units
+        The output units of the layers, by group. Layers none of whose groups are named are left alone.
+    draws
+        Random signs: which draws, and the number of the batch's first example in the data. None: every unit vector.
+    """
+
+    units: Mapping[str, LayerUnits]
+    draws: Draws | None
+
+    def of_layer(self, layer: int, examples: int, positions: int, width: int) -> Iterator[Signs]:
+        """Yield the signs, or the unit vectors, of a layer: shape (examples, positions, output units)."""
+        shape = examples, positions, width
+        if self.draws is None:
+            for number in range(positions * width):
+                vectors = np.zeros((examples, positions * width), dtype=np.int8)
+                vectors[:, number] = 1
+                yield vectors.reshape(shape)
+            return
+        numbers, seed, start = self.draws
+        for number in numbers:
+            yield layer_signs(seed, number, layer, start, examples, positions * width).reshape(shape)
+
+
+class LayerMoments(NamedTuple):
+    """Second moments at the layers that every example of a batch passes once.
+
+    Parameters
+    ----------
+    squares
+        By group of such a layer, the sums of squares of the layer's outputs and of their cotangents, over examples and positions: shape (2, units).
+    outputs
+        By the same groups, the number of outputs of the layer for one example.
+    """
+
+    squares: Mapping[str, Any]
+    outputs: Mapping[str, int]
+
+
+class LayerPoint(Protocol):
+    """What a point of an engine has beyond, if the engine offers :class:`invariant_sharpness.protocol.ResidualDiagonalOracle`."""
+
+    def layer_moments(self, batch: Any, /) -> LayerMoments:
+        r"""Sum the squares of the outputs of layers, and of :math:`\delta_n`, the derivatives of :math:`\langle c_n, z_n \rangle` in them.
+
+        :math:`c_n = w_n \partial \ell_n / \partial z_n` are constants. Layers are those that every example of the batch passes once, and in whose own parameters their
+        outputs are affine.
+        """
+        ...
+
+    def residual_squares(self, perturbations: Perturbations, batch: Any, /) -> Sums:
+        r"""Sum :math:`(A_n^T r^{-1} u_n) \circ (A_n^T K_n r u_n)` over examples and perturbations u, for the groups of ``perturbations.units``.
+
+        :math:`A_n` is the derivative of the layer's outputs in its parameters, and :math:`K_n u = \partial \langle \delta_n, u \rangle / \partial` (outputs of the layer).
+        """
+        ...
+
+
+def units_of(squares: Sequence[Mapping[str, HostArray]], outputs: Sequence[Mapping[str, int]]) -> dict[str, LayerUnits]:
+    """Return the output units of those layers that are in every batch."""
+    common = set.intersection(*(set(batch) for batch in outputs)) if outputs else set()
+    return {
+        name: LayerUnits(_scale(*sum(batch[name] for batch in squares)), max(batch[name] for batch in outputs))
+        for name in outputs[0]
+        if name in common
+    }
+
+
+def _scale(outputs: HostArray, cotangents: HostArray) -> HostArray:
+    """Return the scales as powers of two, with their median at one; a unit without the one or the other takes what is typical of the layer."""
+    known = (outputs > 0) & (cotangents > 0)
+    with np.errstate(divide="ignore"):
+        larger, smaller = np.log2(outputs) / 2, np.log2(cotangents) / 2
+    typical = float(np.median(larger[known] + smaller[known])) if known.any() else 0.0
+    larger = np.where(outputs > 0, larger, np.where(cotangents > 0, typical - smaller, 0.0))
+    smaller = np.where(cotangents > 0, smaller, typical - larger)
+    logarithms = (larger - smaller) / 2
+    return np.exp2(np.round(logarithms) - np.round(np.median(logarithms)))
