@@ -116,9 +116,7 @@ def layer_number(groups: Sequence[ParameterGroup], owned: Collection[str]) -> in
     return min(streams[group.name] for group in weights or own)
 
 
-def _bits(
-    seed: int, stream: Stream, draw: int, layer: int, start: int, rows: int, width: int
-) -> npt.NDArray[np.uint8]:
+def _bits(seed: int, stream: Stream, draw: int, layer: int, start: int, rows: int, width: int) -> npt.NDArray[np.uint8]:
     """Draw bits, one in each byte, of shape (rows, width)."""
     blocks = -(-width // 256)  # the generator makes four words of 64 bits at a time
     generator = np.random.Philox(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Protocol
 
 import torch
@@ -114,8 +115,8 @@ class SequenceSquares(_PositionSquares):
             self._add("bias", signs, lambda delta: delta.flatten(1, -2).sum(dim=1), left, right)
         if "weight" in self._wanted:
             for part in _parts(len(signs), left.shape[-1] * inputs.shape[2], left.dtype):
-                rows = held(inputs[part])
-                self._add("weight", signs[part], lambda delta, a=rows: delta.flatten(1, -2).mT @ a, *_cut(part, left, right))
+                gradient = partial(_sequence_gradient, held(inputs[part]))
+                self._add("weight", signs[part], gradient, *_cut(part, left, right))
 
 
 class ConvolutionSquares(_PositionSquares):
@@ -133,10 +134,7 @@ class ConvolutionSquares(_PositionSquares):
         if "weight" in self._wanted:
             entries = max(weight.numel(), weight[0].numel() * groups * left[0, 0].numel())
             for part in _parts(len(signs), entries, left.dtype):
-
-                def gradient(delta: torch.Tensor, patches: torch.Tensor = self._patches_of(part)) -> torch.Tensor:
-                    return (delta.flatten(2).unflatten(1, (groups, -1)) @ patches.mT).reshape(-1, *weight.shape)
-
+                gradient = partial(_kernel_gradient, weight.shape, self._patches_of(part))
                 self._add("weight", signs[part], gradient, *_cut(part, left, right))
 
     def _patches_of(self, part: slice) -> torch.Tensor:
@@ -211,6 +209,14 @@ _EXAMPLE_WISE = (
     nn.RMSNorm,
     nn.PReLU,
 )
+
+
+def _sequence_gradient(inputs: torch.Tensor, delta: torch.Tensor) -> torch.Tensor:
+    return delta.flatten(1, -2).mT @ inputs
+
+
+def _kernel_gradient(shape: torch.Size, patches: torch.Tensor, delta: torch.Tensor) -> torch.Tensor:
+    return (delta.flatten(2).unflatten(1, (patches.shape[1], -1)) @ patches.mT).reshape(-1, *shape)
 
 
 def _cut(part: slice, left: torch.Tensor, right: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

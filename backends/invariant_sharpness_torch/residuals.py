@@ -6,14 +6,13 @@ graph; what a perturbation u of a layer's outputs makes of them, :math:`K_n u`, 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import torch
 from torch import nn
 
 from invariant_sharpness.adapters.data import batch_size
-from invariant_sharpness.adapters.engine import Arrays, Sums
+from invariant_sharpness.adapters.engine import Sums
 from invariant_sharpness.adapters.layers import LayerMoments, Perturbations
 from invariant_sharpness.adapters.loss_terms import LossTerms
 from invariant_sharpness.parameters.groups import ParameterGroup

@@ -111,8 +111,6 @@ def _largest(values: torch.Tensor) -> torch.Tensor:
     return values.abs().max() if values.numel() else values.new_zeros(())
 
 
-def _close(
-    found: torch.Tensor, expected: torch.Tensor, tolerance: float, rounding: torch.Tensor
-) -> torch.Tensor:
+def _close(found: torch.Tensor, expected: torch.Tensor, tolerance: float, rounding: torch.Tensor) -> torch.Tensor:
     largest = _largest(expected)
     return ((found - expected).abs() <= tolerance * (expected.abs() + largest) + rounding.to(largest)).all()

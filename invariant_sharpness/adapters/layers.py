@@ -85,16 +85,19 @@ class LayerPoint(Protocol):
 
 def units_of(squares: Sequence[Mapping[str, HostArray]], outputs: Sequence[Mapping[str, int]]) -> dict[str, LayerUnits]:
     """Return the output units of those layers that are in every batch."""
-    common = set.intersection(*(set(batch) for batch in outputs)) if outputs else set()
+    first, *others = outputs
+    common = [name for name in first if all(name in batch for batch in others)]
     return {
-        name: LayerUnits(_scale(*sum(batch[name] for batch in squares)), max(batch[name] for batch in outputs))
-        for name in outputs[0]
-        if name in common
+        name: LayerUnits(
+            _scale(np.sum([batch[name] for batch in squares], axis=0)), max(batch[name] for batch in outputs)
+        )
+        for name in common
     }
 
 
-def _scale(outputs: HostArray, cotangents: HostArray) -> HostArray:
+def _scale(squares: HostArray) -> HostArray:
     """Return the scales as powers of two, with their median at one; a unit without the one or the other takes what is typical of the layer."""
+    outputs, cotangents = squares
     known = (outputs > 0) & (cotangents > 0)
     with np.errstate(divide="ignore"):
         larger, smaller = np.log2(outputs) / 2, np.log2(cotangents) / 2

@@ -23,7 +23,9 @@ from invariant_sharpness.protocol import HostArrays
 from invariant_sharpness.results.estimate import methods_in_words
 
 HostArray = npt.NDArray[np.float64]
-Method = Literal["exact", "exact (columns)", "probes", "XDiag", "sampled outputs"]
+Method = Literal[
+    "exact", "exact (columns)", "exact (units)", "layer draws", "probes", "residual probes", "sampled outputs", "XDiag"
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +37,8 @@ class GroupDiagonal:
     values
         The entries in the parameter's shape, on the host.
     method
-        How they were obtained: ``"exact"``, ``"exact (columns)"``, ``"probes"`` (of the Hessian), ``"XDiag"`` or ``"sampled outputs"``.
+        How they were obtained: ``"exact"``, ``"exact (columns)"``, ``"exact (units)"``, ``"layer draws"``, ``"probes"`` (of the Hessian),
+        ``"residual probes"``, ``"XDiag"`` or ``"sampled outputs"``.
     parts
         Independent means of equal numbers of draws, shape ``(parts, *shape)``, where the diagonal was sampled. For XDiag, the
         pseudo-values, whose variance tells the error of sums over entries, and which are not independent.

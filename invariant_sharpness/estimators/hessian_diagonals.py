@@ -2,7 +2,8 @@
 
 Each group says how its part was obtained. Groups that pass the affine test (:mod:`~invariant_sharpness.estimators.affine_test`) get
 the exact Gauss-Newton diagonal in as many backward passes as there are outputs, or, if these are many, a mean over sampled
-outputs. The others get the columns of the Hessian if there are few, and otherwise random probes.
+outputs. The others get the columns of the Hessian if there are few, and otherwise the Gauss-Newton diagonal and draws at the layers' outputs
+(:mod:`~invariant_sharpness.estimators.layer_draws`), or random probes where the oracle cannot tell its layers apart.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from invariant_sharpness.estimators.affine_confirmation import confirmed_defects
 from invariant_sharpness.estimators.affine_test import affine_test, exact_groups, largest_defect
 from invariant_sharpness.estimators.bases import unit_vector
 from invariant_sharpness.estimators.diagonal_results import GroupDiagonal, HessianDiagonal
-from invariant_sharpness.estimators.probed_diagonal import probed_groups
+from invariant_sharpness.estimators.layer_draws import MOST_OUTPUTS, curved_groups
 from invariant_sharpness.estimators.products import tracked_products
 from invariant_sharpness.estimators.sampled_diagonal import sampled_groups
 from invariant_sharpness.protocol import (
@@ -28,9 +29,6 @@ from invariant_sharpness.protocol import (
     SampledGaussNewtonOracle,
     capability,
 )
-
-MOST_OUTPUTS = 256
-"""Above this many outputs per example the exact diagonal would take as many backward passes: outputs are sampled."""
 
 
 @renamed(names="parameters", known="diagonal")
@@ -47,8 +45,9 @@ def hessian_diagonal(
 
     Groups that pass the affine test cost at most one backward pass per output with per-example squaring, whatever the number of
     groups; ``probes`` such passes if an example has more than ``MOST_OUTPUTS`` outputs. If the others have no more entries
-    than ``probes``, their columns are computed. If they have more, they are probed in two stages, for ``probes``
-    Hessian-vector products.
+    than ``probes``, their columns are computed. If they have more, they take their Gauss-Newton diagonal and draws at the outputs of
+    layers, which cost about as much as ``probes`` Hessian-vector products; or they are probed in two stages with so many products, if
+    the oracle cannot tell its layers apart.
 
     Invariances: every draw transforms under a rescaling exactly as h does, :math:`h_i \to h_i / d_i^2`.
 
@@ -92,7 +91,7 @@ def hessian_diagonal(
     certified = certified_diagonal(oracle, parameters=chosen, probes=probes, seed=seed, diagonal=diagonal)
     rest = chosen - certified.groups.keys()
     few = sum(group.size for group in oracle.groups if group.name in rest) <= probes
-    others = column_groups(oracle, rest) if few else probed_groups(oracle, rest, probes, seed)
+    others = column_groups(oracle, rest) if few else curved_groups(oracle, rest, certified.defects, probes, seed)
     return _in_order(oracle, {**certified.groups, **others}, probes, certified.defects)
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from itertools import chain
+from types import MappingProxyType
 
 import numpy as np
 
@@ -24,15 +25,19 @@ from invariant_sharpness.runtime.folder import Snapshot
 from invariant_sharpness.runtime.loop import Loop, iterate
 
 
-def probed_groups(oracle: CurvatureOracle, names: frozenset[str], probes: int, seed: int) -> dict[str, GroupDiagonal]:
+def probed_groups(
+    oracle: CurvatureOracle, names: frozenset[str], probes: int, seed: int, known: HostArrays = MappingProxyType({})
+) -> dict[str, GroupDiagonal]:
     """Probe the named groups: a quarter of the probes, in ``balanced`` coordinates, says which scale is best for the others, which count.
 
+    What is ``known`` of the diagonal of each group is added to what is probed.
     Cost: ``probes`` Hessian-vector products; memory for ten copies of the named groups.
     """
     pilot = range(probes // 4)
     first = probe_means(oracle, names, balanced(oracle), [pilot], seed)
-    scale = optimal(oracle, {name: parts[0] for name, parts in first.items()})
-    parts = probe_means(oracle, names, scale, equal_parts(range(len(pilot), probes)), seed)
+    scale = optimal(oracle, {name: parts[0] + known.get(name, 0.0) for name, parts in first.items()})
+    found = probe_means(oracle, names, scale, equal_parts(range(len(pilot), probes)), seed)
+    parts = {name: array + known.get(name, 0.0) for name, array in found.items()}
     return {n: GroupDiagonal(parts[n].mean(axis=0), "probes", parts[n]) for n in names}
 
 

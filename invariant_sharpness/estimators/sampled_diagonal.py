@@ -6,12 +6,14 @@ under a rescaling exactly as the diagonal does. The draws are cut into parts as 
 
 from __future__ import annotations
 
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from invariant_sharpness.estimators.diagonal_results import GroupDiagonal
+from invariant_sharpness.estimators.diagonal_results import GroupDiagonal, HostArray
 from invariant_sharpness.estimators.probed_diagonal import equal_parts
+from invariant_sharpness.parameters.vector import ParameterVector
 from invariant_sharpness.protocol import HostArrays, SampledGaussNewtonOracle
 from invariant_sharpness.runtime.folder import Snapshot
 from invariant_sharpness.runtime.loop import Loop, iterate
@@ -27,19 +29,36 @@ def sampled_groups(
 
     Cost: ``draws`` backward passes with per-example squaring. Memory: ten copies of the groups.
     """
-    parts = equal_parts(range(draws))
+    parts = sampled_parts(oracle, names, equal_parts(range(draws)), seed)
+    return {name: GroupDiagonal(values.mean(axis=0), "sampled outputs", values) for name, values in parts.items()}
+
+
+def sampled_parts(
+    oracle: SampledGaussNewtonOracle, names: frozenset[str], parts: Sequence[range], seed: int
+) -> dict[str, HostArray]:
+    """Return the means over the draws of each part, stacked."""
+    gradients = _GRADIENTS_PER_DRAW * len(parts[0])
+    settings = (seed, *parts, *sorted(names))
+    loop = Loop("sampling outputs", oracle, settings, total=len(parts), gradients=gradients, order=1)
+    return part_means(
+        loop,
+        names,
+        parts,
+        lambda part: oracle.sampled_gauss_newton_diagonal(oracle.parameters, names, part, seed),
+    )
+
+
+def part_means(
+    loop: Loop, names: Collection[str], parts: Sequence[range], mean: Callable[[range], ParameterVector]
+) -> dict[str, HostArray]:
+    """Take the mean of each part of some draws, on the named groups, and stack them on the host."""
 
     def step(means: _PartMeans) -> _PartMeans:
-        drawn = oracle.sampled_gauss_newton_diagonal(oracle.parameters, names, parts[means.done], seed)
-        arrays = oracle.to_numpy(drawn)
-        return _PartMeans(names, [*means.parts, {name: arrays[name] for name in names}])
+        arrays = loop.oracle.to_numpy(mean(parts[means.done]))
+        return _PartMeans(means.names, [*means.parts, {name: arrays[name] for name in names}])
 
-    gradients = _GRADIENTS_PER_DRAW * len(parts[0])
-    settings = (seed, draws, *sorted(names))
-    loop = Loop("sampling outputs", oracle, settings, total=len(parts), gradients=gradients, order=1)
-    means = iterate(step, _PartMeans(names, []), loop).parts
-    stacked = {name: np.stack([mean[name] for mean in means]) for name in names}
-    return {name: GroupDiagonal(values.mean(axis=0), "sampled outputs", values) for name, values in stacked.items()}
+    found = iterate(step, _PartMeans(frozenset(names), []), loop).parts
+    return {name: np.stack([part[name] for part in found]) for name in names}
 
 
 @dataclass(frozen=True, slots=True)

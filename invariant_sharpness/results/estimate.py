@@ -27,7 +27,8 @@ class GroupEstimate:
     value
         The contribution; those of a metric that is a sum add up to its value.
     method
-        How it was obtained: ``"exact"``, ``"exact (columns)"``, ``"probes"``, ``"XDiag"`` or ``"sampled outputs"``.
+        How it was obtained: ``"exact"``, ``"exact (columns)"``, ``"exact (units)"``, ``"layer draws"``, ``"probes"``, ``"residual probes"``, ``"XDiag"``
+        or ``"sampled outputs"``.
     standard_error
         The standard error of a sampled value; None if it is exact.
     note
@@ -186,6 +187,8 @@ def methods_in_words(methods: Sequence[str], probes: int) -> str:
     counts = Counter(methods)
     words = {
         "probes": f"{probes} probes",
+        "residual probes": f"{max(probes // 2, 4)} probes of the residual part",
+        "layer draws": f"draws at layers for {probes} products",
         "XDiag": f"XDiag of {probes} products",
         "sampled outputs": f"{probes} samples of the outputs",
     }

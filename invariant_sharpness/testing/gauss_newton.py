@@ -8,7 +8,7 @@ import numpy as np
 
 from invariant_sharpness.coordinates.scales import magnitudes
 from invariant_sharpness.estimators.affine_test import curvature_defects, exact_groups
-from invariant_sharpness.estimators.hessian_diagonals import MOST_OUTPUTS
+from invariant_sharpness.estimators.layer_draws import MOST_OUTPUTS
 from invariant_sharpness.parameters.vector import ParameterVector
 from invariant_sharpness.protocol import (
     CurvatureOracle,
