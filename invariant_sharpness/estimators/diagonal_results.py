@@ -197,6 +197,18 @@ def cross_fitted(tangent: Callable[[HostArrays], Tangent], diagonal: HessianDiag
     return (tangent(first).at(second) + tangent(second).at(first)) / 2
 
 
+def positive_below(group: GroupDiagonal) -> HostArray:
+    r"""Return what is below the positive part of each entry in expectation, :math:`\frac1n \sum_d 1[\hat h_{-d} > 0]\, \hat h_d`.
+
+    :math:`\hat h_d` is the mean of a part, and :math:`\hat h_{-d}` that of all others, which is independent of it: the expectation is a probability times h. The
+    positive part of the mean is above.
+    """
+    if group.parts is None:
+        return np.clip(group.values, 0, None)
+    others = group.parts.sum(axis=0) - group.parts
+    return np.asarray(np.where(others > 0, group.parts, 0.0).mean(axis=0))
+
+
 def _require_independent_parts(diagonal: HessianDiagonal, names: frozenset[str]) -> None:
     dependent = [name for name in sorted(names) if diagonal[name].method == "XDiag"]
     if dependent:

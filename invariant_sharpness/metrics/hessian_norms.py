@@ -253,11 +253,15 @@ def hessian_frobenius_norm(oracle: CurvatureOracle, *, probes: int = 64, seed: i
     )
 
 
+_CERTIFIED = ("exact", "exact (columns)", "sampled outputs")
+"""What the trace takes from a diagonal; for all other groups it has probes of its own."""
+
+
 def _known_part(oracle: CurvatureOracle, diagonal: HessianDiagonal | None, probes: int, seed: int) -> HessianDiagonal:
     """Return the groups whose diagonal is exact or from sampled outputs; all groups, if the rest has few enough columns."""
     given = None
     if diagonal is not None:
-        kept = {name: group for name, group in diagonal.groups.items() if group.method not in ("probes", "XDiag")}
+        kept = {name: group for name, group in diagonal.groups.items() if group.method in _CERTIFIED}
         given = replace(diagonal, groups=kept)
     known = certified_diagonal(oracle, probes=probes, seed=seed, diagonal=given)
     rest = sum(group.size for group in oracle.groups if group.name not in known.groups)

@@ -9,7 +9,7 @@ from typing import Literal
 import numpy as np
 
 from invariant_sharpness.deprecation import renamed
-from invariant_sharpness.estimators.diagonal_results import HessianDiagonal, Tangent, cross_fitted
+from invariant_sharpness.estimators.diagonal_results import HessianDiagonal, Tangent, cross_fitted, positive_below
 from invariant_sharpness.metrics.counted_groups import left_out, require_weights, without_curvature
 from invariant_sharpness.metrics.declaration import metric
 from invariant_sharpness.metrics.parameter_normalized import added_brackets, parameterwise, sampled_bracket
@@ -151,14 +151,16 @@ def normalized_sharpness(
     plug_in, lower = fsum(x.value for x in layers), fsum(x.lower_bound for x in layers)
     gap = (plug_in - lower) / plug_in if plug_in > 0 else 0.0
     scatter = diagonal.sampling_error({name: slopes for x in layers for name, slopes in x.derivatives.items()})
-    probed, bracket = _is_probed(diagonal, counted), None
-    if probed:
+    methods, bracket = {diagonal[name].method for name in counted}, None
+    probed, drawn = bool(methods & _OF_THE_HESSIAN), bool(methods & _OF_THE_RESIDUAL)
+    if probed or drawn:
         bracket = added_brackets([_bracket(layer, weights, diagonal, lam) for layer in layers])
-    elif any(diagonal[name].method == "sampled outputs" for name in counted):
-        bracket = Bracket(plug_in, cross_fitted(lambda h: _tangent(minima(h)), diagonal, counted))
+    if not probed and (drawn or "sampled outputs" in methods):
+        crossed = cross_fitted(lambda h: _tangent(minima(h)), diagonal, counted)
+        bracket = Bracket(plug_in, crossed) if bracket is None else Bracket(bracket.lower, max(bracket.upper, crossed))
     return Estimate(
         name="normalized_sharpness",
-        value=plug_in if bracket is None or probed else (2 * bracket.lower + bracket.upper) / 3,
+        value=plug_in if bracket is None or probed or drawn else (2 * bracket.lower + bracket.upper) / 3,
         method=diagonal.method(counted),
         standard_error=None if scatter is None else scatter.standard_error,
         degrees_of_freedom=None if scatter is None else scatter.degrees_of_freedom,
@@ -166,7 +168,7 @@ def normalized_sharpness(
         certificate=gap,
         converged=gap <= tolerance,
         per_group={x.name: _group_estimate(x, diagonal) for x in layers},
-        notes=(*_notes(probed=probed), *left_out(chosen, counted), *without_curvature(diagonal, counted)),
+        notes=(*_notes(methods), *left_out(chosen, counted), *without_curvature(diagonal, counted)),
     )
 
 
@@ -181,20 +183,46 @@ class _Layer:
     penalty: float
     variances: HostArrays
     derivatives: HostArrays
+    matrix: LayerMatrix | None = None
 
 
-def _is_probed(diagonal: HessianDiagonal, names: frozenset[str]) -> bool:
-    return any(diagonal[name].method in ("probes", "XDiag") for name in names)
+_OF_THE_HESSIAN = frozenset({"probes", "XDiag"})
+_OF_THE_RESIDUAL = frozenset({"layer draws", "residual probes"})
+"""Methods whose noise has both signs and is clipped: large where the Hessian itself is probed."""
 
 
 def _bracket(layer: _Layer, weights: HostArrays, diagonal: HessianDiagonal, lam: float) -> Bracket:
     """Return the sides of one layer, over all of its groups."""
     names = list(layer.derivatives)
+    if {diagonal[name].method for name in names} & _OF_THE_RESIDUAL:
+        return Bracket(min(_below(layer, weights, diagonal, lam), layer.value), layer.value)
     joined, curvature = (
         np.concatenate([arrays[name].ravel() for name in names]) for arrays in (weights, diagonal.arrays)
     )
     methods = [diagonal[name].method for name in names]
     return sampled_bracket(layer.value, joined, curvature, methods, sqrt(2 / lam))
+
+
+def _below(layer: _Layer, weights: HostArrays, diagonal: HessianDiagonal, lam: float) -> float:
+    r"""Return :math:`\sum_i 2 \sqrt{T_i^+ B_i}`, the value of a diagonal a that is too small in expectation, with one more scale for each row.
+
+    The scales :math:`\sigma^2` are those of the minimum, :math:`T_i = \sum_j \sigma_{ij}^2 a_{ij}` and :math:`B_i = \sum_j W_{ij}^2 / (2 \lambda \sigma_{ij}^2)`. What is counted parameter
+    by parameter is one row.
+    """
+    scales = layer.variances
+    curvature = {name: s * positive_below(diagonal[name]) for name, s in scales.items()}
+    penalty = {
+        name: np.divide(weights[name] ** 2, 2 * lam * s, out=np.zeros(s.shape), where=s > 0)
+        for name, s in scales.items()
+    }
+    rows, penalties = (_row_sums(layer, arrays) for arrays in (curvature, penalty))
+    return float((2 * np.sqrt(np.clip(rows, 0, None) * penalties)).sum())
+
+
+def _row_sums(layer: _Layer, arrays: HostArrays) -> HostArray:
+    if layer.matrix is None:
+        return np.array(sum(float(array.sum()) for array in arrays.values()))
+    return layer.matrix.matrices(arrays).sum(axis=-1)
 
 
 def _tangent(layers: list[_Layer]) -> Tangent:
@@ -223,7 +251,7 @@ def _solve(family: LayerMatrix, weights: HostArrays, curvature: HostArrays, lam:
     penalty = value - float(np.sum(a * variances))
     slopes = family.arrays(variances)
     derivatives = {name: np.where(curvature[name] > 0, slopes[name], 0.0) for name in family.names}
-    return _Layer(family.weight.name, value, lower, attained, penalty, slopes, derivatives)
+    return _Layer(family.weight.name, value, lower, attained, penalty, slopes, derivatives, family)
 
 
 def _infimum(a: HostArray, b: HostArray, tolerance: float) -> tuple[float, float, bool, HostArray]:
@@ -253,10 +281,14 @@ def _parameterwise(group: ParameterGroup, weights: HostArrays, curvature: HostAr
     return _Layer(group.name, value, value, True, value / 2, variances, variances)  # noqa: FBT003
 
 
-def _notes(*, probed: bool) -> tuple[str, ...]:
-    if not probed:
-        return ()
-    return ("probes were clipped at 0, which makes the value too large in expectation; more probes make it less so",)
+def _notes(methods: set[str]) -> tuple[str, ...]:
+    if methods & _OF_THE_HESSIAN:
+        return (
+            "probes were clipped at 0, which makes the value too large in expectation; more probes make it less so",
+        )
+    if methods & _OF_THE_RESIDUAL:
+        return ("what was drawn and came out negative was clipped at 0: the bracket says how much that can add",)
+    return ()
 
 
 def _group_estimate(layer: _Layer, diagonal: HessianDiagonal) -> GroupEstimate:

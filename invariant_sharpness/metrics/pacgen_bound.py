@@ -169,6 +169,6 @@ def _notes(saturated: int, count: int, curvature: HessianDiagonal) -> tuple[str,
     notes = []
     if saturated:
         notes.append(f"{saturated} of {count} parameters are saturated: their curvature has no influence on the value")
-    if any(group.method == "probes" for group in curvature.groups.values()):
+    if any(group.method in ("probes", "residual probes") for group in curvature.groups.values()):
         notes.append("the noise of the probes is in the curvature and in rho, which makes the value too large")
     return tuple(notes)

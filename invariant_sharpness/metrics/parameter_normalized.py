@@ -137,10 +137,10 @@ def sampled_bracket(
     is too small in expectation, since it is concave in h; clipped noise has no such side.
     """
     kinds = set(methods)
-    if kinds <= {"exact", "exact (columns)"}:
+    if kinds <= {"exact", "exact (columns)", "exact (units)"}:
         return Bracket(value, value)
     above = factor * float(np.linalg.norm(weights)) * sqrt(float(np.clip(curvature, 0, None).sum()))
-    return Bracket(0.0 if kinds & {"probes", "XDiag"} else value, max(value, above))
+    return Bracket(value if kinds == {"sampled outputs"} else 0.0, max(value, above))
 
 
 def parameterwise(weights: HostArray, curvature: HostArray, factor: float) -> tuple[float, HostArray]:

@@ -14,6 +14,9 @@ COST_OF_DIAGONAL = "3 to 8 gradients for ten outputs where the diagonal is exact
 """As measured in three frameworks, where one product with the Hessian costs 1.3 to 3.1 gradients."""
 
 
+_INDEPENDENT = ("exact", "exact (units)", "layer draws", "sampled outputs")
+
+
 def require_diagonal(oracle: Any, given: object) -> None:
     """Raise :class:`ModelError` unless ``given`` is None, or a diagonal of this oracle's groups, told by names and shapes."""
     otherwise = "pass what hessian_diagonal(oracle) returns, or leave it out"
@@ -45,5 +48,5 @@ def diagonal_of(
 
 def independent_groups(diagonal: HessianDiagonal) -> HessianDiagonal:
     """Return the groups whose diagonal is the same whichever other groups are asked for."""
-    kept = {name: group for name, group in diagonal.groups.items() if group.method in ("exact", "sampled outputs")}
+    kept = {name: group for name, group in diagonal.groups.items() if group.method in _INDEPENDENT}
     return replace(diagonal, groups=kept)
