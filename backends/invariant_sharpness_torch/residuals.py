@@ -101,6 +101,8 @@ class _Opened:
 
     def deltas(self, *, create_graph: bool = False) -> list[torch.Tensor]:
         """The derivatives of the outputs along their cotangents, in the outputs of the layers: one backward pass."""
+        if not self.records:
+            return []
         value = (self._outputs * self._cotangents.detach()).sum()
         return gradients(value, [record.outputs[0] for record in self.records], create_graph=create_graph)
 

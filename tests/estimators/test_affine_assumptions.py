@@ -34,7 +34,9 @@ def check_honest(found: HessianDiagonal, kind: str, curved: frozenset[str], tole
         else:
             off, error = abs(float((group.values - true).sum())), found.standard_error({name: np.ones_like(true)})
             assert error is not None
-            assert off <= 6 * error, f"{name}: the sum is off by {off / error:.1f} standard errors"
+            assert off <= 6 * error + tolerance * size, (
+                f"{name}: the sum is off by {off:.2g}, its standard error is {error:.2g}"
+            )
     methods = {name: found[name].method for name in dense(kind)}
     assert not [name for name in curved if methods[name] == "exact"], f"{curved} are curved: {methods}"
     refused = [name for name in methods.keys() - curved if methods[name] != "exact"]

@@ -13,10 +13,14 @@ import invariant_sharpness as ish
 from zoo.torch_derivatives import cross_entropy, dense_diagonal, dense_hessian, dense_matrix
 
 
+class Own(nn.Linear):
+    """A layer of somebody's own, for which there is no rule."""
+
+
 def smooth_network() -> tuple[nn.Module, torch.Tensor, torch.Tensor]:
     """A GELU network, of whose groups the certificate accepts the last layer alone; 119 parameters."""
     torch.manual_seed(3)
-    model = nn.Sequential(nn.Linear(5, 8), nn.GELU(), nn.Linear(8, 5), nn.GELU(), nn.Linear(5, 4))
+    model = nn.Sequential(Own(5, 8), nn.GELU(), Own(8, 5), nn.GELU(), Own(5, 4))
     return model.double().eval(), torch.randn(13, 5, dtype=torch.float64), torch.randint(0, 4, (13,))
 
 
