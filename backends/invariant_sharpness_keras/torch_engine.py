@@ -17,15 +17,17 @@ from invariant_sharpness.adapters.sample_weights import SampleWeighted
 from invariant_sharpness.errors import ModelError
 from invariant_sharpness.losses import FunctionLoss
 from invariant_sharpness.parameters.groups import ParameterGroup
+from invariant_sharpness.protocol import ResidualDiagonalOracle
 from invariant_sharpness_keras import inference
 from invariant_sharpness_keras.batch import host_batch
 from invariant_sharpness_keras.losses import Loss
 from invariant_sharpness_keras.models import host_values, rounding
 from invariant_sharpness_keras.torch_squares import SiteSquares
 from invariant_sharpness_torch.batches import Forward, to_device
-from invariant_sharpness_torch.engine import TorchEngine, TorchPoint
+from invariant_sharpness_torch.engine import TorchEngine
 from invariant_sharpness_torch.holding import holding
 from invariant_sharpness_torch.losses import resolve_loss
+from invariant_sharpness_torch.point import TorchPoint
 
 
 class KerasTorchEngine(TorchEngine):
@@ -41,6 +43,8 @@ class KerasTorchEngine(TorchEngine):
     variables, groups
         The variables that are measured, and their descriptions in the same order.
     """
+
+    offers = TorchEngine.offers - {ResidualDiagonalOracle}
 
     def __init__(
         self, model: keras.Model, loss: Loss, variables: Sequence[Any], groups: tuple[ParameterGroup, ...]

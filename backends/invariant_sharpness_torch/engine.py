@@ -1,10 +1,10 @@
-"""A PyTorch module with a loss as an engine: sums over a batch by reverse-over-reverse differentiation."""
+"""A PyTorch module with a loss as an engine."""
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from typing import Any, Literal, NoReturn
+from typing import Any, Literal
 
 import array_api_compat.torch as xp
 import numpy as np
@@ -14,16 +14,14 @@ from torch import nn
 
 from invariant_sharpness.adapters.batch_losses import of_whole_batches
 from invariant_sharpness.adapters.data import batch_size, leaves
-from invariant_sharpness.adapters.engine import Arrays, Cotangents, CotangentsOf, Sums
+from invariant_sharpness.adapters.engine import Arrays
 from invariant_sharpness.adapters.host_engine import EngineDefaults
-from invariant_sharpness.adapters.layers import LayerMoments, Perturbations
 from invariant_sharpness.adapters.loss_terms import LossTerms
-from invariant_sharpness.adapters.outputs import CotangentRows
 from invariant_sharpness.adapters.whole_batches import Examples
 from invariant_sharpness.parameters.groups import HostArrays, ParameterGroup
 from invariant_sharpness.protocol import EVERY_CAPABILITY, DoublePrecisionOracle, ResidualDiagonalOracle
 from invariant_sharpness_torch import batches
-from invariant_sharpness_torch.batches import Evaluate, Forward, byte_rows, evaluation, to_device
+from invariant_sharpness_torch.batches import Forward, byte_rows, evaluation, to_device
 from invariant_sharpness_torch.changing_modules import check_rescaled_rows, check_steady
 from invariant_sharpness_torch.footprint import Footprint, footprint
 from invariant_sharpness_torch.half_precision import held, held_dtype, model_eps
@@ -31,131 +29,9 @@ from invariant_sharpness_torch.holding import check_differentiable, holding, loa
 from invariant_sharpness_torch.loss_parameters import check_loss_of_outputs
 from invariant_sharpness_torch.losses import function_terms
 from invariant_sharpness_torch.models import check_modules, in_precision, trainable_parameters
-from invariant_sharpness_torch.products import (
-    Tensors,
-    block_product,
-    gauss_newton_product,
-    gradients,
-    hessian_products,
-    jacobian_product,
-)
+from invariant_sharpness_torch.point import TorchPoint, on_host
 from invariant_sharpness_torch.residuals import LayerResiduals
 from invariant_sharpness_torch.squares import ExampleSquares
-
-
-class TorchPoint:
-    """A module with its loss at the parameters that it holds; every method is a sum over the examples of a batch.
-
-    Parameters
-    ----------
-    evaluate
-        From a batch to outputs, in accumulation dtype, and targets.
-    parameters
-        Those that are measured, by name.
-    loss
-        The loss of outputs and targets.
-    squares
-        Squared derivatives of examples.
-    residuals
-        What the residual part of the Hessian is made of.
-    """
-
-    def __init__(
-        self,
-        evaluate: Evaluate,
-        parameters: Mapping[str, nn.Parameter],
-        loss: LossTerms,
-        squares: ExampleSquares,
-        residuals: LayerResiduals,
-    ) -> None:
-        self._evaluate = evaluate
-        self._parameters = parameters
-        self._loss = loss
-        self._squares = squares
-        self._residuals = residuals
-
-    def close(self) -> None:
-        """Refuse all further questions: the module holds other parameters from now on."""
-        self._evaluate = _closed
-
-    def evaluate(self, batch: Any, /) -> tuple[torch.Tensor, torch.Tensor]:
-        with torch.no_grad():
-            return self._evaluate(batch)
-
-    def losses(self, batch: Any, /) -> Sums:
-        with torch.no_grad():
-            return self._summed(batch)[1]
-
-    def row_losses(self, batch: Any, /) -> npt.NDArray[np.float64]:
-        with torch.no_grad():
-            losses, _ = self._loss.values(*self._evaluate(batch))
-        return on_host(losses)
-
-    def gradient(self, batch: Any, /) -> Sums:
-        total, sums = self._summed(batch)
-        return sums._replace(arrays=(self._arrays(gradients(total, self._sources)),))
-
-    def hessian_products(self, vectors: Sequence[Arrays], batch: Any, /) -> Sums:
-        total, sums = self._summed(batch)
-        products = hessian_products(total, self._sources, [self._along(vector) for vector in vectors])
-        return sums._replace(arrays=tuple(map(self._arrays, products)))
-
-    def gauss_newton_product(self, vector: Arrays, batch: Any, /) -> Sums:
-        outputs, targets = self._evaluate(batch)
-        product, weights = gauss_newton_product(outputs, targets, self._loss, self._sources, self._along(vector))
-        return Sums(weights.sum(), len(weights), (self._arrays(product),))
-
-    def squares(self, names: frozenset[str], cotangents: Cotangents, batch: Any, /) -> Sums:
-        return self._squares.sums(self._evaluate, self._loss, names, cotangents, batch)
-
-    def layer_moments(self, batch: Any, /) -> LayerMoments:
-        layers = self._squares.layers(self._evaluate, batch)
-        return self._residuals.moments(layers, self._evaluate, self._loss, batch)
-
-    def residual_squares(self, perturbations: Perturbations, batch: Any, /) -> Sums:
-        layers = self._squares.layers(self._evaluate, batch)
-        return self._residuals.sums(layers, self._evaluate, self._loss, perturbations, batch)
-
-    def slopes(self, vector: Arrays, batch: Any, /) -> Sums:
-        r""":math:`\sum_r w_r (u \cdot \nabla \ell_r)^2`."""
-        losses, weights = self._loss.values(*self._evaluate(batch))
-        slopes = jacobian_product(losses, self._sources, self._along(vector))
-        return Sums(weights.sum(), len(weights), value=(weights * slopes**2).sum())
-
-    def pushforward(self, vector: Arrays, batch: Any, /) -> torch.Tensor:
-        outputs, _ = self._evaluate(batch)
-        return jacobian_product(outputs, self._sources, self._along(vector))
-
-    def pullback(self, cotangents: CotangentRows, batch: Any, /) -> Arrays:
-        outputs, _ = self._evaluate(batch)
-        weighted = outputs * torch.as_tensor(cotangents.next_like(tuple(outputs.shape))).to(outputs)
-        return self._arrays(gradients(weighted.sum(), self._sources))
-
-    def output_curvature(self, direction: Arrays, cotangents: CotangentsOf, batch: Any, /) -> tuple[Arrays, Arrays]:
-        outputs, _ = self._evaluate(batch)
-        value = (outputs * torch.as_tensor(cotangents(tuple(outputs.shape))).to(outputs)).sum()
-        sources = {name: p for name, p in self._parameters.items() if name in direction}
-        first = gradients(value, list(sources.values()), create_graph=True)
-        slopes = dict(zip(sources, first, strict=True))
-        second = {name: block_product(slopes[name], direction[name].to(p.dtype), p) for name, p in sources.items()}
-        return _held(slopes), _held(second)
-
-    def _summed(self, batch: Any) -> tuple[torch.Tensor, Sums]:
-        """The sum of the weighted losses with its graph, and the sums without."""
-        losses, weights = self._loss.values(*self._evaluate(batch))
-        total = (losses * weights).sum()
-        return total, Sums(weights.sum(), len(weights), value=total.detach())
-
-    @property
-    def _sources(self) -> list[nn.Parameter]:
-        return list(self._parameters.values())
-
-    def _along(self, vector: Arrays) -> Tensors:
-        """The direction, rounded to what the model computes with."""
-        return [vector[name].to(parameter.dtype) for name, parameter in self._parameters.items()]
-
-    def _arrays(self, tensors: Iterable[torch.Tensor]) -> Arrays:
-        return _held(dict(zip(self._parameters, tensors, strict=True)))
 
 
 class TorchEngine(EngineDefaults):
@@ -205,7 +81,7 @@ class TorchEngine(EngineDefaults):
         self._evaluate = evaluation(model, forward if examples == "rows" else batches.of_whole_batches(forward))
         self._parameters = {group.name: parameters[group.name] for group in groups}
         self._squares = ExampleSquares(model, self._parameters)
-        self._residuals = LayerResiduals(groups)
+        self._residuals = LayerResiduals(groups, self._squares)
         self._footprint: Footprint | None = None
 
     @property
@@ -286,24 +162,9 @@ class TorchEngine(EngineDefaults):
         return _split(tree, iter(np.split(on_host(joined), np.cumsum([tensor.numel() for tensor in tensors])[:-1])))
 
 
-def on_host(tensor: torch.Tensor) -> npt.NDArray[np.float64]:
-    """Return the numbers of a tensor in float64; waits for the device."""
-    return tensor.detach().to("cpu", torch.float64).numpy()
-
-
 def _split(tree: Any, parts: Any) -> Any:
     """The nest with its tensors replaced by the next parts."""
     if isinstance(tree, (list, tuple)):
         return type(tree)([_split(branch, parts) for branch in tree])
     part = next(parts)
     return part.reshape(tree.shape) if tree.ndim else float(part[0])
-
-
-def _held(tensors: Mapping[str, torch.Tensor]) -> Arrays:
-    """The tensors without their graphs, in accumulation dtype."""
-    return {name: held(tensor.detach()) for name, tensor in tensors.items()}
-
-
-def _closed(_batch: Any) -> NoReturn:
-    msg = "this point is closed: the model holds other parameters; ask inside `with engine.at(parameters) as point:`"
-    raise RuntimeError(msg)

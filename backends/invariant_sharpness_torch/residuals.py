@@ -22,6 +22,7 @@ from invariant_sharpness_torch.half_precision import held
 from invariant_sharpness_torch.layer_rules import Accumulator
 from invariant_sharpness_torch.products import gradients, second_derivative
 from invariant_sharpness_torch.recording import Record, recording
+from invariant_sharpness_torch.squares import ExampleSquares
 from invariant_sharpness_torch.trusted_layers import Layer
 
 _CHANNELS_FIRST = (
@@ -40,14 +41,17 @@ class LayerResiduals:
     ----------
     groups
         The parameters that are measured.
+    squares
+        The squares of the same model, whose layers have been tested.
     """
 
-    def __init__(self, groups: tuple[ParameterGroup, ...]) -> None:
+    def __init__(self, groups: tuple[ParameterGroup, ...], squares: ExampleSquares) -> None:
         self._groups = groups
+        self._squares = squares
 
-    def moments(self, layers: list[Layer], evaluate: Evaluate, loss: LossTerms, batch: Any) -> LayerMoments:
+    def moments(self, evaluate: Evaluate, loss: LossTerms, batch: Any) -> LayerMoments:
         """Sum the squares of the outputs of the layers, and of their cotangents, unit by unit."""
-        opened = _Opened(layers, evaluate, loss, batch)
+        opened = _Opened(self._squares.layers(evaluate, batch), evaluate, loss, batch)
         squares: dict[str, torch.Tensor] = {}
         outputs: dict[str, int] = {}
         for layer, record, delta in zip(opened.layers, opened.records, opened.deltas(), strict=True):
@@ -57,10 +61,9 @@ class LayerResiduals:
                 outputs[name] = both[0][0].numel()
         return LayerMoments(squares, outputs)
 
-    def sums(
-        self, layers: list[Layer], evaluate: Evaluate, loss: LossTerms, perturbations: Perturbations, batch: Any
-    ) -> Sums:
+    def sums(self, evaluate: Evaluate, loss: LossTerms, perturbations: Perturbations, batch: Any) -> Sums:
         """Sum the products of what perturbations of a layer's outputs, and their images under K, make of the layer's parameters."""
+        layers = self._squares.layers(evaluate, batch)
         wanted = [layer for layer in layers if perturbations.units.keys() & set(layer.owned.values())]
         opened, totals = _Opened(wanted, evaluate, loss, batch), dict[str, torch.Tensor]()
         for layer, record, delta in zip(opened.layers, opened.records, opened.deltas(create_graph=True), strict=True):

@@ -213,13 +213,11 @@ class DatasetOracle(LayerPasses):
     ) -> list[ParameterVector]:
         total = self._pass(parameters, sums_of)
         means = [self._vector(self.engine.divide(arrays, total.weight)) for arrays in total.arrays]
-        self._has_derivatives = self._has_derivatives or any(map(self._is_not_zero, means))
+        entries = (array for mean in means for array in mean.arrays.values())
+        self._has_derivatives = self._has_derivatives or any(bool(self.xp.any(array != 0)) for array in entries)
         if not self._has_derivatives and GaussNewtonDiagonalOracle in self.offers:
             self._has_derivatives = self._require_derivatives(parameters)
         return means
-
-    def _is_not_zero(self, vector: ParameterVector) -> bool:
-        return any(bool(self.xp.any(array != 0)) for array in vector.arrays.values())
 
     def _require_derivatives(self, parameters: ParameterVector) -> bool:
         """Raise where the outputs are constant, here, with other signs, and elsewhere: units that are off, and weights of zero, act there."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from math import fsum, sqrt
 from typing import Literal
@@ -281,7 +282,7 @@ def _parameterwise(group: ParameterGroup, weights: HostArrays, curvature: HostAr
     return _Layer(group.name, value, value, True, value / 2, variances, variances)  # noqa: FBT003
 
 
-def _notes(methods: set[str]) -> tuple[str, ...]:
+def _notes(methods: AbstractSet[str]) -> tuple[str, ...]:
     if methods & _OF_THE_HESSIAN:
         return (
             "probes were clipped at 0, which makes the value too large in expectation; more probes make it less so",
