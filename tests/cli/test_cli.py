@@ -216,14 +216,6 @@ def test_wrong_target_is_exit_code_2(name: str) -> None:
     assert result.stderr.startswith("error: "), result.stderr
 
 
-def test_demo_writes_picture_and_numbers_and_says_where(tmp_path: Path) -> None:
-    folder = tmp_path / "new" / "folder"
-    result = invoke("demo", "--output", folder, "--json")
-    assert result.exit_code == 0, result.output
-    assert json.loads(result.stdout) == json.loads((folder / "demo.json").read_text())
-    assert (folder / "sharpness.png").read_bytes().startswith(b"\x89PNG")
-
-
 def test_demo_refuses_an_unknown_backend_with_the_names_there_are(tmp_path: Path) -> None:
     result = invoke("demo", "--backend", "nope", "--output", tmp_path)
     assert result.exit_code == 1

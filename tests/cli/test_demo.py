@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ from invariant_sharpness.cli.demonstration.running import load_digits, rescaled
 from invariant_sharpness.errors import MissingDependencyError
 from invariant_sharpness.results.export import strict_json
 from invariant_sharpness_numpy import ReluNetwork
+from zoo.command_line import invoke
 
 INVARIANT = ("parameter_normalized_sharpness", "normalized_sharpness", "fisher_rao_norm")
 RAW = ("hessian_trace", "hessian_spectral_norm", "matrix_normalized_sharpness")
@@ -165,3 +167,14 @@ def test_missing_scikit_learn_says_how_to_install_it(monkeypatch: pytest.MonkeyP
     monkeypatch.setitem(sys.modules, "sklearn", None)
     with pytest.raises(MissingDependencyError, match=r"needs scikit-learn.*invariant-sharpness\[demo\]"):
         load_digits(0)
+
+
+def test_command_writes_picture_and_numbers_and_says_where(
+    demonstration: Demonstration, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("invariant_sharpness.cli.demonstration.command.demonstrate", lambda *_, **__: demonstration)
+    folder = tmp_path / "new" / "folder"
+    result = invoke("demo", "--output", folder, "--json")
+    assert result.exit_code == 0, result.output
+    assert json.loads(result.stdout) == json.loads((folder / "demo.json").read_text())
+    assert (folder / "sharpness.png").read_bytes().startswith(b"\x89PNG")

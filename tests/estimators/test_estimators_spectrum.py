@@ -88,6 +88,7 @@ def test_quadrature_that_can_be_off_by_more_than_the_error_says_so() -> None:
     assert few.interval()[0] < few.bracket.lower < few.bracket.upper < few.interval()[1], str(few)
 
 
+@pytest.mark.slow
 def test_known_eigenvalues_take_most_of_the_error_away() -> None:
     oracle, eigenvalues = digits_oracle(), np.linalg.eigvalsh(digits_hessian())
     known = eigenpairs(oracle, largest=12, smallest=0)

@@ -18,8 +18,15 @@ networks = runpy.run_path(str(EXPERIMENTS / "symmetric_networks.py"))
 estimates, STAYS = networks["estimates"], networks["STAYS"]
 MOVED = 100 * STAYS
 """Far above rounding, and small: a bound is mostly made of what no symmetry changes, the number of its scales."""
-SLOW = ("posterior_sharpness", "flatness_volume", "congruent_contrastive_ratio")
-"""A value takes up to 200 steps of a fit, 320 products, or the Jacobian of all outputs."""
+SLOW = (
+    "congruent_contrastive_ratio",
+    "contrastive_ratio",
+    "flatness_volume",
+    "keskar_subspace_sharpness",
+    "kl_regret",
+    "posterior_sharpness",
+)
+"""A value takes a search or a fit of up to 200 steps, 320 products, or the Jacobian of all outputs."""
 
 
 def cells(chosen: Callable[[ish.Metric], tuple[NamedSymmetry, ...]]) -> Any:

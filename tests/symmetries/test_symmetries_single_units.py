@@ -93,7 +93,7 @@ def found(name: str, dtype: torch.dtype, max_unknowns: int) -> Symmetries:
     return find_symmetries(oracle, max_unknowns=max_unknowns)
 
 
-@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+@pytest.mark.parametrize("dtype", [torch.float64, pytest.param(torch.float32, marks=pytest.mark.slow)])
 @every_network
 def test_units_among_others_that_have_none_are_found(name: str, dtype: torch.dtype) -> None:
     texts, expected = set(map(str, found(name, dtype, 400))), NETWORKS[name][2]

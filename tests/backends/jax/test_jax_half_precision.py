@@ -87,6 +87,7 @@ def test_normalized_sharpness_stays_the_same_under_powers_of_two() -> None:
     assert again == pytest.approx(value, rel=1e-12), f"moved from {value!r} to {again!r}"
 
 
+@pytest.mark.slow
 @every_type
 def test_normalized_sharpness_is_near_that_of_the_same_parameters_in_single_precision(dtype: str) -> None:
     oracle, double, x, y = problem(dtype)
@@ -139,7 +140,11 @@ def in_a_loop(parameters: Any, x: Any) -> Any:
     return jax.lax.scan(jax.checkpoint(step), start, x.T)[0] @ parameters["head"]
 
 
-@pytest.mark.parametrize("apply", [lookup, shift, in_a_loop], ids=["a row of a table", "a bias", "a bias in a loop"])
+@pytest.mark.parametrize(
+    "apply",
+    [pytest.param(lookup, marks=pytest.mark.slow), shift, pytest.param(in_a_loop, marks=pytest.mark.slow)],
+    ids=["a row of a table", "a bias", "a bias in a loop"],
+)
 def test_thousands_of_terms_are_added_up_whole(apply: Any) -> None:
     """In bfloat16 their sum would stand still; so JAX does it on a CPU."""
     random = np.random.default_rng(0)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from zoo.keras_results import every_engine, found, tensorflow_before_others
+from zoo.keras_results import found, tensorflow_before_others
 
 
 @tensorflow_before_others
@@ -57,17 +57,17 @@ def test_frozen_layers_are_not_measured(engine: str) -> None:
     assert {name.split("/")[0] for name in found(engine, "frozen")} == {"hidden0", "last"}
 
 
-@every_engine
+@tensorflow_before_others
 def test_model_and_random_states_are_what_they_were(engine: str) -> None:
     assert found(engine, "untouched") == {"measured": True, "ZeroDivisionError": True, "KeyboardInterrupt": True}
 
 
-@every_engine
+@tensorflow_before_others
 def test_two_threads_get_the_values_of_one(engine: str) -> None:
     assert found(engine, "two_threads") == {"one model": True, "two models": True, "models": True}
 
 
-@every_engine
+@tensorflow_before_others
 def test_training_changes_no_vector_and_is_seen_by_the_next_pass(engine: str) -> None:
     """Moving statistics, too: they are no constants of a compiled program."""
     result = found(engine, "training_between_passes")

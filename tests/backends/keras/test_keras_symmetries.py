@@ -22,7 +22,7 @@ EXPECTED = {
     "convolutional": {
         *(f"{NORM}/gamma[{i}], {NORM}/beta[{i}] up, {DEPTHWISE}/kernel[:, :, {i}] down" for i in range(4)),
         *(
-            f"{DEPTHWISE}/kernel[:, :, {i}:{i + 1}, {k}], {DEPTHWISE}/bias[{2 * i + k}] up, "
+            f"{DEPTHWISE}/kernel[:, :, {i}, {k}], {DEPTHWISE}/bias[{2 * i + k}] up, "
             f"{TRANSPOSED}/kernel[:, :, :, {2 * i + k}] down"
             for i in range(4)
             for k in range(2)

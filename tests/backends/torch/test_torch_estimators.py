@@ -47,6 +47,7 @@ def test_only_the_last_layer_is_certified() -> None:
     assert {name for name, method in methods.items() if method == "exact"} == {"4.weight", "4.bias"}, str(methods)
 
 
+@pytest.mark.slow
 def test_sampled_diagonal_is_unbiased() -> None:
     diagonals = [ish.hessian_diagonal(smooth_oracle(), probes=24, seed=seed)["0.weight"].values for seed in range(60)]
     expected = dense_diagonal(smooth_network()[0], dense())["0.weight"].numpy()

@@ -59,6 +59,7 @@ def test_unit_vectors_give_the_residual_diagonal(kind: str) -> None:
         assert error <= 1e-13, f"{name} is off by {error:.1e}: {found[name]} instead of {expected[name]}"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", CASES)
 def test_draws_are_unbiased(kind: str) -> None:
     model, x, y = problem(kind)

@@ -10,9 +10,17 @@ import time
 import traceback
 from typing import Any
 
-ALWAYS = ("reference", "losses_of_keras", "forms_of_input", "untouched_model", "bad_input")
+ALWAYS = ("reference", "losses_of_keras", "forms_of_input", "bad_input")
 DEEP = ("every_metric", "twins", "rescaling", "layer_squares", "weighted_losses")
-ONCE = ("products", "exactness", "layers_of_keras", "model_metric", "conformance", "symmetries_of_keras")
+ONCE = (
+    "untouched_model",
+    "products",
+    "exactness",
+    "layers_of_keras",
+    "model_metric",
+    "conformance",
+    "symmetries_of_keras",
+)
 """On TensorFlow always; on the others, whose engines are those of torch and JAX, in the slow tests."""
 
 
