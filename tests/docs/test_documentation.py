@@ -28,7 +28,7 @@ NETWORKS = ("https://cdn", "unpkg", "jsdelivr", "cdnjs")
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The pages, with their code unexecuted: ``make docs`` executes it."""
-    for package in ("sphinx", "furo", "myst_nb", "latex2mathml", "sphinx_gallery", "sklearn", "torch"):
+    for package in ("sphinx", "furo", "myst_nb", "latex2mathml", "sphinx_gallery", "matplotlib", "sklearn", "torch"):
         pytest.importorskip(package)
     target = tmp_path_factory.mktemp("html")
     command = [sys.executable, "-m", "sphinx", "-q", "-b", "html"]

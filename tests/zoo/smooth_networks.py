@@ -10,6 +10,8 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from zoo.architectures import Composed
+
 Tensor = torch.Tensor
 
 
@@ -28,19 +30,6 @@ class Case:
         size = (examples, *self.shape)
         x = torch.randn(size, dtype=torch.float64) if self.tokens is None else torch.randint(0, self.tokens, size)
         return model, x, torch.randint(0, 3, (examples,))
-
-
-class Parts(nn.Module):
-    """Named parts and a function of them."""
-
-    def __init__(self, forward: Callable[[Any, Tensor], Tensor], **parts: nn.Module | nn.Parameter) -> None:
-        super().__init__()
-        for name, part in parts.items():
-            setattr(self, name, part)
-        self.pass_through = forward
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.pass_through(self, x)
 
 
 def linear(*names: str, width: int = 6, bias: bool = True) -> dict[str, nn.Module]:
@@ -70,7 +59,7 @@ def encoder(*, normalized_before: bool) -> nn.Module:
         return s.head(x.mean(1))
 
     norms = {"norm1": nn.LayerNorm(6), "norm2": nn.LayerNorm(6)}
-    return Parts(forward, embed=nn.Linear(4, 6), **linear(*ATTENTION, "up", "down"), **norms, head=nn.Linear(6, 3))
+    return Composed(forward, embed=nn.Linear(4, 6), **linear(*ATTENTION, "up", "down"), **norms, head=nn.Linear(6, 3))
 
 
 def decoder() -> nn.Module:
@@ -82,7 +71,7 @@ def decoder() -> nn.Module:
         return s.head((x + s.down(functional.silu(s.gate(y)) * s.up(y)))[:, -1])
 
     parts = linear(*ATTENTION, "gate", "up", "down", bias=False)
-    return Parts(
+    return Composed(
         forward, embed=nn.Embedding(9, 6), norm1=nn.RMSNorm(6), norm2=nn.RMSNorm(6), **parts, head=nn.Linear(6, 3)
     )
 
@@ -93,7 +82,7 @@ def crossed() -> nn.Module:
         return s.head(functional.gelu(attended(s, s.latents, x)).mean(1))
 
     latents = nn.Parameter(torch.randn(2, 6))
-    return Parts(forward, embed=nn.Linear(4, 6), latents=latents, **linear(*ATTENTION), head=nn.Linear(6, 3))
+    return Composed(forward, embed=nn.Linear(4, 6), latents=latents, **linear(*ATTENTION), head=nn.Linear(6, 3))
 
 
 def convolution() -> nn.Module:
@@ -103,11 +92,11 @@ def convolution() -> nn.Module:
         return s.head(functional.gelu(s.second(x)).mean((2, 3)))
 
     parts = {"squeeze": nn.Linear(4, 2), "expand": nn.Linear(2, 4), "second": nn.Conv2d(4, 4, 2, groups=2)}
-    return Parts(forward, first=nn.Conv2d(2, 4, 2), norm=nn.GroupNorm(2, 4), **parts, head=nn.Linear(4, 3))
+    return Composed(forward, first=nn.Conv2d(2, 4, 2), norm=nn.GroupNorm(2, 4), **parts, head=nn.Linear(4, 3))
 
 
 def recurrent() -> nn.Module:
-    return Parts(
+    return Composed(
         lambda s, x: s.head(functional.gelu(s.wide(s.cell(x)[0][:, -1]))),
         cell=nn.LSTM(4, 3, batch_first=True),
         wide=nn.Linear(3, 5),
