@@ -2,7 +2,7 @@ r"""The NumPy engine: a ReLU network with a loss, differentiated in closed form;
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable, Sequence
+from collections.abc import Collection, Generator, Iterable, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
@@ -12,11 +12,12 @@ import numpy as np
 from invariant_sharpness.adapters.data import Batch
 from invariant_sharpness.adapters.engine import Arrays, Cotangents, CotangentsOf, Sums
 from invariant_sharpness.adapters.host_engine import HostEngine
+from invariant_sharpness.adapters.layers import LayerMoments, Perturbations
 from invariant_sharpness.adapters.outputs import CotangentRows
 from invariant_sharpness.errors import NonFiniteError
 from invariant_sharpness.losses import ConvexLoss, OutputLoss, convex
 from invariant_sharpness.prng import output_signs
-from invariant_sharpness.protocol import EVERY_CAPABILITY
+from invariant_sharpness.protocol import EVERY_CAPABILITY, ResidualDiagonalOracle
 from invariant_sharpness_numpy.derivatives import ForwardPass, backward, finite_forward, gradient, squared_gradients
 from invariant_sharpness_numpy.layers import Array, Layer, from_arrays, layer_groups, to_arrays
 from invariant_sharpness_numpy.network import ReluNetwork
@@ -79,8 +80,22 @@ class NumpyPoint:
     def squares(self, names: frozenset[str], cotangents: Cotangents, batch: Batch, /) -> Sums:
         passed, w = self._passed_and_weights(batch)
         signs, vectors = self._factors(cotangents, passed.outputs, batch.targets)
-        sums = self._sums(w, squared_gradients(self._layers, passed, w[:, None] * signs, vectors))
-        return sums._replace(arrays=tuple({k: a for k, a in one.items() if k in names} for one in sums.arrays))
+        return _named(self._sums(w, squared_gradients(self._layers, passed, w[:, None] * signs, vectors)), names)
+
+    def layer_moments(self, batch: Batch, /) -> LayerMoments:
+        r"""Squares of :math:`z_l`, and of :math:`\delta_l` made of :math:`c_n = w_n \nabla_z \ell_n`, summed over the examples."""
+        passed, w = self._passed_and_weights(batch)
+        deltas = backward(self._layers, passed.slopes, self._cotangents(passed, w, batch))
+        outputs = [a @ W.T + b for a, (W, b) in zip(passed.activations, self._layers, strict=True)]
+        moments = [np.sum(np.square([z, d]), axis=1) for z, d in zip(outputs, deltas, strict=True)]
+        squares = self._arrays(Layer(moment, moment) for moment in moments)
+        return LayerMoments(squares, {name: moment.shape[1] for name, moment in squares.items()})
+
+    def residual_squares(self, perturbations: Perturbations, batch: Batch, /) -> Sums:
+        r"""Zeros: with fixed cotangents, :math:`\delta_l` moves with :math:`z_l` through the slopes of the layers above alone, and those of ReLU do not move: :math:`K_n = 0`."""
+        _, w = self._passed_and_weights(batch)
+        sums = self._sums(w, [Layer(np.zeros_like(W), np.zeros_like(b)) for W, b in self._layers])
+        return _named(sums, perturbations.units.keys())
 
     def slopes(self, vector: Arrays, batch: Batch, /) -> Sums:
         r""":math:`\sum_n w_n (u \cdot \nabla \ell_n)^2`, with :math:`u \cdot \nabla \ell_n = \nabla_z \ell_n \cdot J_n u`."""
@@ -157,6 +172,11 @@ class NumpyPoint:
         return {name: array for name, array in to_arrays(layers).items() if name in self._names}
 
 
+def _named(sums: Sums, names: Collection[str]) -> Sums:
+    """The sums of these groups alone."""
+    return sums._replace(arrays=tuple({k: a for k, a in one.items() if k in names} for one in sums.arrays))
+
+
 class NumpyEngine(HostEngine):
     """A ReLU network and a loss.
 
@@ -169,7 +189,7 @@ class NumpyEngine(HostEngine):
     """
 
     name = "NumPy"
-    offers = EVERY_CAPABILITY
+    offers = EVERY_CAPABILITY | {ResidualDiagonalOracle}
 
     def __init__(self, network: ReluNetwork, loss: OutputLoss) -> None:
         super().__init__(layer_groups(network.layers, biases=network.biases is not None))
