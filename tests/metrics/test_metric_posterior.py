@@ -76,6 +76,7 @@ def test_value_of_a_quadratic_is_normalized_sharpness_over_root_two() -> None:
     assert estimate.standard_error < 0.03 * expected, f"{estimate}: too inaccurate to tell"
 
 
+@pytest.mark.slow
 def test_fresh_draws_take_away_the_bias_of_the_fit() -> None:
     """The mean over seeds of a minimum over few draws is too small, that on fresh draws is not."""
     expected = ish.normalized_sharpness(quadratic_oracle(), lam=2.0).value / sqrt(2)
@@ -112,6 +113,7 @@ def test_value_does_not_move_under_row_and_column_rescaling(problem: Problem) ->
     assert change <= 1e-8, f"it moved from {before!r} to {after!r} ({change:.1e}) on {problem}"
 
 
+@pytest.mark.slow
 def test_lambda_is_more_than_a_factor() -> None:
     """The paper's footnote 7, and the difference from (17)."""
     oracle = network_oracle()
@@ -119,6 +121,7 @@ def test_lambda_is_more_than_a_factor() -> None:
     assert abs(values[1] / values[0] - 1) > 0.2, f"times the root of lambda the values are {values}: no counterexample"
 
 
+@pytest.mark.slow
 def test_equal_seeds_give_equal_values_and_others_do_not() -> None:
     first, again, other = (ish.posterior_sharpness(network_oracle(), draws=3, seed=s).value for s in (1, 1, 2))
     assert first == again

@@ -36,7 +36,7 @@ def dense_kappa(model: nn.Module, weight: torch.Tensor, x: torch.Tensor, y: torc
     return float(torch.einsum("sk,tk,sjtj->", flat, flat, H).detach())
 
 
-@pytest.mark.parametrize("name", ["0.weight", "2.weight"])
+@pytest.mark.parametrize("name", [pytest.param("0.weight", marks=pytest.mark.slow), "2.weight"])
 def test_value_is_that_of_the_dense_hessian(name: str) -> None:
     torch.manual_seed(0)
     model = nn.Sequential(nn.Conv2d(2, 4, 2), nn.Flatten(), nn.Linear(16, 3)).double()

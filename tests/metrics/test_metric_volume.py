@@ -128,6 +128,7 @@ def test_any_number_of_eigenvalues_becomes_larger_than_any_bound(target: float) 
     assert large >= least > 0, f"{large} eigenvalues are larger than {target}, but the theorem says at least {least}"
 
 
+@pytest.mark.slow
 def test_spectrum_in_balanced_coordinates_survives() -> None:
     model = oracle()
     there = units_scaled(model)

@@ -96,6 +96,7 @@ def traces() -> dict[str, float]:
     return {name: float(values.sum()) for name, values in diagonal.items()}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", VERDICTS)
 def test_verdict(name: str) -> None:
     found = {finding.kind: finding.verdict for finding in certificate().worst() if finding.metric == name}

@@ -29,7 +29,7 @@ def run(path: Path, name: str, oracle: Any = None) -> Any:
 
 
 @pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=pytest.mark.slow) if "restarts" in name else name for name in WITH_VECTORS]
+    "name", [name if name == "xtrace" else pytest.param(name, marks=pytest.mark.slow) for name in WITH_VECTORS]
 )
 def test_kill_between_any_two_operations_leaves_a_folder_that_goes_on(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

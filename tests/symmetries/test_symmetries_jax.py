@@ -54,7 +54,7 @@ def linen_oracle(module: linen.Module, shape: tuple[int, ...], precision: str) -
     return ish.oracle(apply, data, parameters=parameters, groups=divided)
 
 
-@every_precision
+@pytest.mark.parametrize("precision", ["double", pytest.param("single", marks=pytest.mark.slow)])
 def test_a_perceptron_of_plain_functions_has_one_for_each_hidden_unit(precision: str) -> None:
     parameters = jax.tree.map(lambda a: a.astype(PRECISIONS[precision]), random_parameters())
     x, y = random_data()

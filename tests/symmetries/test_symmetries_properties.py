@@ -37,6 +37,7 @@ def test_a_perceptron_has_one_for_each_hidden_unit(widths: tuple[int, ...], seed
     assert len(found) == sum(widths), f"{len(found)} in a network of hidden widths {widths}:\n{found}"
 
 
+@pytest.mark.slow
 @few
 @given(widths, SEEDS)
 def test_single_precision_finds_the_same(widths: tuple[int, ...], seed: int) -> None:
@@ -44,6 +45,7 @@ def test_single_precision_finds_the_same(widths: tuple[int, ...], seed: int) -> 
     assert set(map(str, single)) == set(map(str, double)), f"single precision:\n{single}\ndouble precision:\n{double}"
 
 
+@pytest.mark.slow
 @few
 @given(widths, SEEDS)
 def test_another_seed_finds_the_same(widths: tuple[int, ...], seed: int) -> None:
@@ -52,6 +54,7 @@ def test_another_seed_finds_the_same(widths: tuple[int, ...], seed: int) -> None
     assert set(map(str, first)) == set(map(str, other)), f"seed 0:\n{first}\nseed {seed}:\n{other}"
 
 
+@pytest.mark.slow
 @few
 @given(st.tuples(st.integers(10, 20), st.integers(10, 20)), SEEDS)
 def test_blocks_find_the_same_and_say_that_they_were_blocks(widths: tuple[int, ...], seed: int) -> None:

@@ -49,6 +49,7 @@ def failed(metric: Any, **options: Any) -> dict[str, str]:
     return {result.check: result.message for result in results if result.status == "failed"}
 
 
+@pytest.mark.slow
 def test_correct_metric_of_torch_models_passes_on_the_default_networks() -> None:
     results = check_metric(model_metric(torch_adaptive), claims={"row_column"})
     assert all(result.status == "passed" for result in results), f"{[str(result) for result in results]}"

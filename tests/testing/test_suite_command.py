@@ -110,9 +110,15 @@ def test_default_networks_need_no_model(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ((), "there is no metric to test: give --invariant-metric package.module:metric"),
+        pytest.param(
+            (), "there is no metric to test: give --invariant-metric package.module:metric", marks=pytest.mark.slow
+        ),
         (("--invariant-metric", "my_metrics:missing"), "functions in it are adaptive, negative"),
-        (("--invariant-metric", "my_metrics:adaptive", "--invariant-claims", "rows"), "there is no invariance 'rows'"),
+        pytest.param(
+            ("--invariant-metric", "my_metrics:adaptive", "--invariant-claims", "rows"),
+            "there is no invariance 'rows'",
+            marks=pytest.mark.slow,
+        ),
     ],
     ids=["no metric", "no such metric", "no such claim"],
 )
