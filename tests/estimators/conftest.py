@@ -7,6 +7,7 @@ from zoo.installed import files_that_lack
 collect_ignore = files_that_lack(
     {
         "test_estimators_torch.py": ("torch",),
+        "test_noise_of_layer_draws.py": ("torch",),
         "test_digits_spectrum.py": ("sklearn",),
         "test_estimators_coverage.py": ("sklearn",),
     }

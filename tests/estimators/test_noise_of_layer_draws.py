@@ -1,0 +1,58 @@
+"""The noise of draws at layers: its variance in closed form, and how it falls with the number of examples."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+import invariant_sharpness as ish
+
+DRAWS = 400
+NAME = "0.weight"
+
+
+def problem(copies: int = 1) -> tuple[Any, Any, Any]:
+    """Five examples, each as often as asked for."""
+    torch.manual_seed(0)
+    layers = torch.nn.Linear(3, 6), torch.nn.GELU(), torch.nn.Linear(6, 5), torch.nn.SiLU(), torch.nn.Linear(5, 2)
+    x = torch.randn(5, 3, dtype=torch.float64).repeat(copies, 1)
+    return torch.nn.Sequential(*layers).double(), x, torch.tensor([0, 1, 1, 0, 1]).repeat(copies)
+
+
+def errors(model: Any, x: Any, y: Any) -> tuple[np.ndarray, Any]:
+    """What single draws are off by, of shape (draws, rows, columns), and the units of the layer."""
+    oracle: Any = ish.oracle(model, (x, y))
+    at, units = oracle.parameters, oracle.layer_units(oracle.parameters)
+    exact = oracle.residual_diagonal(at, units)[NAME]
+    found = [oracle.sampled_residual_diagonal(at, units, range(k, k + 1), 0)[NAME] - exact for k in range(DRAWS)]
+    return torch.stack(found).numpy(), units[NAME]
+
+
+@pytest.mark.slow
+def test_variance_of_a_draw_is_its_closed_form() -> None:
+    r""":math:`N^{-2} \sum_n x_{nj}^4 \sum_{l \ne i} K_{n, il}^2 r_l^2 / r_i^2`, with K from automatic differentiation."""
+    model, x, y = problem()
+    first, above = model[0], model[1:]
+    cotangents = torch.softmax(model(x), 1).detach() - torch.nn.functional.one_hot(y, 2)
+    curvature = torch.stack(
+        [torch.func.hessian(lambda a, c=c: above(a) @ c)(a) for a, c in zip(first(x).detach(), cotangents, strict=True)]
+    )
+    squares, units = errors(model, x, y)
+    r = torch.tensor(units.scale)
+    others = curvature**2 * (r[None, :] / r[:, None]) ** 2 * (1 - torch.eye(6))
+    expected = torch.einsum("nj,nil->ij", x**4, others).detach().numpy() / len(x) ** 2
+    found = (squares**2).mean(axis=0)
+    ratio = found.sum() / expected.sum()
+    assert 0.8 < ratio < 1.25, f"the variance over {DRAWS} draws is {ratio:.3f} times the closed form"
+    assert np.allclose(found, expected, rtol=0.6), f"{found / expected}"
+
+
+@pytest.mark.slow
+def test_error_falls_with_the_root_of_the_number_of_examples() -> None:
+    """Each example four and sixteen times has the same diagonal, but as many more signs."""
+    sizes = [float(np.sqrt((errors(*problem(copies))[0] ** 2).mean())) for copies in (1, 4, 16)]
+    slope = np.polyfit(np.log([1, 4, 16]), np.log(sizes), 1)[0]
+    assert abs(slope + 0.5) < 0.05, f"errors {sizes} of 5, 20 and 80 examples fall with the power {slope:.3f}"
