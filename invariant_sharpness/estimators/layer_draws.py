@@ -51,7 +51,7 @@ def curved_groups(
     no Gauss-Newton diagonal: that of the products.
     """
     able = capability(oracle, ResidualDiagonalOracle)
-    if able is None or not _has_gauss_newton(oracle):
+    if able is None or not has_gauss_newton_diagonal(oracle):
         return probed_groups(oracle, names, probes, seed)
     known = able.layer_units(oracle.parameters)
     draws = _number_of_draws(oracle, known.keys() - exact_groups(oracle, defects), probes)
@@ -107,7 +107,8 @@ def _drawn(
     )
 
 
-def _has_gauss_newton(oracle: CurvatureOracle) -> bool:
+def has_gauss_newton_diagonal(oracle: CurvatureOracle) -> bool:
+    """Whether the diagonal of the Gauss-Newton matrix is exact for few outputs, or can be sampled."""
     exact, sampled = capability(oracle, GaussNewtonDiagonalOracle), capability(oracle, SampledGaussNewtonOracle)
     few = exact is not None and exact.outputs_per_example <= MOST_OUTPUTS
     return few or (sampled is not None and sampled.samples_outputs)

@@ -3,22 +3,28 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from functools import cached_property
 from importlib.metadata import version
 from math import isfinite
 from numbers import Integral
 
 from invariant_sharpness.arguments import require_oracle, require_seed
+from invariant_sharpness.coordinates.gauss_newton import GaussNewton
 from invariant_sharpness.errors import InvariantSharpnessError, NonFiniteError
 from invariant_sharpness.estimators.diagonal_results import HessianDiagonal
 from invariant_sharpness.estimators.hessian_diagonals import exact_diagonal, hessian_diagonal
+from invariant_sharpness.estimators.layer_draws import has_gauss_newton_diagonal
 from invariant_sharpness.evaluation.door import AnyMetric, as_metrics
 from invariant_sharpness.evaluation.report import Report
-from invariant_sharpness.metrics import Metric
+from invariant_sharpness.metrics import Metric, normalized_sharpness
 from invariant_sharpness.prng import require_probes
-from invariant_sharpness.protocol import CurvatureOracle, SubsetOracle, capability
+from invariant_sharpness.protocol import CurvatureOracle, GaussNewtonOracle, SubsetOracle, capability
 from invariant_sharpness.results.estimate import Estimate
+
+_OF_GAUSS_NEWTON = frozenset({"exact", "sampled outputs"})
+"""Methods of groups in which the outputs are affine, so that the two matrices have one diagonal."""
 
 Result = Estimate | InvariantSharpnessError
 """What comes of a measurement: a value, or the reason why there is none."""
@@ -34,7 +40,8 @@ def measure(
     """Measure an oracle and return a report that prints as a table.
 
     Metrics that need the diagonal of the Hessian share one: that of the weights, and of all other groups where it is
-    exact. Each value is the one that the metric gives by itself.
+    exact. Each value is the one that the metric gives by itself. Where the outputs are not affine in the weights, the default metrics show
+    :func:`normalized_sharpness` of the :class:`GaussNewton` matrix as well, in a row of its own, if the two differ by more than their errors.
 
     Parameters
     ----------
@@ -80,9 +87,11 @@ def measure(
     measurement = Measurement(oracle, seed=seed, probes=probes)
     started = time.perf_counter()
     measurement.require_finite_loss()
-    estimates = [measurement.value(metric) for metric in chosen]
-    by_name = _by_name(estimates)
-    declared = {name: metric for name, metric in zip(by_name, chosen, strict=True) if metric.is_declared}
+    measured = [(metric, measurement.value(metric)) for metric in chosen]
+    if metrics is None:
+        measured = [pair for metric, value in measured for pair in measurement.beside(metric, value)]
+    by_name = _by_name([estimate for _, estimate in measured])
+    declared = {name: metric for name, (metric, _) in zip(by_name, measured, strict=True) if metric.is_declared}
     return Report(
         estimates=by_name,
         invariances={name: metric.invariances for name, metric in declared.items()},
@@ -141,6 +150,17 @@ class Measurement:
         asked = [name for name in ("seed", "probes", "diagonal") if name in metric.options]
         return metric(self.oracle, **{name: getattr(self, name) for name in asked})
 
+    def beside(self, metric: Metric[...], value: Estimate) -> Iterator[tuple[Metric[...], Estimate]]:
+        """Yield the value, and (17) of the Gauss-Newton matrix beside that of the Hessian where it is another number."""
+        yield metric, value
+        curved = any(group.method not in _OF_GAUSS_NEWTON for group in value.per_group.values())
+        able = capability(self.oracle, GaussNewtonOracle) is not None and has_gauss_newton_diagonal(self.oracle)
+        if metric is not normalized_sharpness or not curved or not able:
+            return
+        other = metric(GaussNewton(self.oracle), seed=self.seed, probes=self.probes)
+        if not _overlap(value.interval(), other.interval()):
+            yield metric, replace(other, name=f"{value.name} (Gauss-Newton)")
+
     def signature(self, metrics: Iterable[Metric[...]]) -> str:
         """Name in one line what values depend on beside model and data."""
         counted = capability(self.oracle, SubsetOracle)
@@ -161,6 +181,10 @@ class Measurement:
             return self.value(metric)
         except InvariantSharpnessError as error:
             return error
+
+
+def _overlap(first: tuple[float, float], second: tuple[float, float]) -> bool:
+    return max(first[0], second[0]) <= min(first[1], second[1])
 
 
 def _by_name(estimates: list[Estimate]) -> dict[str, Estimate]:

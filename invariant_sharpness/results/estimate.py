@@ -148,9 +148,9 @@ class Estimate:
         return lower - reach, upper + reach
 
     def error_text(self) -> str:
-        """Write the error in a few characters, for tables."""
+        """Write the error in a few characters, for tables: the ends of the interval, where the bracket is wider than the scatter."""
         if self.standard_error is not None:
-            error = f"± {self.standard_error:.2g}"
+            error = self._interval_text() if self._is_bracketed() else f"± {self.standard_error:.2g}"
         elif self.bracket is not None and self.bracket.upper == inf:
             error = "lower bound"
         elif self.certificate:
@@ -158,6 +158,18 @@ class Estimate:
         else:
             error = "exact"
         return error if self.converged else f"{error}, NOT CONVERGED"
+
+    def _is_bracketed(self) -> bool:
+        """Whether the sides of a finite bracket are further apart than what the standard error says."""
+        if self.bracket is None or self.standard_error is None:
+            return False
+        return 2 * self.standard_error < self.bracket.upper - self.bracket.lower < inf
+
+    def _interval_text(self) -> str:
+        """Write both ends; a value of which more than half can be noise says so."""
+        low, high = self.interval()
+        noise = ", MOSTLY NOISE" if low < self.value / 2 else ""
+        return f"95 %: {low:.3g} to {high:.3g}{noise}"
 
     def _repr_html_(self) -> str:
         """Show the value in notebooks."""

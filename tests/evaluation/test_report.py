@@ -7,6 +7,7 @@ import io
 import json
 from collections.abc import Mapping
 from math import inf, isnan, nan
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -14,6 +15,8 @@ import pytest
 
 import invariant_sharpness as ish
 from invariant_sharpness import Estimate, GroupEstimate, Report
+from invariant_sharpness.results.estimate import Bracket
+from invariant_sharpness.solvers.rows_columns import solve
 from invariant_sharpness_numpy import ReluNetwork, quadratic
 
 NUMBERS = (0.1 + 0.2, 1e-300, -7.0, 1.7976931348623157e308)
@@ -209,3 +212,50 @@ def test_measured_report_makes_the_round_trip(oracle: ish.CurvatureOracle) -> No
     report = ish.measure(oracle)
     read = json.loads(report.to_json())["metrics"]
     assert {name: metric["value"] for name, metric in read.items()} == {n: e.value for n, e in report.items()}
+
+
+@pytest.mark.parametrize(
+    ("lower", "value", "words"),
+    [(1.5, 2.0, "95 %: 1.3 to 2.2"), (0.5, 2.0, "95 %: 0.304 to 2.2, MOSTLY NOISE"), (1.95, 2.0, "± 0.1")],
+)
+def test_a_bracket_wider_than_the_scatter_is_shown_as_an_interval(lower: float, value: float, words: str) -> None:
+    """Ends at 1.96 standard errors of 0.1 outside of the bracket, as there are no degrees of freedom."""
+    estimate = Estimate("sampled", value, "draws", standard_error=0.1, bracket=Bracket(lower, value))
+    assert str(estimate) == f"sampled = 2 ({words}; draws)", str(estimate)
+
+
+def test_a_smooth_network_shows_that_of_gauss_newton_beside_that_of_the_hessian() -> None:
+    torch = pytest.importorskip("torch")
+    torch.manual_seed(0)
+    layers = torch.nn.Linear(4, 5), torch.nn.Tanh(), torch.nn.Linear(5, 3)
+    x, y = torch.randn(12, 4, dtype=torch.float64), torch.arange(12) % 3
+    model = ish.oracle(torch.nn.Sequential(*layers).double(), (x, y))
+    report, name = ish.measure(model), "normalized_sharpness (Gauss-Newton)"
+    G = sum(
+        J.T @ (np.diag(p) - np.outer(p, p)) @ J / len(x)
+        for J, p in zip(*_jacobians(layers[0], layers[2], x), strict=True)
+    )
+    squares = (layers[0].weight.detach().numpy() ** 2, layers[2].weight.detach().numpy() ** 2)
+    diagonals = (np.diag(G)[:20].reshape(5, 4), np.diag(G)[20:].reshape(3, 5))
+    expected = sum(solve(h, w).value for h, w in zip(diagonals, squares, strict=True))
+    assert report[name].value == pytest.approx(expected, rel=1e-9)
+    assert report[name].value != pytest.approx(report["normalized_sharpness"].value, rel=1e-3), str(report)
+    assert report.claim(name) == report.claim("normalized_sharpness") == "row/column rescaling"
+
+
+def _jacobians(first: Any, last: Any, x: Any) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    """By hand: the derivatives of the outputs in both weights, example by example, and the probabilities."""
+    A, a, B, b = (p.detach().numpy() for p in (*first.parameters(), *last.parameters()))
+    hidden = np.tanh(x.numpy() @ A.T + a)
+    outputs = hidden @ B.T + b
+    p = np.exp(outputs) / np.exp(outputs).sum(axis=1, keepdims=True)
+    found = []
+    for inputs, h in zip(x.numpy(), hidden, strict=True):
+        of_first = np.einsum("ki,i,j->kij", B, 1 - h**2, inputs).reshape(3, -1)
+        of_last = np.einsum("kl,i->kli", np.eye(3), h).reshape(3, -1)
+        found.append(np.hstack([of_first, of_last]))
+    return found, list(p)
+
+
+def test_a_network_of_relus_has_no_row_of_gauss_newton(oracle: ish.CurvatureOracle) -> None:
+    assert not [name for name in ish.measure(oracle) if "Gauss-Newton" in name]
