@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
+from functools import partial
 from math import fsum, sqrt
 from typing import Literal
 
 import numpy as np
 
 from invariant_sharpness.deprecation import renamed
-from invariant_sharpness.estimators.diagonal_results import HessianDiagonal, Tangent, cross_fitted, positive_below
+from invariant_sharpness.estimators.diagonal_results import HessianDiagonal, Tangent, cross_fitted
+from invariant_sharpness.metrics.brackets import OF_THE_RESIDUAL, added_brackets, below_the_minimum, sampled_bracket
 from invariant_sharpness.metrics.counted_groups import left_out, require_weights, without_curvature
 from invariant_sharpness.metrics.declaration import metric
-from invariant_sharpness.metrics.parameter_normalized import added_brackets, parameterwise, sampled_bracket
+from invariant_sharpness.metrics.parameter_normalized import parameterwise
 from invariant_sharpness.metrics.shared_diagonal import COST_OF_DIAGONAL, diagonal_of
 from invariant_sharpness.parameters.matrices import HostArray, LayerMatrix, others, weights_alone, weights_with_biases
 from invariant_sharpness.protocol import CurvatureOracle, HostArrays, ParameterGroup
@@ -153,7 +155,7 @@ def normalized_sharpness(
     gap = (plug_in - lower) / plug_in if plug_in > 0 else 0.0
     scatter = diagonal.sampling_error({name: slopes for x in layers for name, slopes in x.derivatives.items()})
     methods, bracket = {diagonal[name].method for name in counted}, None
-    probed, drawn = bool(methods & _OF_THE_HESSIAN), bool(methods & _OF_THE_RESIDUAL)
+    probed, drawn = bool(methods & _OF_THE_HESSIAN), bool(methods & OF_THE_RESIDUAL)
     if probed or drawn:
         bracket = added_brackets([_bracket(layer, weights, diagonal, lam) for layer in layers])
     if not probed and (drawn or "sampled outputs" in methods):
@@ -188,15 +190,15 @@ class _Layer:
 
 
 _OF_THE_HESSIAN = frozenset({"probes", "XDiag"})
-_OF_THE_RESIDUAL = frozenset({"layer draws", "residual probes"})
-"""Methods whose noise has both signs and is clipped: large where the Hessian itself is probed."""
+"""Methods whose noise has both signs and is clipped, and is large."""
 
 
 def _bracket(layer: _Layer, weights: HostArrays, diagonal: HessianDiagonal, lam: float) -> Bracket:
     """Return the sides of one layer, over all of its groups."""
     names = list(layer.derivatives)
-    if {diagonal[name].method for name in names} & _OF_THE_RESIDUAL:
-        return Bracket(min(_below(layer, weights, diagonal, lam), layer.value), layer.value)
+    if {diagonal[name].method for name in names} & OF_THE_RESIDUAL:
+        below = below_the_minimum(layer.variances, weights, diagonal, lam, partial(_row_sums, layer))
+        return Bracket(min(below, layer.value), layer.value)
     joined, curvature = (
         np.concatenate([arrays[name].ravel() for name in names]) for arrays in (weights, diagonal.arrays)
     )
@@ -204,23 +206,8 @@ def _bracket(layer: _Layer, weights: HostArrays, diagonal: HessianDiagonal, lam:
     return sampled_bracket(layer.value, joined, curvature, methods, sqrt(2 / lam))
 
 
-def _below(layer: _Layer, weights: HostArrays, diagonal: HessianDiagonal, lam: float) -> float:
-    r"""Return :math:`\sum_i 2 \sqrt{T_i^+ B_i}`, the value of a diagonal a that is too small in expectation, with one more scale for each row.
-
-    The scales :math:`\sigma^2` are those of the minimum, :math:`T_i = \sum_j \sigma_{ij}^2 a_{ij}` and :math:`B_i = \sum_j W_{ij}^2 / (2 \lambda \sigma_{ij}^2)`. What is counted parameter
-    by parameter is one row.
-    """
-    scales = layer.variances
-    curvature = {name: s * positive_below(diagonal[name]) for name, s in scales.items()}
-    penalty = {
-        name: np.divide(weights[name] ** 2, 2 * lam * s, out=np.zeros(s.shape), where=s > 0)
-        for name, s in scales.items()
-    }
-    rows, penalties = (_row_sums(layer, arrays) for arrays in (curvature, penalty))
-    return float((2 * np.sqrt(np.clip(rows, 0, None) * penalties)).sum())
-
-
 def _row_sums(layer: _Layer, arrays: HostArrays) -> HostArray:
+    """Sum over the columns of each row; what is counted parameter by parameter is one row."""
     if layer.matrix is None:
         return np.array(sum(float(array.sum()) for array in arrays.values()))
     return layer.matrix.matrices(arrays).sum(axis=-1)
@@ -287,7 +274,7 @@ def _notes(methods: AbstractSet[str]) -> tuple[str, ...]:
         return (
             "probes were clipped at 0, which makes the value too large in expectation; more probes make it less so",
         )
-    if methods & _OF_THE_RESIDUAL:
+    if methods & OF_THE_RESIDUAL:
         return ("what was drawn and came out negative was clipped at 0: the bracket says how much that can add",)
     return ()
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
 from math import fsum, sqrt
 from typing import Literal
 
@@ -10,10 +9,11 @@ import numpy as np
 import numpy.typing as npt
 
 from invariant_sharpness.estimators.diagonal_results import HessianDiagonal
+from invariant_sharpness.metrics.brackets import OF_THE_RESIDUAL, added_brackets, below_the_minimum, sampled_bracket
 from invariant_sharpness.metrics.counted_groups import left_out, require_weights, without_curvature
 from invariant_sharpness.metrics.declaration import metric
 from invariant_sharpness.metrics.shared_diagonal import COST_OF_DIAGONAL, diagonal_of
-from invariant_sharpness.protocol import CurvatureOracle
+from invariant_sharpness.protocol import CurvatureOracle, HostArrays
 from invariant_sharpness.results.estimate import Bracket, Estimate, GroupEstimate
 
 HostArray = npt.NDArray[np.float64]
@@ -97,10 +97,7 @@ def parameter_normalized_sharpness(
     factor = sqrt(2 / lam)
     shares = {n: parameterwise(weights[n], diagonal[n].values, factor) for n in counted}
     error = diagonal.sampling_error({n: derivative for n, (_, derivative) in shares.items()})
-    sides = [
-        sampled_bracket(value, weights[n], diagonal[n].values, [diagonal[n].method], factor)
-        for n, (value, _) in shares.items()
-    ]
+    sides = [_bracket(value, {n: slopes}, weights, diagonal, lam) for n, (value, slopes) in shares.items()]
     return Estimate(
         name="parameter_normalized_sharpness",
         value=fsum(value for value, _ in shares.values()),
@@ -122,25 +119,16 @@ def parameter_normalized_sharpness(
     )
 
 
-def added_brackets(sides: Sequence[Bracket]) -> Bracket:
-    """Add what is below, and what is above."""
-    return Bracket(fsum(side.lower for side in sides), fsum(side.upper for side in sides))
-
-
-def sampled_bracket(
-    value: float, weights: HostArray, curvature: HostArray, methods: Iterable[str], factor: float
+def _bracket(
+    value: float, variances: HostArrays, weights: HostArrays, diagonal: HessianDiagonal, lam: float
 ) -> Bracket:
-    r"""Return what is below and above a minimum over scales, whose value was computed from a diagonal with noise.
-
-    It is never negative, and with one scale for all of its weights it is :math:`f \|W\| \sqrt{\sum_i h_i^+}`, which is larger, and
-    in which clipping makes the mean of every term too large. From draws that are never negative the value itself
-    is too small in expectation, since it is concave in h; clipped noise has no such side.
-    """
-    kinds = set(methods)
-    if kinds <= {"exact", "exact (columns)", "exact (units)"}:
-        return Bracket(value, value)
-    above = factor * float(np.linalg.norm(weights)) * sqrt(float(np.clip(curvature, 0, None).sum()))
-    return Bracket(value if kinds == {"sampled outputs"} else 0.0, max(value, above))
+    """Return the sides of one group; its derivatives in h are the best variances."""
+    (name,) = variances
+    wide = sampled_bracket(value, weights[name], diagonal[name].values, [diagonal[name].method], sqrt(2 / lam))
+    if diagonal[name].method not in OF_THE_RESIDUAL:
+        return wide
+    below = below_the_minimum(variances, weights, diagonal, lam, lambda arrays: np.array(arrays[name].sum()))
+    return Bracket(min(below, value), wide.upper)
 
 
 def parameterwise(weights: HostArray, curvature: HostArray, factor: float) -> tuple[float, HostArray]:

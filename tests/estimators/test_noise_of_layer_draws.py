@@ -9,6 +9,8 @@ import pytest
 import torch
 
 import invariant_sharpness as ish
+from invariant_sharpness.estimators import GroupDiagonal
+from zoo.torch_derivatives import cross_entropy, dense_hessian
 
 DRAWS = 400
 NAME = "0.weight"
@@ -56,3 +58,25 @@ def test_error_falls_with_the_root_of_the_number_of_examples() -> None:
     sizes = [float(np.sqrt((errors(*problem(copies))[0] ** 2).mean())) for copies in (1, 4, 16)]
     slope = np.polyfit(np.log([1, 4, 16]), np.log(sizes), 1)[0]
     assert abs(slope + 0.5) < 0.05, f"errors {sizes} of 5, 20 and 80 examples fall with the power {slope:.3f}"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("metric", [ish.parameter_normalized_sharpness, ish.normalized_sharpness])
+def test_interval_of_a_clipped_sum_holds_the_truth_and_is_narrow(metric: Any) -> None:
+    torch.manual_seed(1)
+    layers = torch.nn.Linear(3, 30), torch.nn.GELU(), torch.nn.Linear(30, 30), torch.nn.GELU(), torch.nn.Linear(30, 2)
+    model, x = torch.nn.Sequential(*layers).double(), torch.randn(20, 3, dtype=torch.float64)
+    oracle = ish.oracle(model, (x, torch.arange(20) % 2))
+    truth = metric(oracle, diagonal=ish.HessianDiagonal(_columns(model, x, torch.arange(20) % 2))).value
+    for seed in range(4):
+        found = metric(oracle, probes=6, seed=seed)
+        low, high = found.interval()
+        assert "layer draws" in found.method or "draws at layers" in found.method, found.method
+        assert low <= truth <= high, f"{found}: from {low} to {high}, but it is {truth}"
+        assert low > 0.8 * truth, f"{found}: from {low}, where the truth is {truth}"
+
+
+def _columns(model: Any, x: Any, y: Any) -> dict[str, GroupDiagonal]:
+    hessian = dense_hessian(model, x, y, cross_entropy)
+    parts = {name: hessian[name][name].diagonal().reshape(p.shape) for name, p in model.named_parameters()}
+    return {name: GroupDiagonal(part.numpy(), "exact") for name, part in parts.items()}
