@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import wraps
 from typing import Any, Concatenate, Generic, ParamSpec, TypeVar
 
@@ -66,6 +66,17 @@ def differentiated(function: OfArrays[P, T]) -> OfArrays[P, T]:
     return _explained(function, [Compiled(function)])
 
 
+def form_of_derivatives(function: OfArrays[P, T]) -> OfArrays[P, Any]:
+    """Return what says shapes and dtypes of the results of ``function``, which takes derivatives of the model. Nothing is computed.
+
+    Raises
+    ------
+    ModelError
+        When called, if JAX cannot differentiate what is in it.
+    """
+    return _explained(function, [Compiled(function).form])
+
+
 def differentiated_along(function: InMode[P, T]) -> OfArrays[P, T]:
     """Compile ``function``, which takes derivatives along directions: in forward mode, or by reverse passes where that is not had.
 
@@ -84,18 +95,19 @@ def _in_mode(function: InMode[P, T], mode: Mode) -> Compiled[P, T]:
     return Compiled(compiled)
 
 
-def _explained(function: Callable[..., T], programs: list[Compiled[P, T]]) -> OfArrays[P, T]:
+def _explained(function: Callable[..., Any], programs: Sequence[OfArrays[P, T]]) -> OfArrays[P, T]:
     """The first of the programs that can be differentiated; which one it is, is remembered."""
+    left = list(programs)
 
     @wraps(function)
     def call(arrays: Arrays, /, *arguments: P.args, **options: P.kwargs) -> T:
         try:
-            return programs[0](arrays, *arguments, **options)
+            return left[0](arrays, *arguments, **options)
         except InvariantSharpnessError:
             raise
         except (TypeError, ValueError, NotImplementedError) as error:
-            if len(programs) > 1 and lacks_forward_mode(error):
-                del programs[0]
+            if len(left) > 1 and lacks_forward_mode(error):
+                del left[0]
                 return call(arrays, *arguments, **options)
             msg = (
                 f"JAX cannot differentiate this model: {type(error).__name__}: {error}. Replace that operation by one with "

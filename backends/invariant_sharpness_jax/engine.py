@@ -13,112 +13,19 @@ import numpy.typing as npt
 
 from invariant_sharpness.adapters.batch_losses import of_whole_batches
 from invariant_sharpness.adapters.data import Batch, is_per_example, leaves, map_leaves
-from invariant_sharpness.adapters.engine import Cotangents, CotangentsOf, Sums
 from invariant_sharpness.adapters.host_engine import EngineDefaults
 from invariant_sharpness.adapters.loss_terms import LossTerms
-from invariant_sharpness.adapters.outputs import CotangentRows
 from invariant_sharpness.adapters.whole_batches import Examples
 from invariant_sharpness.parameters.groups import HostArrays, ParameterGroup
-from invariant_sharpness.prng import Draws, output_signs
-from invariant_sharpness.protocol import EVERY_CAPABILITY, DoublePrecisionOracle
+from invariant_sharpness.protocol import EVERY_CAPABILITY, DoublePrecisionOracle, ResidualDiagonalOracle
 from invariant_sharpness_jax.application import Application
 from invariant_sharpness_jax.forward import application_to_batches, to_batch
 from invariant_sharpness_jax.losses import function_terms
 from invariant_sharpness_jax.own_derivatives import check_loss_of_outputs, has_own_derivatives
+from invariant_sharpness_jax.point import JaxPoint
 from invariant_sharpness_jax.precision import held, model_rounding, rounded
-from invariant_sharpness_jax.program import Constants, Losses, Program
-from invariant_sharpness_jax.room import room_within_limit
-from invariant_sharpness_jax.trees import Arrays, Structure, arrays_of_form
-
-
-class JaxPoint:
-    """A function with its loss at one parameter point; every method is a sum over the examples of a batch.
-
-    Parameters
-    ----------
-    program
-        The compiled derivatives.
-    arrays
-        The parameters by name, as vectors hold them.
-    constants
-        What the model computes with besides.
-    """
-
-    def __init__(self, program: Program, arrays: Arrays, constants: Constants) -> None:
-        self._program = program
-        self._arrays = arrays
-        self._constants = constants
-
-    def evaluate(self, batch: Batch, /) -> tuple[jax.Array, jax.Array]:
-        return self._program.evaluate(self._arrays, self._constants, batch.inputs), batch.targets
-
-    def traced(self, arrays: Arrays, batch: Batch) -> jax.Array:
-        """Return the outputs at other parameters, inside a function that is traced."""
-        return self._program.outputs(arrays, self._constants, batch.inputs)
-
-    def losses(self, batch: Batch, /) -> Sums:
-        return _sums(self._program.losses(self._arrays, self._constants, batch))
-
-    def row_losses(self, batch: Batch, /) -> npt.NDArray[Any]:
-        return np.asarray(self._program.losses(self._arrays, self._constants, batch).rows)
-
-    def gradient(self, batch: Batch, /) -> Sums:
-        gradient, losses = self._program.gradient(self._arrays, self._constants, batch)
-        return _sums(losses, gradient)
-
-    def hessian_products(self, vectors: Sequence[Arrays], batch: Batch, /) -> Sums:
-        """One vector has a program of its own, several are multiplied in blocks."""
-        if len(vectors) > 1:
-            products, losses = self._program.products(self._arrays, self._constants, vectors, batch)
-            return _sums(losses, *products)
-        product, losses = self._program.product(self._arrays, self._constants, vectors[0], batch)
-        return _sums(losses, product)
-
-    def gauss_newton_product(self, vector: Arrays, batch: Batch, /) -> Sums:
-        product, losses = self._program.curvature_product(self._arrays, self._constants, vector, batch)
-        return _sums(losses, product)
-
-    def squares(self, names: frozenset[str], cotangents: Cotangents, batch: Batch, /) -> Sums:
-        chosen = {name: array for name, array in self._arrays.items() if name in names}
-        fixed = {name: array for name, array in self._arrays.items() if name not in names}
-        given, room = (chosen, fixed, self._constants), room_within_limit()
-        rows, width = self._program.row_shape(self._arrays, self._constants, batch)
-        if cotangents.draws is not None:
-            signs = _stacked_signs(cotangents.draws, rows, width)
-            squares, weight = self._program.sampled_squares(*given, signs, batch, room)
-        elif cotangents.kind == "curvature":
-            squares, weight = self._program.curvature_squares(*given, batch, room)
-        else:
-            squares, weight = self._program.gradient_squares(*given, batch, room)
-        return Sums(weight, rows, (squares,))
-
-    def slopes(self, vector: Arrays, batch: Batch, /) -> Sums:
-        rows, _ = self._program.row_shape(self._arrays, self._constants, batch)
-        value, weight = self._program.slopes(self._arrays, self._constants, vector, batch)
-        return Sums(weight, rows, value=value)
-
-    def pushforward(self, vector: Arrays, batch: Batch, /) -> jax.Array:
-        return self._program.pushforward(self._arrays, self._constants, vector, batch.inputs)
-
-    def pullback(self, cotangents: CotangentRows, batch: Batch, /) -> Arrays:
-        """The batch stays whole, so that nothing is compiled again; examples without a row have cotangents of zero."""
-        form = self._program.evaluate.form(self._arrays, self._constants, batch.inputs)
-        given = cotangents.next_like((min(len(cotangents), form.shape[0]), *form.shape[1:]))
-        padded = np.zeros(form.shape, dtype=form.dtype)
-        padded[: len(given)] = given
-        return self._program.pullback(self._arrays, self._constants, jnp.asarray(padded), batch.inputs)
-
-    def output_curvature(self, direction: Arrays, cotangents: CotangentsOf, batch: Batch, /) -> tuple[Arrays, Arrays]:
-        form = self._program.evaluate.form(self._arrays, self._constants, batch.inputs)
-        c = jnp.asarray(cotangents(form.shape).astype(form.dtype))
-        given, zeros = (self._arrays, self._constants), {name: 0 * array for name, array in self._arrays.items()}
-        first: Arrays = {}
-        second: Arrays = {}
-        for name, along in direction.items():
-            # One group moves and its own block is read: a loop of XLA would be slow around convolutions.
-            first, products = self._program.output_product(*given, {**zeros, name: along}, c, batch.inputs)
-            second[name] = products[name]
-        return first, second
+from invariant_sharpness_jax.program import Program
+from invariant_sharpness_jax.trees import Arrays, Structure, added, arrays_of_form
 
 
 class JaxEngine(EngineDefaults):
@@ -147,7 +54,7 @@ class JaxEngine(EngineDefaults):
     name = "JAX"
     xp = jnp
     fixed_shapes = True
-    offers = EVERY_CAPABILITY | {DoublePrecisionOracle}
+    offers = EVERY_CAPABILITY | {DoublePrecisionOracle, ResidualDiagonalOracle}
 
     def __init__(
         self,
@@ -219,10 +126,10 @@ class JaxEngine(EngineDefaults):
         return has_own_derivatives(lambda p: self._application.function(p, batch.inputs, *constants), tree)
 
     def at(self, parameters: Arrays, /) -> AbstractContextManager[JaxPoint]:
-        return nullcontext(JaxPoint(self._program, parameters, self._application.constants()))
+        return nullcontext(JaxPoint(self._program, self.groups, parameters, self._application.constants()))
 
     def add(self, total: Arrays, part: Arrays, /) -> Arrays:
-        return _added(total, part)
+        return added(total, part)
 
     def divide(self, total: Arrays, weight: float, /) -> Arrays:
         return _divided(total, weight)
@@ -235,11 +142,6 @@ class JaxEngine(EngineDefaults):
 
 
 @jax.jit
-def _added(total: Arrays, part: Arrays) -> Arrays:
-    return jax.tree.map(jnp.add, total, part)
-
-
-@jax.jit
 def _divided(total: Arrays, weight: float) -> Arrays:
     """All in one program: XLA divides several arrays, but multiplies one that is alone by the reciprocal."""
     return jax.tree.map(lambda array: array / weight, total)
@@ -248,16 +150,6 @@ def _divided(total: Arrays, weight: float) -> Arrays:
 @jax.jit
 def _are_finite(arrays: list[jax.Array]) -> jax.Array:
     return jnp.array([jnp.all(jnp.isfinite(array)) for array in arrays])
-
-
-def _sums(losses: Losses, *arrays: Arrays) -> Sums:
-    return Sums(losses.weight, losses.rows.size, arrays, losses.total)
-
-
-def _stacked_signs(draws: Draws, rows: int, width: int) -> jax.Array:
-    """The signs of all draws, of shape ``(draws, rows, width)``."""
-    numbers, seed, start = draws
-    return jnp.asarray(np.stack([output_signs(seed, n, start, rows, width).astype(np.float32) for n in numbers]))
 
 
 def _placed_like(array: jax.Array, values: npt.NDArray[np.float64]) -> jax.Array:

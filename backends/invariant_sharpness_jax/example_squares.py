@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from invariant_sharpness.adapters.data import batch_size, is_per_example, leaves, map_leaves
 from invariant_sharpness.losses import Factors
 from invariant_sharpness_jax.layer_sites import Tapped, tapped
-from invariant_sharpness_jax.layer_squares import squares_at
+from invariant_sharpness_jax.layer_squares import ProductSums
 from invariant_sharpness_jax.room import Room
 from invariant_sharpness_jax.trees import Arrays
 
@@ -40,9 +40,7 @@ def squared_products(outputs: Outputs, arrays: Arrays, batch: Any, factors: Fact
     room
         For gradients of single examples.
     """
-    # Axes that are part of the types of arrays would have to be carried through every site.
-    typed = jax.sharding.AxisType.Explicit in jax.sharding.get_abstract_mesh().axis_types
-    found = {} if typed else _at_sites(tapped(outputs, arrays, batch.inputs), arrays, factors, room)
+    found = _at_sites(tapped(outputs, arrays, batch.inputs), arrays, factors, room)
     rest = {name: array for name, array in arrays.items() if name not in found}
     if not rest:
         return found
@@ -52,27 +50,24 @@ def squared_products(outputs: Outputs, arrays: Arrays, batch: Any, factors: Fact
 
 def _at_sites(opened: Tapped, arrays: Arrays, factors: Factors, room: Room) -> Arrays:
     """Term by term, for all examples at once."""
-    found = zip(opened.sites, opened.activations, strict=True)
-    rules = [squares_at(site, activations, arrays[site.name], room) for site, activations in found]
+    sums = ProductSums(opened.layers, opened.met, arrays, room)
     _, positions, terms = factors.signs.shape
 
-    def add_term(totals: list[jax.Array], index: jax.Array) -> tuple[list[jax.Array], None]:
+    def add_term(totals: Arrays, index: jax.Array) -> tuple[Arrays, None]:
         t, r = index // terms, index % terms
         cotangents = (
             jnp.zeros(factors.vectors.shape[:3], opened.outputs.dtype).at[:, t].set(factors.vectors[:, t, :, r])
         )
         deltas = opened.pullback(cotangents.reshape(opened.outputs.shape))
-        signs = factors.signs[:, t, r]
-        added = [rule.add(total, signs, d) for rule, total, d in zip(rules, totals, deltas, strict=True)]
-        return [new.astype(old.dtype) for new, old in zip(added, totals, strict=True)], None
+        return sums.add(totals, factors.signs[:, t, r], deltas, deltas), None
 
-    if not rules:
+    if not opened.layers:
         return {}
     indices = jnp.arange(positions * terms)
-    convolutions = any(site.operation == "conv_general_dilated" for site in opened.sites)
+    convolutions = any(layer.members[0].site.operation == "conv_general_dilated" for layer in opened.layers)
     unroll = convolutions and len(indices) <= _MOST_UNROLLED
-    totals, _ = jax.lax.scan(add_term, [rule.start() for rule in rules], indices, unroll=unroll)
-    return {site.name: rule.finish(t) for site, rule, t in zip(opened.sites, rules, totals, strict=True)}
+    totals, _ = jax.lax.scan(add_term, sums.start(), indices, unroll=unroll)
+    return sums.finish(totals)
 
 
 def _one_by_one(outputs: Outputs, arrays: Arrays, batch: Any, factors: Factors, room: Room) -> Arrays:

@@ -1,159 +1,202 @@
-"""Where parameters meet activations in a model's program: matrix products, convolutions, sums and products with them.
+"""Where parameters meet activations in a model's program: matrix products, convolutions, tables, sums and products with them.
 
 The model's own computation is read off its jaxpr, so this works for any library of layers, and for none. A parameter has a
-site if it is used once, in an operation with a row for each example; all others are left to the general path.
+site if it is used once, in an operation with a row for each example; all others are left to the general path. What is added
+to the result of a site, and to nothing else, such as a bias, belongs to the same layer.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Literal, NamedTuple, cast
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax.extend.core import ClosedJaxpr
-from jax.extend.core import Literal as Constant
 
 from invariant_sharpness.adapters.data import batch_size, is_per_example, map_leaves
+from invariant_sharpness_jax.sites import Site
 from invariant_sharpness_jax.trees import Arrays
+from invariant_sharpness_jax.walk import Derived, Known, Walk
 
 Outputs = Callable[[Arrays, Any], jax.Array]
-Operation = Literal["dot_general", "conv_general_dilated", "sum", "product"]
-
-_REARRANGING = {"reshape", "transpose", "squeeze", "copy", "copy_p"}
-_SPREADING = {"broadcast_in_dim"}
-_AFFINE = {"add", "add_any", "sub", "mul"}
-CALLS = {
-    "jit": "jaxpr",
-    "pjit": "jaxpr",
-    "closed_call": "call_jaxpr",
-    "core_call": "call_jaxpr",
-    "checkpoint": "jaxpr",
-    "remat2": "jaxpr",
-}
-_ELEMENTWISE: dict[str, Operation] = {"add": "sum", "add_any": "sum", "sub": "sum", "mul": "product"}
+Layout = Callable[[jax.Array], jax.Array]
 
 
-class Known(NamedTuple):
-    """A value that no parameter of interest is in, or one that it is not followed through; ``moving`` if it depends on the examples."""
-
-    value: Any
-    moving: bool
-
-
-class Derived(NamedTuple):
-    """A value that is an affine function of one parameter alone, and whether it has the same entries in another layout.
-
-    The path is that function without its changes of type: squares take it back in the type of the parameter.
-    """
-
-    name: str
-    value: Any
-    path: Callable[[jax.Array], jax.Array]
-    rearranged: bool
-
-
-Value = Known | Derived
-
-
-@dataclass(frozen=True, slots=True)
-class Site:
-    """One operation on activations and a parameter.
+class Member(NamedTuple):
+    """A site of a layer.
 
     Parameters
     ----------
-    name
-        Of the parameter.
-    operation
-        What is done.
-    options
-        The parameters of the primitive.
-    path
-        From the parameter to the operand.
-    operand
-        Shape of that operand.
-    output
-        Shape and dtype of the result.
-    axis
-        The axis of the result that counts examples; that of the activations is the first.
+    site
+        The site.
+    layout
+        From (examples, positions, output units) of the layer to the layout of the result of the site.
     """
 
-    name: str
-    operation: Operation
-    options: dict[str, Any]
-    path: Callable[[jax.Array], jax.Array]
-    operand: tuple[int, ...]
-    output: jax.ShapeDtypeStruct
-    axis: int
+    site: Site
+    layout: Layout
+
+
+class Layer(NamedTuple):
+    """Sites whose results differ by parameters alone: the first, and those at which parameters are added.
+
+    Parameters
+    ----------
+    members
+        The sites, in the order of the program.
+    """
+
+    members: tuple[Member, ...]
+
+    @property
+    def name(self) -> str:
+        """Of the parameter of the first site."""
+        return self.members[0].site.name
+
+    @property
+    def names(self) -> list[str]:
+        """Of all its parameters."""
+        return [member.site.name for member in self.members]
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Numbers of examples, of positions, and of output units."""
+        return self.members[0].site.shape
+
+    def by_unit(self, result: jax.Array) -> jax.Array:
+        """The result of the last site in the shape (examples, positions, output units)."""
+        form = jax.ShapeDtypeStruct(self.shape, self.members[0].site.output.dtype)
+        (units,) = jax.linear_transpose(self.members[-1].layout, form)(result)
+        return units
+
+
+class Surveyed(NamedTuple):
+    """A model whose sites are known.
+
+    Parameters
+    ----------
+    layers
+        All of them, in the order of the program.
+    run
+        From what is added to the outputs of the layers, in the shapes (examples, positions, output units), to the model's outputs and what else was met.
+    """
+
+    layers: list[Layer]
+    run: Callable[[Mapping[str, jax.Array]], tuple[jax.Array, Met]]
+
+    def zeros(self) -> dict[str, jax.Array]:
+        """Nothing is added to the outputs of any layer."""
+        return {layer.name: jnp.zeros(layer.shape, layer.members[0].site.output.dtype) for layer in self.layers}
+
+
+class Met(NamedTuple):
+    """What is met at the sites, by parameter: the activations, and the results."""
+
+    activations: dict[str, jax.Array]
+    results: dict[str, jax.Array]
 
 
 class Tapped(NamedTuple):
-    """A model whose sites have been opened.
+    """A model whose layers have been opened.
 
     Parameters
     ----------
     outputs
         Of the model.
-    sites
-        One for each parameter that has one.
-    activations
-        What meets the parameter at each site.
+    layers
+        With one site for each parameter that has one.
+    met
+        What is met at the sites.
     pullback
-        From cotangents of the outputs to those of the results of all sites.
+        From cotangents of the outputs to those of the outputs of the layers, by the name of the layer.
     """
 
     outputs: jax.Array
-    sites: list[Site]
-    activations: list[jax.Array]
-    pullback: Callable[[jax.Array], list[jax.Array]]
+    layers: list[Layer]
+    met: Met
+    pullback: Callable[[jax.Array], dict[str, jax.Array]]
 
 
 def tapped(outputs: Outputs, arrays: Arrays, inputs: Any) -> Tapped:
-    """Run the model and open the sites of the parameters, of those that have one. Cost: a forward pass."""
-    surveyed, names = _survey(outputs, arrays, inputs)
-    taps = [jnp.zeros(s.output.shape, s.output.dtype) for s in surveyed.sites if s.name in names]
-    opened: list[_Walk] = []
-
-    def run(taps: list[jax.Array]) -> tuple[jax.Array, list[jax.Array]]:
-        opened.append(_walk(outputs, arrays, inputs, names, taps))
-        return opened[0].outputs[0], opened[0].activations
-
-    value, pullback, activations = jax.vjp(run, taps, has_aux=True)
-    return Tapped(
-        value, opened[0].sites, activations, lambda cotangent: cast("list[jax.Array]", pullback(cotangent)[0])
-    )
+    """Run the model and open the layers of the parameters, of those that have one. Cost: a forward pass."""
+    surveyed = survey(outputs, arrays, inputs)
+    value, pullback, met = jax.vjp(surveyed.run, surveyed.zeros(), has_aux=True)
+    return Tapped(value, surveyed.layers, met, lambda cotangent: pullback(cotangent)[0])
 
 
-def _survey(outputs: Outputs, arrays: Arrays, inputs: Any) -> tuple[_Walk, frozenset[str]]:
-    """What sites there are, and of which parameters they can be used. Nothing is computed.
+def survey(outputs: Outputs, arrays: Arrays, inputs: Any) -> Surveyed:
+    """Find the layers of the parameters. Nothing of what is computed for it is used, so that a compiler leaves it out."""
+    # Axes that are part of the types of arrays would have to be carried through every site.
+    typed = jax.sharding.AxisType.Explicit in jax.sharding.get_abstract_mesh().axis_types
+    closed = jax.make_jaxpr(outputs)(arrays, inputs)
+    layers = [] if typed else _layers(outputs, closed, arrays, inputs)
+    names = frozenset(name for layer in layers for name in layer.names)
+    if not names:
+        return Surveyed([], lambda _: (outputs(arrays, inputs), Met({}, {})))
 
-    An axis that happens to be as long as the batch does not grow with it: the survey is made twice, once with one more example.
+    def run(taps: Mapping[str, jax.Array]) -> tuple[jax.Array, Met]:
+        walk = _walked(closed, arrays, inputs, names, taps)
+        met = [
+            {site.name: a for site, a in zip(walk.sites, found, strict=True)}
+            for found in (walk.activations, walk.results)
+        ]
+        return walk.outputs[0], Met(*met)
+
+    return Surveyed(layers, run)
+
+
+def _layers(outputs: Outputs, closed: ClosedJaxpr, arrays: Arrays, inputs: Any) -> list[Layer]:
+    """The layers of those parameters that have a site.
+
+    An axis that happens to be as long as the batch does not grow with it: the walk is made twice, once with one more example.
     """
-    found: list[_Walk] = []
+    size, everything = batch_size(inputs), frozenset(arrays)
+    longer = map_leaves(lambda leaf: _one_more(leaf) if is_per_example(leaf, size) else leaf, inputs)
+    usable: list[frozenset[str]] = []
 
     def walk(values: Arrays, rows: Any) -> None:
-        found.append(_walk(outputs, values, rows, frozenset(arrays), None))
+        usable.append(_walked(jax.make_jaxpr(outputs)(values, rows), values, rows, everything, {}).usable)
 
-    size = batch_size(inputs)
-    jax.eval_shape(walk, arrays, inputs)
-    longer = map_leaves(lambda leaf: _one_more(leaf) if is_per_example(leaf, size) else leaf, inputs)
     try:
         jax.eval_shape(walk, arrays, longer)
     except (TypeError, ValueError):  # a model for batches of one size
-        return found[0], frozenset()
-    return found[0], found[0].usable & found[1].usable
+        return []
+    first = _walked(closed, arrays, inputs, everything, {})
+    return _grouped([site for site in first.sites if site.name in first.usable & usable[0]], first.uses)
+
+
+def _grouped(sites: Sequence[Site], uses: Mapping[str, int]) -> list[Layer]:
+    """Put a sum with the result of a site, if that is used for nothing else, into the layer of that site."""
+    layers: dict[str, Layer] = {}
+    members: dict[str, tuple[str, Layout]] = {}
+    for site in sites:
+        name, layout = _joined(site, members, uses) or (site.name, site.in_layout)
+        members[site.name] = name, layout
+        before = layers[name].members if name in layers else ()
+        layers[name] = Layer((*before, Member(site, layout)))
+    return list(layers.values())
+
+
+def _joined(
+    site: Site, members: Mapping[str, tuple[str, Layout]], uses: Mapping[str, int]
+) -> tuple[str, Layout] | None:
+    """The layer that a sum belongs to, and the layout of its result; None if it is a layer of its own."""
+    source = site.source
+    if site.operation != "sum" or source is None or source.name not in members or uses[source.name] > 1:
+        return None
+    name, layout = members[source.name]
+    return name, lambda units: source.path(layout(units))
 
 
 def _one_more(rows: jax.Array) -> jax.ShapeDtypeStruct:
     return jax.ShapeDtypeStruct((len(rows) + 1, *rows.shape[1:]), rows.dtype)
 
 
-def _walk(
-    outputs: Outputs, arrays: Arrays, inputs: Any, names: frozenset[str], taps: Sequence[jax.Array] | None
-) -> _Walk:
-    """Run the model and follow the named parameters; with taps, add them to the results of the sites."""
-    closed = jax.make_jaxpr(outputs)(arrays, inputs)
+def _walked(
+    closed: ClosedJaxpr, arrays: Arrays, inputs: Any, names: frozenset[str], taps: Mapping[str, jax.Array]
+) -> Walk:
+    """Run the model and follow the named parameters."""
     own = [
         Derived(name, arrays[name], lambda values: values, rearranged=True)
         if name in names
@@ -161,132 +204,4 @@ def _walk(
         for name in sorted(arrays)
     ]
     moving = [Known(leaf, moving=True) for leaf in jax.tree.leaves(inputs)]
-    found = _Walk(batch_size(inputs), taps)
-    found.outputs = [found.plain(value) for value in found.run(closed, [*own, *moving])]
-    return found
-
-
-@dataclass
-class _Walk:
-    """One run through a jaxpr, equation by equation."""
-
-    examples: int
-    taps: Sequence[jax.Array] | None
-    sites: list[Site] = field(default_factory=list)
-    activations: list[jax.Array] = field(default_factory=list)
-    lost: set[str] = field(default_factory=set)
-    outputs: list[Any] = field(default_factory=list)
-
-    @property
-    def usable(self) -> frozenset[str]:
-        """Parameters with exactly one site, and no other use."""
-        names = [site.name for site in self.sites]
-        return frozenset(name for name in names if names.count(name) == 1 and name not in self.lost)
-
-    def run(self, closed: ClosedJaxpr, arguments: Sequence[Value]) -> list[Value]:
-        values: dict[Any, Value] = dict(zip(closed.jaxpr.invars, arguments, strict=True))
-        values |= {v: Known(c, moving=False) for v, c in zip(closed.jaxpr.constvars, closed.consts, strict=True)}
-
-        def read(atom: Any) -> Value:
-            return Known(atom.val, moving=False) if isinstance(atom, Constant) else values[atom]
-
-        for equation in closed.jaxpr.eqns:
-            results = self._apply(equation, [read(atom) for atom in equation.invars])
-            values |= dict(zip(equation.outvars, results, strict=True))
-        return [read(atom) for atom in closed.jaxpr.outvars]
-
-    def plain(self, value: Value) -> Any:
-        """The array alone; a parameter that gets here is followed no further."""
-        if isinstance(value, Derived):
-            self.lost.add(value.name)
-        return value.value
-
-    def _apply(self, equation: Any, operands: list[Value]) -> list[Value]:
-        derived = [operand for operand in operands if isinstance(operand, Derived)]
-        if not derived:
-            return self._bound(equation, operands)
-        name = equation.primitive.name
-        if name in CALLS:
-            inner = equation.params[CALLS[name]]
-            return self.run(inner if isinstance(inner, ClosedJaxpr) else ClosedJaxpr(inner, ()), operands)
-        if len(derived) == 1 and (found := self._derived(equation, operands) or self._site(equation, operands)):
-            return [found]
-        return self._bound(equation, operands)
-
-    def _bound(self, equation: Any, operands: list[Value]) -> list[Value]:
-        moving = any(isinstance(operand, Derived) or operand.moving for operand in operands)
-        results = _bind(equation, [self.plain(operand) for operand in operands])
-        return [Known(result, moving) for result in results]
-
-    def _derived(self, equation: Any, operands: list[Value]) -> Derived | None:
-        """The parameter in another layout, spread out, or with a constant added or multiplied."""
-        name = equation.primitive.name
-        (position,) = [n for n, operand in enumerate(operands) if isinstance(operand, Derived)]
-        own = cast(Derived, operands[position])
-        others = [operand for operand in operands if isinstance(operand, Known)]
-        if name == "convert_element_type" and jnp.issubdtype(equation.params["new_dtype"], jnp.floating):
-            return own._replace(value=_bind(equation, [own.value])[0])
-        rearranged = name in _REARRANGING and not others
-        affine = name in _AFFINE or (name in _SPREADING and not others)
-        if not (rearranged or affine) or any(other.moving for other in others):
-            return None
-
-        def step(value: Any) -> Any:
-            return _bind(equation, [value if n == position else _like(o.value, value) for n, o in enumerate(operands)])[
-                0
-            ]
-
-        def path(values: jax.Array) -> Any:
-            return step(own.path(values))
-
-        return Derived(own.name, step(own.value), path, own.rearranged and rearranged)
-
-    def _site(self, equation: Any, operands: list[Value]) -> Known | None:
-        """An operation with activations that have a row for each example."""
-        if len(operands) != 2:
-            return None
-        own = next(operand for operand in operands if isinstance(operand, Derived))
-        other = next(operand for operand in operands if isinstance(operand, Known))
-        rule = _rule(equation, own, parameter_first=operands[0] is own)
-        if rule is None or not other.moving or other.value.shape[:1] != (self.examples,):
-            return None
-        operation, axis = rule
-        (result,) = _bind(equation, [operand.value for operand in operands])
-        if result.shape[axis] != self.examples:
-            return None
-        output = jax.ShapeDtypeStruct(result.shape, result.dtype)
-        if self.taps is not None:
-            result = result + self.taps[len(self.sites)]
-        self.sites.append(Site(own.name, operation, equation.params, own.path, own.value.shape, output, axis))
-        self.activations.append(other.value)
-        return Known(result, moving=True)
-
-
-def _rule(equation: Any, own: Derived, *, parameter_first: bool) -> tuple[Operation, int] | None:
-    """The operation, if there is a rule for it, and where its result counts the examples."""
-    name = equation.primitive.name
-    if name in _ELEMENTWISE and own.value.shape[:1] in ((), (1,)):
-        return _ELEMENTWISE[name], 0
-    if not own.rearranged:
-        return None
-    if name == "dot_general":
-        contracted, batch = equation.params["dimension_numbers"]
-        free = len(own.value.shape) - len(contracted[0]) if parameter_first else 0
-        return None if batch[0] or 0 in contracted[parameter_first] else ("dot_general", free)
-    if name == "conv_general_dilated" and not parameter_first:
-        numbers = equation.params["dimension_numbers"]
-        plain = equation.params["batch_group_count"] == 1 and numbers.lhs_spec[0] == numbers.out_spec[0] == 0
-        return ("conv_general_dilated", 0) if plain else None
-    return None
-
-
-def _like(constant: Any, value: Any) -> Any:
-    """The constant in the type of the value."""
-    return jnp.asarray(constant, dtype=value.dtype)
-
-
-def _bind(equation: Any, operands: list[Any]) -> list[Any]:
-    """Evaluate one equation."""
-    primitive = equation.primitive
-    results = primitive.bind(*operands, **primitive.get_bind_params(equation.params))
-    return list(results) if primitive.multiple_results else [results]
+    return Walk(batch_size(inputs), taps).through(closed, [*own, *moving])

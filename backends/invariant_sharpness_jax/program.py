@@ -11,12 +11,14 @@ import jax.numpy as jnp
 from invariant_sharpness.adapters.data import Batch, real_outputs
 from invariant_sharpness.adapters.loss_terms import LossTerms
 from invariant_sharpness.losses import Factors
+from invariant_sharpness_jax import residuals
 from invariant_sharpness_jax.application import Application
-from invariant_sharpness_jax.compilation import Compiled, differentiated, differentiated_along
+from invariant_sharpness_jax.compilation import Compiled, differentiated, differentiated_along, form_of_derivatives
 from invariant_sharpness_jax.example_squares import squared_products
 from invariant_sharpness_jax.forward import array_of
 from invariant_sharpness_jax.losses import sampled_factors
 from invariant_sharpness_jax.modes import Mode, alone
+from invariant_sharpness_jax.own_blocks import in_their_own_derivatives
 from invariant_sharpness_jax.precision import held, is_half, rounded, with_exact_sums
 from invariant_sharpness_jax.room import Room
 from invariant_sharpness_jax.trees import Arrays, Structure
@@ -29,6 +31,10 @@ Constants = tuple[Any, ...]
 
 Squares = tuple[Arrays, jax.Array]
 """Sums of squares by parameter, and the sum of the weights."""
+
+
+Second = Callable[[Arrays], tuple[Arrays]]
+"""A second derivative as a function of vectors. What it keeps in memory is an argument of compiled programs."""
 
 
 class Losses(NamedTuple):
@@ -84,7 +90,13 @@ class Program:
         self.curvature_squares = differentiated(self._curvature_squares)
         self.gradient_squares = differentiated(self._gradient_squares)
         self.sampled_squares = differentiated(self._sampled_squares)
-        self.output_product = differentiated_along(self._output_product)
+        self.curved = form_of_derivatives(self._curved)
+        self.output_curvature = differentiated(self._output_curvature)
+        self.layer_outputs = Compiled(self._layer_outputs)
+        self.layer_moments = differentiated(self._layer_moments)
+        self.layer_curvature = differentiated(self._layer_curvature)
+        self.applied = Compiled(_applied)
+        self.residual_products = Compiled(self._residual_products)
 
     def row_shape(self, arrays: Arrays, constants: Constants, batch: Batch) -> tuple[int, int]:
         """Return the number of rows of outputs that the loss sees in a batch, and of outputs in a row. Nothing is computed."""
@@ -205,28 +217,64 @@ class Program:
         batch: Batch,
         room: Room,
     ) -> Squares:
-        def outputs_of(arrays: Arrays, inputs: Any) -> jax.Array:
-            return self.outputs({**arrays, **fixed}, constants, inputs)
-
+        outputs_of = self._at(constants, fixed)
         outputs = outputs_of(chosen, batch.inputs)
         _, weights = self._loss.values(outputs, batch.targets)
         factors = factors_of(outputs, batch.targets)
         return squared_products(outputs_of, chosen, batch, factors, room), jnp.sum(weights)
 
-    def _output_product(
-        self, mode: Mode, arrays: Arrays, constants: Constants, direction: Arrays, cotangents: jax.Array, inputs: Any
-    ) -> tuple[Arrays, Arrays]:
-        r"""The gradient of :math:`\phi = c \cdot z`, and its Hessian times the direction."""
+    def _layer_outputs(self, arrays: Arrays, constants: Constants, batch: Batch) -> dict[str, Arrays]:
+        """The outputs of each layer, by the names of the layer and of its parameters."""
+        return residuals.owned(self._at(constants, {}), arrays, batch.inputs)
 
-        def gradient(at: Arrays) -> Arrays:
-            return jax.grad(lambda a: jnp.sum(self.outputs(a, constants, inputs) * cotangents))(at)
+    def _layer_moments(self, arrays: Arrays, constants: Constants, batch: Batch) -> Arrays:
+        """Sums of squares of the outputs of layers, and of their cotangents."""
+        return residuals.moments(self._at(constants, {}), self._loss_slopes(batch), arrays, batch.inputs)
 
-        def twice(at: Arrays) -> tuple[Arrays, Arrays]:
-            slopes = gradient(at)
-            return slopes, slopes
+    def _layer_curvature(
+        self, chosen: Arrays, fixed: Arrays, constants: Constants, batch: Batch
+    ) -> tuple[Second, jax.Array]:
+        """The second derivative in the outputs of the layers of the chosen parameters, and the sum of the weights."""
+        outputs = self._at(constants, fixed)
+        second = residuals.second_derivative(outputs, self._loss_slopes(batch), chosen, batch.inputs)
+        return second, self._summed(outputs(chosen, batch.inputs), batch.targets).weight
 
-        (product,), slopes = mode.products(twice, arrays, [_like(arrays, direction)])
-        return slopes, product
+    def _residual_products(
+        self,
+        chosen: Arrays,
+        fixed: Arrays,
+        constants: Constants,
+        scales: Arrays,
+        signs: Arrays,
+        images: Arrays,
+        batch: Batch,
+        room: Room,
+    ) -> Arrays:
+        """What perturbations of the outputs of layers and their images make of the chosen parameters, multiplied."""
+        left = {name: drawn / scales[name] for name, drawn in signs.items()}
+        return residuals.products(self._at(constants, fixed), chosen, batch.inputs, left, images, room)
+
+    def _at(self, constants: Constants, fixed: Arrays) -> Callable[[Arrays, Any], jax.Array]:
+        """The model, as a function of the parameters that are not fixed."""
+        return lambda arrays, inputs: self.outputs({**arrays, **fixed}, constants, inputs)
+
+    def _loss_slopes(self, batch: Batch) -> Callable[[jax.Array], jax.Array]:
+        """The derivatives of the sum of the weighted losses in the outputs."""
+        return jax.grad(lambda outputs: self._summed(outputs, batch.targets).total)
+
+    def _curved(self, arrays: Arrays, constants: Constants, cotangents: jax.Array, inputs: Any) -> Arrays:
+        r"""Those parameters that are in their own derivatives of :math:`\phi = c \cdot z`."""
+        names = in_their_own_derivatives(lambda at: self._pullback(at, constants, cotangents, inputs), arrays)
+        return {name: arrays[name] for name in names}
+
+    def _output_curvature(self, arrays: Arrays, constants: Constants, cotangents: jax.Array, inputs: Any) -> Second:
+        r"""The second derivative of :math:`\phi = c \cdot z`."""
+        return jax.vjp(lambda at: self._pullback(at, constants, cotangents, inputs), arrays)[1]
+
+
+def _applied(vector: Arrays, second: Second) -> Arrays:
+    """The product of a second derivative with a vector."""
+    return second(vector)[0]
 
 
 def _like(arrays: Arrays, vector: Arrays) -> Arrays:

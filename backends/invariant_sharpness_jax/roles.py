@@ -12,7 +12,7 @@ from jax.extend.core import Literal as Constant
 from invariant_sharpness.adapters.data import PASS_SEED, Dataset
 from invariant_sharpness.protocol import ParameterGroup
 from invariant_sharpness_jax.engine import JaxEngine
-from invariant_sharpness_jax.layer_sites import CALLS
+from invariant_sharpness_jax.walk import CALLS
 
 _KEEPING = {"convert_element_type", "copy", "copy_p"}
 

@@ -108,6 +108,12 @@ def arrays_of_form(tree: Any, structure: Structure, forms: Mapping[str, jax.Shap
 
 
 @jax.jit
+def added(total: Arrays, part: Arrays) -> Arrays:
+    """The sum, array by array."""
+    return jax.tree.map(jnp.add, total, part)
+
+
+@jax.jit
 def _count_non_finite(arrays: Arrays) -> dict[str, jax.Array]:
     return {name: jnp.sum(~jnp.isfinite(array)) for name, array in arrays.items()}
 

@@ -13,7 +13,7 @@ import pytest
 from flax import linen
 
 from invariant_sharpness_jax.layer_sites import tapped
-from invariant_sharpness_jax.layer_squares import squares_at
+from invariant_sharpness_jax.layer_squares import ProductSums
 from invariant_sharpness_jax.room import room_within_limit
 from zoo import jax_networks  # noqa: F401 - float64
 
@@ -77,13 +77,12 @@ def squares(model: Model, signs: Any, cotangents: Any) -> dict[str, Any]:
     """By the sites."""
     apply, arrays, x = model
     opened = tapped(apply, arrays, x)
-    room = room_within_limit()
-    rules = [squares_at(s, a, arrays[s.name], room) for s, a in zip(opened.sites, opened.activations, strict=True)]
-    totals = [rule.start() for rule in rules]
+    sums = ProductSums(opened.layers, opened.met, arrays, room_within_limit())
+    totals = sums.start()
     for s, c in zip(signs, cotangents, strict=True):
         deltas = opened.pullback(c)
-        totals = [rule.add(t, s, d) for rule, t, d in zip(rules, totals, deltas, strict=True)]
-    return {s.name: rule.finish(t) for s, rule, t in zip(opened.sites, rules, totals, strict=True)}
+        totals = sums.add(totals, s, deltas, deltas)
+    return sums.finish(totals)
 
 
 @pytest.mark.parametrize(
@@ -117,7 +116,7 @@ def test_every_parameter_has_a_site_and_the_squares_of_its_jacobian(kind: str) -
 )
 def test_parameters_that_are_used_otherwise_have_no_site(apply: Any) -> None:
     opened = tapped(apply, {"w": random(0, 4, 3)}, random(1, EXAMPLES, 4))
-    assert not opened.sites, f"{opened.sites}"
+    assert not opened.layers, f"{opened.layers}"
 
 
 def test_axis_that_is_as_long_as_the_batch_by_chance_is_no_site() -> None:
@@ -126,8 +125,8 @@ def test_axis_that_is_as_long_as_the_batch_by_chance_is_no_site() -> None:
         return jnp.sum(tokens_first @ a["w"], axis=0)
 
     arrays = {"w": random(0, 4, 3)}
-    assert not tapped(apply, arrays, random(1, EXAMPLES, EXAMPLES, 4)).sites
-    assert not tapped(apply, arrays, random(1, EXAMPLES, EXAMPLES + 1, 4)).sites
+    assert not tapped(apply, arrays, random(1, EXAMPLES, EXAMPLES, 4)).layers
+    assert not tapped(apply, arrays, random(1, EXAMPLES, EXAMPLES + 1, 4)).layers
 
 
 @pytest.mark.slow

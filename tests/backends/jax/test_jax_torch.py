@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -12,7 +13,13 @@ import torch
 from torch import nn
 
 import invariant_sharpness as ish
-from zoo.jax_networks import assert_equal_reports, convolutional_network, ordered, residual_network
+from zoo.jax_networks import (
+    assert_equal_reports,
+    convolutional_network,
+    convolve,
+    ordered,
+    residual_network,
+)
 
 
 class Plain(nn.Module):
@@ -118,3 +125,39 @@ def test_a_convolutional_network_with_batch_norm_measures_as_in_torch() -> None:
 def test_a_residual_network_measures_as_in_torch() -> None:
     torch.manual_seed(0)
     assert_equal_metrics(randomized(Residual()), residual_network)
+
+
+class Smooth(nn.Module):
+    """A convolution, and dense layers on its positions, with GELU."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.wide, self.head = nn.Conv2d(2, 4, 3), nn.Linear(4, 5), nn.Linear(5, 3)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = nn.functional.gelu(self.first(x), approximate="tanh").flatten(2).mT
+        return self.head(nn.functional.gelu(self.wide(x), approximate="tanh").mean(1))
+
+
+def smooth(p: Any, x: Any) -> Any:
+    x = jax.nn.gelu(convolve(x, p["first"]["kernel"], padding=0) + p["first"]["bias"]).reshape(len(x), -1, 4)
+    x = jax.nn.gelu(x @ p["wide"]["kernel"] + p["wide"]["bias"]).mean(1)
+    return x @ p["head"]["kernel"] + p["head"]["bias"]
+
+
+@pytest.mark.slow
+def test_draws_at_layers_are_those_of_torch() -> None:
+    torch.manual_seed(0)
+    model = Smooth().double()
+    x, y = torch.randn(9, 2, 5, 6, dtype=torch.float64), torch.randint(0, 3, (9,))
+    rows = np.moveaxis(x.numpy(), 1, -1), y.numpy()
+    ours = ish.oracle(smooth, rows, parameters=tree(dict(model.named_parameters())))
+    theirs = ish.oracle(model, (x, y))
+    found, expected = (
+        o.to_numpy(o.sampled_residual_diagonal(o.parameters, o.layer_units(o.parameters), range(2), 3))
+        for o in (ours, theirs)
+    )
+    for (name, mine), theirs_of in zip(found.items(), expected.values(), strict=True):
+        other = theirs_of.transpose(LAYOUTS[theirs_of.ndim])
+        error = np.abs(mine - other).max() / (np.abs(other).max() + 1e-3)
+        assert error <= 1e-12, f"a draw of {name} differs by {error:.1e}"
