@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from copy import copy
+from functools import partial
 from typing import Any
 
 import jax
@@ -14,7 +15,7 @@ import invariant_sharpness as ish
 from invariant_sharpness.estimators.diagonal_results import GroupDiagonal, HessianDiagonal
 from invariant_sharpness.protocol import ResidualDiagonalOracle, capability
 from zoo.jax_networks import cross_entropy, dense_hessian, dense_jacobian
-from zoo.jax_smooth_networks import CASES, Case
+from zoo.jax_smooth_networks import CASES, Case, chain, of_dense
 
 QUICK = frozenset({"gelu"})
 ALL = [kind if kind in QUICK else pytest.param(kind, marks=pytest.mark.slow) for kind in CASES]
@@ -130,9 +131,10 @@ def test_what_is_added_to_the_outputs_of_a_layer_belongs_to_it(kind: str, layers
 
 
 @pytest.mark.slow
-def test_normalized_sharpness_early_in_training_is_in_its_interval_where_that_of_probes_is_not() -> None:
-    case = CASES["encoder"]
-    parameters, x, y = case.problem(48)
+def test_normalized_sharpness_early_in_training_is_in_a_narrow_interval_that_probes_are_far_from() -> None:
+    shapes = of_dense(16, 24, "first") | of_dense(24, 24, "second") | of_dense(24, 3, "head")
+    case = Case(partial(chain, jax.nn.gelu), shapes, (16,))
+    parameters, x, y = case.problem(64)
     slope = jax.jit(jax.grad(lambda p: jnp.mean(cross_entropy(case.apply(p, x), y))))
     for _ in range(30):
         parameters = jax.tree.map(lambda value, step: value - 0.1 * step, parameters, slope(parameters))
@@ -140,10 +142,12 @@ def test_normalized_sharpness_early_in_training_is_in_its_interval_where_that_of
     exact = by_name(parameters, np.diag(dense_hessian(case.apply, parameters, x, y, cross_entropy)))
     diagonal = HessianDiagonal({name: GroupDiagonal(values, "exact") for name, values in exact.items()})
     truth = ish.normalized_sharpness(oracle, diagonal=diagonal).value
-    drawn = ish.normalized_sharpness(oracle, probes=32, seed=0)
-    probed = ish.normalized_sharpness(without_layers(oracle), probes=32, seed=0)
-    inside = [low <= truth <= high for low, high in (drawn.interval(), probed.interval())]
-    assert inside == [True, False], f"{truth:.4f} is the truth; {drawn} by draws, {probed} by probes"
+    drawn = ish.normalized_sharpness(oracle, probes=16, seed=0)
+    probed = ish.normalized_sharpness(without_layers(oracle), probes=16, seed=0)
+    low, high = drawn.interval()
+    assert low <= truth <= high <= 1.05 * low, f"{truth:.4f} is the truth; {drawn} by draws in {low:.4f} to {high:.4f}"
+    errors = [abs(estimate.value - truth) for estimate in (drawn, probed)]
+    assert errors[1] > 5 * errors[0], f"{truth:.4f} is the truth; {drawn} by draws, {probed} by probes"
 
 
 def without_layers(oracle: Any) -> Any:
