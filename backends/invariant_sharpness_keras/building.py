@@ -16,7 +16,7 @@ from invariant_sharpness.losses import FunctionLoss
 from invariant_sharpness.protocol import ParameterGroup
 from invariant_sharpness.runtime.exclusive import exclusive
 from invariant_sharpness_keras.batch import check_ends
-from invariant_sharpness_keras.engines import engine_of
+from invariant_sharpness_keras.engines import engine_of, uses_of
 from invariant_sharpness_keras.groups import parameter_groups
 from invariant_sharpness_keras.losses import check_probabilities, resolve_loss
 from invariant_sharpness_keras.models import check_layers, trainable_variables
@@ -67,7 +67,7 @@ def build_oracle(
     variables = trainable_variables(model)
     check_layers(model)
     described = parameter_groups(model, variables, groups)
-    engine = engine_of(model, resolved, variables, described)
+    engine: Any = engine_of(model, resolved, variables, described)
     data = weighted_pair(data)
     check_ends(data)
 
@@ -78,6 +78,8 @@ def build_oracle(
         check_symmetry(engine_of(model, FunctionLoss(weighted_outputs), variables, described), batch.inputs, expected)
 
     dataset, outputs = checked_data(engine, data, batch_size=batch_size, advice=_ADVICE, check_first=check_first)
+    if used := uses_of(engine, variables, dataset):
+        engine.groups = parameter_groups(model, variables, groups, used)
     return KerasOracle(model, engine, dataset, outputs)
 
 

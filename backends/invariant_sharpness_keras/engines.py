@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import keras
 
 from invariant_sharpness.adapters import Engine
+from invariant_sharpness.adapters.data import Dataset
 from invariant_sharpness.errors import ModelError
 from invariant_sharpness.parameters.groups import ParameterGroup
+from invariant_sharpness_keras.groups import untold
 from invariant_sharpness_keras.losses import Loss
 
 
@@ -52,3 +54,29 @@ def engine_of(model: Any, loss: Loss, variables: Sequence[Any], groups: tuple[Pa
         f"to tensorflow, jax or torch before Python starts"
     )
     raise ModelError(msg)
+
+
+def uses_of(engine: Any, variables: Sequence[Any], dataset: Dataset[Any]) -> dict[str, ParameterGroup]:
+    """Describe those of the variables that their layers do not, by the operations in which they enter, on the first batch.
+
+    Absent are those that enter in none whose axes have a meaning, or in two of different meanings.
+    """
+    names, framework = untold(engine.groups), keras.backend.backend()
+    found: Iterable[ParameterGroup | None]
+    if not names:
+        return {}
+    if framework == "torch":
+        from invariant_sharpness_torch import roles as roles_of_torch
+
+        pairs = zip(engine.groups, variables, strict=True)
+        values = {group.name: variable.value for group, variable in pairs if group.name in names}
+        found = roles_of_torch.uses(engine, values, dataset).values()
+    elif framework == "jax":
+        from invariant_sharpness_jax import roles as roles_of_jax
+
+        found = roles_of_jax.uses(engine, names, dataset)
+    else:
+        from invariant_sharpness_keras import tensorflow_roles
+
+        found = tensorflow_roles.uses(engine, names, dataset)
+    return {group.name: group for group in found if group is not None}

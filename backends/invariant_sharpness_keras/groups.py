@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from math import prod
+from types import MappingProxyType
 from typing import Any
 
 import keras
@@ -13,31 +15,56 @@ from keras import layers
 from invariant_sharpness.parameters.groups import given_groups
 from invariant_sharpness.protocol import ParameterGroup
 
+_GAINS = ("gamma", "scale")
 _PARTNERS = {"beta": ("gamma",), "bias": ("kernel", "pointwise_kernel")}
 """The weight of the same layer to whose outputs a shift is added."""
 
 
 def parameter_groups(
-    model: Any, variables: Sequence[Any], given: Sequence[ParameterGroup] = ()
+    model: Any,
+    variables: Sequence[Any],
+    given: Sequence[ParameterGroup] = (),
+    used: Mapping[str, ParameterGroup] = MappingProxyType({}),
 ) -> tuple[ParameterGroup, ...]:
-    """The groups of these variables: as ``given``, or as the layers that own them describe them.
+    """The groups of these variables: as ``given``, as they are ``used``, or as the layers of Keras that own them describe them.
 
-    A variable of an unknown layer, or of a ``tf.Module``, counts as a matrix, inputs first, if it has two axes, and
-    as ``"other"`` if not.
+    The axes of weights that no layer of Keras made are known from their use alone, and count as ``"other"`` without one. A bias
+    belongs to the weight of the same layer, if their outputs agree in number.
+
+    Parameters
+    ----------
+    model
+        A ``keras.Model`` or a ``tf.Module``.
+    variables
+        Those that are measured.
+    given
+        Descriptions by the user.
+    used
+        Descriptions by what the model does with a variable, by name; see :func:`untold`.
 
     Raises
     ------
     ModelError
         If a given group is no parameter of the model, or has another shape.
     """
-    names = dict(zip(map(id, variables), unique_names(variables), strict=True))
     owners = _owning_layers(model)
-    described = {
-        names[id(v)]: _describe(owners.get(id(v)), v, names[id(v)], {n: names.get(i) for n, i in _siblings(owners, v)})
-        for v in variables
-    }
+    described: dict[str, ParameterGroup] = {}
+    by_layer: dict[int, list[tuple[str, ParameterGroup]]] = {}
+    for variable, name in zip(variables, unique_names(variables), strict=True):
+        layer = owners.get(id(variable))
+        described[name] = used.get(name) or _describe(layer, variable, name)
+        by_layer.setdefault(id(layer), []).append((variable.name, described[name]))
+    for siblings in by_layer.values():
+        for kind, group in siblings:
+            if group.role == "bias":
+                described[group.name] = replace(group, owner=_owner(kind, group, siblings))
     shapes = {name: group.shape for name, group in described.items()}
     return tuple({**described, **given_groups(given, shapes)}.values())
+
+
+def untold(groups: Sequence[ParameterGroup]) -> frozenset[str]:
+    """The names of those with two axes or more whose role their layers do not tell; what the model does with them may."""
+    return frozenset(group.name for group in groups if group.role == "other" and len(group.shape) > 1)
 
 
 def unique_names(variables: Sequence[Any]) -> list[str]:
@@ -58,20 +85,23 @@ def _owning_layers(model: Any) -> dict[int, keras.Layer]:
     return {id(v): layer for layer in model._flatten_layers() for v in layer._trainable_variables}
 
 
-def _siblings(owners: dict[int, keras.Layer], variable: Any) -> list[tuple[str, int]]:
-    layer = owners.get(id(variable))
-    return [] if layer is None else [(v.name, id(v)) for v in layer._trainable_variables]
-
-
-def _describe(layer: keras.Layer | None, variable: Any, name: str, siblings: dict[str, str | None]) -> ParameterGroup:
+def _describe(layer: keras.Layer | None, variable: Any, name: str) -> ParameterGroup:
     shape = tuple(variable.shape)
+    every_axis = tuple(range(len(shape)))
     kind = variable.name if layer is not None else ""
-    if kind in ("gamma", "scale"):
-        return ParameterGroup(name, shape, "norm", output_axes=tuple(range(len(shape))))
+    if len(shape) > 1 and not _is_of_keras(layer):
+        return ParameterGroup(name, shape)
+    if kind in _GAINS:
+        return ParameterGroup(name, shape, "norm", output_axes=every_axis)
     if kind in _PARTNERS:
-        owner = _owner(layer, kind, prod(shape), siblings)
-        return ParameterGroup(name, shape, "bias", output_axes=tuple(range(len(shape))), owner=owner)
+        return ParameterGroup(name, shape, "bias", output_axes=every_axis)
     return _describe_weight(layer, kind, name, shape)
+
+
+def _is_of_keras(layer: keras.Layer | None) -> bool:
+    """Whether the variables of a layer were made by Keras, in its own layouts; subclasses may compute with them as they like."""
+    maker = next((kind for kind in type(layer).__mro__ if "build" in vars(kind)), keras.Layer)
+    return maker.__module__.startswith("keras.") and maker is not keras.Layer and not issubclass(maker, keras.Model)
 
 
 def _describe_weight(layer: keras.Layer | None, kind: str, name: str, shape: tuple[int, ...]) -> ParameterGroup:
@@ -87,7 +117,7 @@ def _describe_weight(layer: keras.Layer | None, kind: str, name: str, shape: tup
     if kind == "pointwise_kernel" or (isinstance(layer, _CONVOLUTIONS) and kind == "kernel"):
         groups = getattr(layer, "groups", 1) if kind == "kernel" else 1
         return ParameterGroup(name, shape, "convolution", (rank - 1,), (rank - 2,), groups)
-    if rank == 2:
+    if rank == 2 and ("kernel" in kind or "embeddings" in kind):
         return ParameterGroup(name, shape, "matrix", output_axes=(1,), input_axes=(0,))
     return ParameterGroup(name, shape)
 
@@ -112,20 +142,15 @@ def _einsum(layer: layers.EinsumDense, name: str, shape: tuple[int, ...]) -> Par
     )
 
 
-def _owner(layer: keras.Layer | None, kind: str, size: int, siblings: dict[str, str | None]) -> str | None:
-    shapes = {} if layer is None else {v.name: tuple(v.shape) for v in layer._trainable_variables}
-    for partner in _PARTNERS[kind]:
-        owner = siblings.get(partner)
-        if owner is not None:
-            outputs = _channels(layer, partner, owner, shapes[partner])
-            return owner if outputs == size else None
-    return None
+def _owner(kind: str, shift: ParameterGroup, siblings: Sequence[tuple[str, ParameterGroup]]) -> str | None:
+    """The weight or gain beside it that Keras adds such a shift to, or the only weight, if it has as many output channels."""
+    named = [group for partner in _PARTNERS[kind] for other, group in siblings if other == partner]
+    candidates = named[:1] or [group for _, group in siblings if group.is_weight]
+    owners = [group.name for group in candidates if _channels(group) == shift.size]
+    return owners[0] if len(candidates) == len(owners) == 1 else None
 
 
-def _channels(layer: keras.Layer | None, kind: str, name: str, shape: tuple[int, ...]) -> int:
-    """Number of output channels of a weight."""
-    if kind == "gamma":
-        return prod(shape)
-    group = _describe_weight(layer, kind, name, shape)
-    outputs = prod(shape[axis] for axis in group.output_axes)
+def _channels(group: ParameterGroup) -> int:
+    """Number of output channels; none of parameters of unknown axes."""
+    outputs = prod(group.shape[axis] for axis in group.output_axes) if group.output_axes else 0
     return outputs * group.channel_groups if group.divided_axes == "output" else outputs

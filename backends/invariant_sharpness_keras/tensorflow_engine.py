@@ -150,6 +150,10 @@ class TensorflowPoint:
             raise ModelError(msg)
         return outputs, batch.targets
 
+    def graph_of_outputs(self, batch: Batch, /) -> Any:
+        inputs = tf.nest.map_structure(tf.convert_to_tensor, batch.inputs)
+        return self._graphs.outputs.get_concrete_function(self._values, inputs).graph
+
     def losses(self, batch: Batch, /) -> Sums:
         _, summed = self._run(self._graphs.losses, batch.inputs, batch.targets)
         return self._sums(batch, summed)

@@ -25,6 +25,10 @@ class ParameterFunction(Protocol):
         """Return what a gradient tape has to watch, of a model that is held at these values."""
         ...
 
+    def placeholders(self, graph: Any, /) -> Tensors:
+        """Return the tensors that stand for the parameters in a graph, whose first argument is a list of values."""
+        ...
+
     def __call__(self, sources: Tensors, inputs: Any, /) -> Any:
         """Return the outputs at these sources."""
         ...
@@ -41,6 +45,9 @@ class KerasFunction:
     def __init__(self, model: keras.Model) -> None:
         self._model = model
 
+    def placeholders(self, graph: Any, /) -> Tensors:
+        return graph.inputs[: len(self._model.trainable_variables)]
+
     def at(self, values: Tensors, /) -> AbstractContextManager[None]:
         return nullcontext()
 
@@ -56,6 +63,15 @@ class ModuleFunction:
 
     def __init__(self, module: tf.Module) -> None:
         self._module = module
+
+    def placeholders(self, graph: Any, /) -> Tensors:
+        """The values themselves for variables that the graph does not read."""
+        variables = self._module.trainable_variables
+        captured = {id(outside): inside for outside, inside in graph.captures}
+        return [
+            captured.get(id(v.handle), given)
+            for v, given in zip(variables, graph.inputs[: len(variables)], strict=True)
+        ]
 
     @contextmanager
     def at(self, values: Tensors, /) -> Generator[None]:

@@ -65,4 +65,24 @@ def frozen() -> list[str]:
     return [group.name.split("/", 1)[1] for group in oracle.groups]
 
 
-CHECKS = [attention, roles, given_groups, frozen]
+class Whole(keras.Model):
+    """A model with weights of its own, in two layouts."""
+
+    def __init__(self) -> None:
+        super().__init__(name="whole")
+        self.first = self.add_weight(shape=(4, 5), name="first")
+        self.second = self.add_weight(shape=(4, 3), name="second")
+
+    def call(self, x: Any) -> Any:
+        return keras.ops.relu(x @ keras.ops.transpose(self.first)) @ self.second
+
+
+def own_weights() -> dict[str, list[Any]]:
+    """Roles and axes of weights that are not of Keras' layers."""
+    model = Whole()
+    model(inputs())
+    oracle = backend.oracle(model, (inputs(), labels()), loss="cross_entropy")
+    return {g.name.split("/")[-1]: [g.role, g.output_axes, g.input_axes] for g in oracle.groups}
+
+
+CHECKS = [own_weights, attention, roles, given_groups, frozen]

@@ -90,4 +90,24 @@ def bilinear_upsampling() -> dict[str, Any]:
     }
 
 
-CHECKS = [data_sets, grouped_convolution, bilinear_upsampling]
+class Mixed(tf.Module):
+    """Weights with the outputs first, and last, in a module that Keras knows nothing of."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        random = np.random.default_rng(4)
+        self.a, self.b, self.c = (tf.Variable(random.normal(size=shape)) for shape in [(5, 2), (4, 5, 3, 3), (4, 3)])
+
+    def __call__(self, x: Any) -> Any:
+        images = tf.nn.relu(tf.tensordot(x, self.a, [[3], [1]]))
+        convolved = tf.nn.conv2d(images, tf.transpose(self.b, (2, 3, 1, 0)), 1, "SAME")
+        return tf.reduce_mean(tf.nn.relu(convolved), axis=(1, 2)) @ self.c
+
+
+def roles_of_a_module() -> list[list[Any]]:
+    """Roles and axes of the variables of a plain module."""
+    oracle = backend.oracle(Mixed(), (inputs(6, 4, 4, 2), labels(6)), loss="cross_entropy")
+    return [[group.role, group.output_axes, group.input_axes] for group in oracle.groups]
+
+
+CHECKS = [roles_of_a_module, data_sets, grouped_convolution, bilinear_upsampling]
