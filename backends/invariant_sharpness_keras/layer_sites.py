@@ -55,31 +55,32 @@ def possible_sites(model: Any, kinds: Collection[type]) -> list[Site]:
 
 
 @contextmanager
-def recording(sites: Sequence[Site], shifts: Sequence[Sequence[Any]] | None = None) -> Generator[list[Record]]:
+def recording(sites: Sequence[Site], watch: Callable[[Any], None] | None = None) -> Generator[list[Record]]:
     """Record the layers of the sites while the block runs; afterwards they are what they were.
 
     Parameters
     ----------
     sites
         Where the layers are.
-    shifts
-        For each site and each of its calls, what is added to the affine part; nothing if there are none.
+    watch
+        What is told of each affine part before the model goes on with it.
     """
     records = [Record() for _ in sites]
     with ExitStack() as stack:
-        for index, (site, record) in enumerate(zip(sites, records, strict=True)):
-            stack.enter_context(_recorded(site.layer, record, () if shifts is None else shifts[index]))
+        for site, record in zip(sites, records, strict=True):
+            stack.enter_context(_recorded(site.layer, record, watch))
         yield records
 
 
 @contextmanager
-def _recorded(layer: keras.Layer, record: Record, shifts: Sequence[Any]) -> Generator[None]:
+def _recorded(layer: keras.Layer, record: Record, watch: Callable[[Any], None] | None) -> Generator[None]:
     """Wrap the layer's ``call``, and its activation where it has one, among the attributes of this one object."""
 
     def affine(outputs: Any) -> Any:
-        shifted = outputs + shifts[len(record.outputs)] if shifts else outputs
-        record.outputs.append(shifted)
-        return shifted
+        record.outputs.append(outputs)
+        if watch is not None:
+            watch(outputs)
+        return outputs
 
     attributes = vars(layer)
     before = dict(attributes)

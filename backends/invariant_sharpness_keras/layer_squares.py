@@ -1,4 +1,4 @@
-r"""How a layer of Keras turns inputs and cotangents into sums of squared gradients of single examples.
+r"""How a layer of Keras turns inputs and cotangents into squared gradients of single examples, or into products of two gradients.
 
 With activations :math:`a_n` and cotangents :math:`\delta_n` of the layer's affine part, the gradient of an example in a kernel
 is :math:`\sum_p a_{np} \delta_{np}^T` over its positions p. The rules are in the operations of Keras, for every engine.
@@ -20,7 +20,7 @@ Tensor = Any
 
 
 class Squares(Protocol):
-    """Adds up :math:`s_n (d_n)^2` over terms, where :math:`d_n` is an example's gradient in a variable."""
+    """Sums :math:`s_n d_n e_n` over examples, where :math:`d_n` and :math:`e_n` are an example's gradients in a variable."""
 
     @property
     def held(self) -> int:
@@ -32,17 +32,12 @@ class Squares(Protocol):
         """How many numbers are made for each example of a term."""
         ...
 
-    @property
-    def total(self) -> Tensor | None:
-        """What was added up so far, if anything was."""
+    def term(self, signs: Tensor, left: Tensor, right: Tensor, /) -> Tensor:
+        """Make what is added up over terms: of signed weights ``(n,)``, and the cotangents of the affine part that make d and e; one tensor twice for squares."""
         ...
 
-    def add(self, signs: Tensor, delta: Tensor, /) -> None:
-        """Add a term: signed weights ``(n,)`` and cotangents of the affine part."""
-        ...
-
-    def finished(self) -> Tensor:
-        """The sum, in the shape of the variable."""
+    def finished(self, total: Tensor, /) -> Tensor:
+        """Turn the sum of the terms into the shape of the variable."""
         ...
 
 
@@ -50,19 +45,10 @@ Rule = Callable[[keras.Layer, Record], dict[str, Squares]]
 """From a layer and its record to the squares of its variables, by their names in the layer."""
 
 
-class _Sum:
-    """What has terms added to it."""
-
-    total: Tensor | None = None
-
-    def _add(self, term: Tensor) -> None:
-        self.total = term if self.total is None else self.total + term
-
-
-class VectorSquares(_Sum):
+class VectorSquares:
     r"""A kernel that is multiplied with single vectors, :math:`d_n = a_n \delta_n^T`: terms can be added before the product.
 
-    :math:`\sum_{nk} s_{nk} (a_n \delta_{nk}^T)^2 = (a_n^2)^T (\sum_k s_{nk} \delta_{nk}^2)`: one matrix product in all.
+    :math:`\sum_{nk} s_{nk} (a_n \delta_{nk}^T) \circ (a_n \epsilon_{nk}^T) = (a_n^2)^T (\sum_k s_{nk} \delta_{nk} \circ \epsilon_{nk})`: one matrix product in all.
     """
 
     held = made = 0
@@ -70,15 +56,15 @@ class VectorSquares(_Sum):
     def __init__(self, inputs: Tensor) -> None:
         self._inputs = inputs
 
-    def add(self, signs: Tensor, delta: Tensor, /) -> None:
-        self._add(signs[:, None] * ops.square(delta))
+    def term(self, signs: Tensor, left: Tensor, right: Tensor, /) -> Tensor:
+        return signs[:, None] * (left * right)
 
-    def finished(self) -> Tensor:
-        return ops.matmul(ops.transpose(ops.square(self._inputs)), self.total)
+    def finished(self, total: Tensor, /) -> Tensor:
+        return ops.matmul(ops.transpose(ops.square(self._inputs)), total)
 
 
-class ExampleSquares(_Sum):
-    """Any variable: the gradients of all examples are made, squared and added up, term by term.
+class ExampleSquares:
+    """Any variable: the gradients of all examples are made, multiplied and added up, term by term.
 
     Parameters
     ----------
@@ -87,7 +73,7 @@ class ExampleSquares(_Sum):
     shape
         Of the variable.
     arranged
-        From the sum of squares to that shape.
+        From the sum of products to that shape.
     features
         What the cotangents are multiplied with, if anything is made of the inputs for it.
     """
@@ -104,16 +90,15 @@ class ExampleSquares(_Sum):
         self._gradients = gradients
         self._arranged = arranged
 
-    def add(self, signs: Tensor, delta: Tensor, /) -> None:
-        gradients = self._gradients(delta)
-        self._add(ops.tensordot(signs, ops.square(gradients), axes=1))
+    def term(self, signs: Tensor, left: Tensor, right: Tensor, /) -> Tensor:
+        return ops.tensordot(signs, _product(self._gradients, left, right), axes=1)
 
-    def finished(self) -> Tensor:
-        return self._arranged(self.total)
+    def finished(self, total: Tensor, /) -> Tensor:
+        return self._arranged(total)
 
 
-class EmbeddingSquares(_Sum):
-    """A table: the gradients of a token's occurrences in one example are added before the square."""
+class EmbeddingSquares:
+    """A table: the gradients of a token's occurrences in one example are added before the product."""
 
     made = 0
 
@@ -123,16 +108,19 @@ class EmbeddingSquares(_Sum):
         self._shape = shape
         self.held = _entries(self._same)
 
-    def add(self, signs: Tensor, delta: Tensor, /) -> None:
-        same = ops.cast(self._same, delta.dtype)
-        rows = ops.reshape(delta, (ops.shape(same)[0], -1, self._shape[1]))
+    def term(self, signs: Tensor, left: Tensor, right: Tensor, /) -> Tensor:
+        same = ops.cast(self._same, left.dtype)
+
+        def gradients(delta: Tensor) -> Tensor:
+            return ops.matmul(same, ops.reshape(delta, (ops.shape(same)[0], -1, self._shape[1])))
+
         # Each occurrence has the whole gradient of its token, so that all of them together count once.
         weights = signs[:, None, None] / ops.sum(same, axis=2)[:, :, None]
-        squares = ops.reshape(weights * ops.square(ops.matmul(same, rows)), (-1, self._shape[1]))
-        self._add(ops.segment_sum(squares, ops.reshape(self._tokens, (-1,)), self._shape[0]))
+        products = ops.reshape(weights * _product(gradients, left, right), (-1, self._shape[1]))
+        return ops.segment_sum(products, ops.reshape(self._tokens, (-1,)), self._shape[0])
 
-    def finished(self) -> Tensor:
-        return self.total
+    def finished(self, total: Tensor, /) -> Tensor:
+        return total
 
 
 def _dense(layer: layers.Dense, record: Record) -> dict[str, Squares]:
@@ -236,6 +224,12 @@ def _gain(factor: Tensor | None, shape: tuple[int, ...]) -> Squares:
         return ops.reshape(ops.sum(slopes, axis=axes), (-1, *shape)) if axes else slopes
 
     return ExampleSquares(gradients, shape, _as_it_is, factor)
+
+
+def _product(gradients: Callable[[Tensor], Tensor], left: Tensor, right: Tensor) -> Tensor:
+    """Multiply the gradients that two cotangents make; one tensor twice makes them once."""
+    one = gradients(left)
+    return ops.square(one) if right is left else one * gradients(right)
 
 
 def _as_it_is(total: Tensor) -> Tensor:

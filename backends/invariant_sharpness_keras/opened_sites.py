@@ -1,4 +1,4 @@
-"""The sites of a forward pass, and the sums of squares of their variables."""
+"""The sites of a forward pass, and the sums of squares, or of products, of their variables' gradients."""
 
 from __future__ import annotations
 
@@ -28,15 +28,18 @@ class OpenedSites:
     """
 
     def __init__(self, sites: Sequence[Site], records: Sequence[Record], outputs: Tensor) -> None:
-        pairs = [pair for pair in zip(sites, records, strict=True) if pair[1].is_plain(outputs)]
-        self.sites = [site for site, _ in pairs]
-        self.affine = [record.outputs[0] for _, record in pairs]
+        self.sites: dict[int, Site] = {}
+        """Those that every example passes once and that have a rule, by their positions among the given ones."""
+        self.affine: list[Tensor] = []
         """The outputs of their affine parts, whose cotangents are wanted."""
         self._squares: list[dict[int, Squares]] = []
-        for site, record in pairs:
-            record.inputs = [ops.stop_gradient(tensor) for tensor in record.inputs]
-            by_name = RULES[type(site.layer)](site.layer, record)
-            self._squares.append({site.variables[name]: by_name[name] for name in by_name if name in site.variables})
+        self._totals: dict[int, Tensor] = {}
+        for number, (site, record) in enumerate(zip(sites, records, strict=True)):
+            own = _squares(site, record) if record.is_plain(outputs) else {}
+            if own:
+                self.sites[number] = site
+                self.affine.append(record.outputs[0])
+                self._squares.append(own)
 
     @property
     def entries(self) -> int:
@@ -47,18 +50,36 @@ class OpenedSites:
     @property
     def totals(self) -> list[Tensor]:
         """What was added up so far."""
-        totals = [squares.total for own in self._squares for squares in own.values()]
-        return [total for total in totals if total is not None]
+        return list(self._totals.values())
 
     def add(self, signs: Tensor, deltas: Sequence[Tensor]) -> None:
-        """Add a term: signed weights ``(n,)`` and the cotangents of the affine parts."""
+        """Add squares: of signed weights ``(n,)``, and the cotangents of the affine parts."""
         for own, delta in zip(self._squares, deltas, strict=True):
-            for squares in own.values():
-                squares.add(ops.cast(signs, delta.dtype), delta)
+            for index, squares in own.items():
+                term = squares.term(ops.cast(signs, delta.dtype), delta, delta)
+                self._totals[index] = self._totals[index] + term if index in self._totals else term
 
     def finished(self) -> dict[int, Tensor]:
         """The sums, by the positions of the variables among the values."""
-        return {index: squares.finished() for own in self._squares for index, squares in own.items()}
+        every = {index: squares for own in self._squares for index, squares in own.items()}
+        return {index: every[index].finished(total) for index, total in self._totals.items()}
+
+    def variables(self, number: int) -> list[int]:
+        """The positions of the variables of one of the sites that have a rule."""
+        return list(self._squares[number])
+
+    def products(self, number: int, left: Tensor, right: Tensor) -> dict[int, Tensor]:
+        """Sum the products of the gradients that two cotangents of one of the affine parts make, by the positions of variables."""
+        ones = ops.ones((ops.shape(left)[0],), left.dtype)
+        own = self._squares[number]
+        return {index: squares.finished(squares.term(ones, left, right)) for index, squares in own.items()}
+
+
+def _squares(site: Site, record: Record) -> dict[int, Squares]:
+    """The squares of a site's variables, by their positions among the values; without those that have no rule."""
+    record.inputs = [ops.stop_gradient(tensor) for tensor in record.inputs]
+    by_name = RULES[type(site.layer)](site.layer, record)
+    return {site.variables[name]: squares for name, squares in by_name.items() if name in site.variables}
 
 
 def agree(found: Array, expected: Array, largest: float) -> bool:

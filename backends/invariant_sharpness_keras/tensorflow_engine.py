@@ -15,6 +15,7 @@ import tensorflow as tf
 from invariant_sharpness.adapters import Cotangents, EngineDefaults, Sums
 from invariant_sharpness.adapters.data import Batch, infinite_output_hessian
 from invariant_sharpness.adapters.engine import Arrays, CotangentsOf
+from invariant_sharpness.adapters.layers import LayerMoments, Perturbations
 from invariant_sharpness.adapters.loss_terms import FunctionTerms, RowTerms, cotangent_terms
 from invariant_sharpness.adapters.outputs import CotangentRows
 from invariant_sharpness.adapters.sample_weights import SampleWeighted, check_weights, without_weights
@@ -22,12 +23,13 @@ from invariant_sharpness.errors import ModelError
 from invariant_sharpness.losses import ElementwiseLoss, FunctionLoss
 from invariant_sharpness.losses.labels import are_probabilities
 from invariant_sharpness.parameters.groups import HostArrays, ParameterGroup
-from invariant_sharpness.protocol import EVERY_CAPABILITY
+from invariant_sharpness.protocol import EVERY_CAPABILITY, ResidualDiagonalOracle
 from invariant_sharpness_keras.batch import host_batch, host_rows
 from invariant_sharpness_keras.losses import Loss
 from invariant_sharpness_keras.models import host_values, rounding
 from invariant_sharpness_keras.tensorflow_graphs import Graphs, row_gradient, row_hessian
 from invariant_sharpness_keras.tensorflow_models import Tensors, parameter_function
+from invariant_sharpness_keras.tensorflow_residuals import LayerResiduals
 from invariant_sharpness_keras.tensorflow_squares import LayerSquares, equal_parts
 
 Tensor = Any
@@ -53,7 +55,7 @@ class TensorflowEngine(EngineDefaults):
 
     name = "TensorFlow"
     xp = xp
-    offers = EVERY_CAPABILITY
+    offers = EVERY_CAPABILITY | {ResidualDiagonalOracle}
 
     def __init__(self, model: Any, loss: Loss, variables: Sequence[Any], groups: tuple[ParameterGroup, ...]) -> None:
         self.groups = groups
@@ -65,6 +67,7 @@ class TensorflowEngine(EngineDefaults):
         self.function = parameter_function(model)
         self.graphs = Graphs(self.function, loss)
         self.layer_squares = LayerSquares(model, self.graphs)
+        self.layer_residuals = LayerResiduals(groups, self.layer_squares)
         self._variables = variables
         self._dtypes = {group.name: value.dtype for group, value in zip(groups, host_values(variables), strict=True)}
 
@@ -189,6 +192,13 @@ class TensorflowPoint:
         weights = _weights(self._engine.loss, outputs, without_weights(batch.targets))
         total = {self._names[index]: found[index] for index in sorted(wanted)}
         return Sums(float(np.sum(weights)), len(weights), (total,))
+
+    def layer_moments(self, batch: Batch, /) -> LayerMoments:
+        return self._engine.layer_residuals.moments(self._differentiate, self._values, batch)
+
+    def residual_squares(self, perturbations: Perturbations, batch: Batch, /) -> Sums:
+        found = self._engine.layer_residuals.sums(self._differentiate, self._values, perturbations, batch)
+        return self.losses(batch)._replace(arrays=(found,), value=None)
 
     def slopes(self, vector: Arrays, batch: Batch, /) -> Sums:
         graph, along = self._graphs.loss_slopes, self._listed(vector)

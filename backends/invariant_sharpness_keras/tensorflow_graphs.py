@@ -6,16 +6,14 @@ max pooling in float64. Arguments and results are tensors; values of parameters 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 import tensorflow as tf
 
 from invariant_sharpness.losses import FunctionLoss
-from invariant_sharpness_keras.layer_sites import Site, recording
 from invariant_sharpness_keras.losses import Loss
-from invariant_sharpness_keras.opened_sites import OpenedSites
 from invariant_sharpness_keras.output_losses import values_and_weights
 from invariant_sharpness_keras.tensorflow_models import ParameterFunction, Tensors
 
@@ -37,39 +35,39 @@ class Graphs:
     """
 
     def __init__(self, function: ParameterFunction, loss: Loss) -> None:
-        self._function = function
+        self.function = function
         self._loss = loss
         self._values_and_weights = _as_written(loss)
 
     @_graph
     def outputs(self, values: Tensors, inputs: Any) -> Any:
-        return self._function(self._function.sources(values), inputs)
+        return self.function(self.function.sources(values), inputs)
 
     @_graph
     def losses(self, values: Tensors, inputs: Any, targets: Any) -> tuple[Any, Summed]:
         """The loss of every row, and the sums."""
-        outputs = self._function(self._function.sources(values), inputs)
+        outputs = self.function(self.function.sources(values), inputs)
         losses, weights = self._values_and_weights(self._loss, outputs, targets)
         return losses, _summed(losses, weights)
 
     @_graph
     def loss_gradient(self, values: Tensors, inputs: Any, targets: Any) -> tuple[Tensors, Summed]:
-        sources = self._function.sources(values)
+        sources = self.function.sources(values)
         with tf.GradientTape() as tape:
             tape.watch(sources)
-            total, summed = self._weighted_loss(self._function(sources, inputs), targets)
+            total, summed = self._weighted_loss(self.function(sources, inputs), targets)
         return gradients(tape, total, sources), summed
 
     @_graph
     def loss_products(
         self, values: Tensors, vectors: list[Tensors], inputs: Any, targets: Any
     ) -> tuple[list[Tensors], Summed]:
-        sources = self._function.sources(values)
+        sources = self.function.sources(values)
         with tf.GradientTape(persistent=True) as outer:
             outer.watch(sources)
             with tf.GradientTape() as inner:
                 inner.watch(sources)
-                total, summed = self._weighted_loss(self._function(sources, inputs), targets)
+                total, summed = self._weighted_loss(self.function(sources, inputs), targets)
             slopes = gradients(inner, total, sources)
         products: list[Tensors] = []
         for vector in vectors:
@@ -80,11 +78,11 @@ class Graphs:
     @_graph
     def loss_slopes(self, values: Tensors, directions: Tensors, inputs: Any, targets: Any) -> Summed:
         """The weighted sum of the squared derivatives of the losses, and the sum of the weights."""
-        sources = self._function.sources(values)
+        sources = self.function.sources(values)
         weights: list[Any] = []
 
         def losses() -> Any:
-            found, weight = self._values_and_weights(self._loss, self._function(sources, inputs), targets)
+            found, weight = self._values_and_weights(self._loss, self.function(sources, inputs), targets)
             weights.append(weight)
             return found
 
@@ -95,25 +93,25 @@ class Graphs:
     def curvature_product(
         self, values: Tensors, directions: Tensors, inputs: Any, targets: Any
     ) -> tuple[Tensors, Summed]:
-        sources = self._function.sources(values)
+        sources = self.function.sources(values)
         with tf.GradientTape() as tape:
             tape.watch(sources)
-            along, outputs = _along(lambda: self._function(sources, inputs), sources, directions)
+            along, outputs = _along(lambda: self.function(sources, inputs), sources, directions)
         curved, summed = self._curved(outputs, along, targets)
         return gradients(tape, outputs, sources, curved), summed
 
     @_graph
     def output_gradient(self, values: Tensors, inputs: Any, cotangents: Any) -> Tensors:
-        sources = self._function.sources(values)
+        sources = self.function.sources(values)
         with tf.GradientTape() as tape:
             tape.watch(sources)
-            outputs = self._function(sources, inputs)
+            outputs = self.function(sources, inputs)
         return gradients(tape, outputs, sources, tf.cast(cotangents, outputs.dtype))
 
     @_graph
     def output_slopes(self, values: Tensors, directions: Tensors, inputs: Any) -> Any:
-        sources = self._function.sources(values)
-        along, _ = _along(lambda: self._function(sources, inputs), sources, directions)
+        sources = self.function.sources(values)
+        along, _ = _along(lambda: self.function(sources, inputs), sources, directions)
         return along
 
     @_graph
@@ -121,12 +119,12 @@ class Graphs:
         self, values: Tensors, directions: Tensors, inputs: Any, cotangents: Any
     ) -> tuple[Tensors, Tensors]:
         """The gradient of the sum of ``cotangents * outputs``, and its Hessian times the directions."""
-        sources = self._function.sources(values)
+        sources = self.function.sources(values)
         with tf.GradientTape() as outer:
             outer.watch(sources)
             with tf.GradientTape() as inner:
                 inner.watch(sources)
-                outputs = self._function(sources, inputs)
+                outputs = self.function(sources, inputs)
                 total = tf.reduce_sum(outputs * tf.cast(cotangents, outputs.dtype))
             slopes = gradients(inner, total, sources)
             along = _inner(slopes, directions)
@@ -135,13 +133,13 @@ class Graphs:
     @_graph
     def squares_one_by_one(self, values: Tensors, inputs: Any, signs: Any, cotangents: Any) -> Tensors:
         """The sum of ``s_n (J_n^T c_n)^2`` for one term and all parameters, one example at a time."""
-        sources = self._function.sources(values)
+        sources = self.function.sources(values)
 
         def add(sums: Tensors, example: Any) -> Tensors:
             x, sign, cotangent = example
             with tf.GradientTape() as tape:
                 tape.watch(sources)
-                outputs = self._function(sources, tf.nest.map_structure(lambda leaf: leaf[None], x))
+                outputs = self.function(sources, tf.nest.map_structure(lambda leaf: leaf[None], x))
                 total = tf.reduce_sum(outputs[0] * cotangent)
             squares = [tf.square(slope) for slope in gradients(tape, total, sources)]
             return [a + tf.cast(sign, b.dtype) * b for a, b in zip(sums, squares, strict=True)]
@@ -149,23 +147,13 @@ class Graphs:
         start = [tf.zeros_like(source) for source in sources]
         return tf.foldl(add, (inputs, signs, cotangents), initializer=start)
 
-    def squares_at(self, sites: Sequence[Site], /) -> Callable[..., dict[int, Any]]:
-        """Return a graph ``(values, inputs, signs, cotangents)`` of the squares at these sites, all examples at once."""
-        return _graph(partial(self._squares_at, sites))
-
-    def _squares_at(
-        self, sites: Sequence[Site], values: Tensors, inputs: Any, signs: Tensors, cotangents: Tensors
-    ) -> dict[int, Any]:
-        """The terms are unrolled in one graph with the forward pass: there alone is max pooling fast."""
-        sources = self._function.sources(values)
-        with tf.GradientTape(persistent=True) as tape, recording(sites) as records:
-            tape.watch(sources)
-            outputs = self._function(sources, inputs)
-        opened = OpenedSites(sites, records, outputs)
-        for sign, cotangent in zip(signs, cotangents, strict=True):
-            with tf.control_dependencies(opened.totals):
-                opened.add(sign, gradients(tape, outputs, opened.affine, tf.identity(cotangent)))
-        return opened.finished()
+    def cotangents(self, outputs: Any, targets: Any) -> Any:
+        r"""The derivatives :math:`c_n = w_n \partial \ell_n / \partial z_n`, as constants."""
+        z = tf.stop_gradient(outputs)
+        with tf.GradientTape() as tape:
+            tape.watch(z)
+            total, _ = self._weighted_loss(z, targets)
+        return tf.stop_gradient(gradients(tape, total, [z])[0])
 
     def _weighted_loss(self, outputs: Any, targets: Any) -> tuple[Any, Summed]:
         """What is differentiated, in the dtype of the losses; and the sums."""

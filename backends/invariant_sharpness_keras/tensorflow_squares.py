@@ -22,6 +22,7 @@ from invariant_sharpness_keras.layer_squares import RULES
 from invariant_sharpness_keras.opened_sites import OpenedSites, agree
 from invariant_sharpness_keras.tensorflow_graphs import Graphs
 from invariant_sharpness_keras.tensorflow_models import Tensors
+from invariant_sharpness_keras.tensorflow_site_graphs import SiteGraphs
 
 Array = npt.NDArray[Any]
 Run = Callable[..., Any]
@@ -47,8 +48,7 @@ class LayerSquares:
     def __init__(self, model: Any, graphs: Graphs) -> None:
         self._model = model
         self._graphs = graphs
-        self._at_sites: Callable[..., Any] | None = None
-        self._sites: list[Site] = []
+        self._at: SiteGraphs | None = None
         self._entries = 0
 
     def __call__(
@@ -69,61 +69,68 @@ class LayerSquares:
         like
             The outputs.
         """
-        self._test(run, values, take(inputs, 0, _TEST_EXAMPLES), like[:_TEST_EXAMPLES])
+        at = self.sites(run, values, inputs)
         total: dict[int, Any] = {}
         for signs, cotangents in _blocks(terms, like):
-            found = self._of_block(run, wanted, inputs, signs, cotangents)
+            found = self._of_block(run, at, wanted, inputs, signs, cotangents)
             total = {index: total[index] + array if total else array for index, array in found.items()}
         return total
 
+    def sites(self, run: Run, values: Tensors, inputs: Any) -> SiteGraphs:
+        """Return the sites whose rules give what the general path gives; tested once, on the first examples of these inputs."""
+        if self._at is None:
+            self._at = self._trusted(run, self._open_sites(values, head := take(inputs, 0, _TEST_EXAMPLES)), head)
+        return self._at
+
+    def examples_at_once(self, itemsize: int) -> int:
+        """How many examples the memory limit allows at the sites, in numbers of this size."""
+        return chunks_within_limit(self._entries * itemsize)
+
     def _of_block(
-        self, run: Run, wanted: frozenset[int], inputs: Any, signs: Array, cotangents: Array
+        self, run: Run, at: SiteGraphs, wanted: frozenset[int], inputs: Any, signs: Array, cotangents: Array
     ) -> dict[int, Any]:
-        found = self._by_rules(run, inputs, signs, cotangents) if self._at_sites else {}
+        found = self._by_rules(run, at, inputs, signs, cotangents) if at.sites else {}
         if wanted <= found.keys():
             return found
         parts = [run(self._graphs.squares_one_by_one, inputs, *term) for term in zip(signs, cotangents, strict=True)]
         return dict(enumerate(map(sum, zip(*parts, strict=True)))) | found
 
-    def _by_rules(self, run: Run, inputs: Any, signs: Array, cotangents: Array) -> dict[int, Any]:
+    def _by_rules(self, run: Run, at: SiteGraphs, inputs: Any, signs: Array, cotangents: Array) -> dict[int, Any]:
         """As many examples at once as the memory limit allows, and as many terms as one graph has."""
         total: dict[int, Any] = {}
-        step = chunks_within_limit(self._entries * cotangents.itemsize)
+        step = self.examples_at_once(cotangents.itemsize)
         for start in range(0, batch_size(inputs), step):
             rows, part = slice(start, start + step), take(inputs, start, start + step)
             for terms in equal_parts(len(signs), _TERMS):
-                found = run(self._at_sites, part, list(signs[terms, rows]), list(cotangents[terms, rows]))
+                found = run(at.squares, part, list(signs[terms, rows]), list(cotangents[terms, rows]))
                 total = {index: total[index] + array if total else array for index, array in found.items()}
         return total
 
-    def _test(self, run: Run, values: Tensors, inputs: Any, like: Array) -> None:
-        """Trust the rules that give what the general path gives, once, on a few examples with outputs like these."""
-        if self._at_sites is not None or not self._open_sites(values, inputs):
-            return
+    def _trusted(self, run: Run, sites: Sequence[Site], inputs: Any) -> SiteGraphs:
+        """Trust the rules that give what the general path gives, on a few examples."""
+        at = SiteGraphs(self._graphs, sites)
+        if not sites:
+            return at
+        like = np.array(run(self._graphs.outputs, inputs))
         signs = np.ones(len(like))
         cotangents = np.cos(np.arange(like.size) + 1.0).reshape(like.shape).astype(like.dtype)
-        found = run(self._at_sites, inputs, [signs], [cotangents])
+        found = run(at.squares, inputs, [signs], [cotangents])
         expected = [np.array(array) for array in run(self._graphs.squares_one_by_one, inputs, signs, cotangents)]
         largest = max(float(np.abs(array).max()) for array in expected)
         wrong = {i for i, array in found.items() if not agree(np.array(array), expected[i], largest)}
-        if wrong:
-            self._trust([site for site in self._sites if not wrong & set(site.variables.values())])
+        right = [site for site in sites if not wrong & set(site.variables.values())]
+        return at if len(right) == len(sites) else SiteGraphs(self._graphs, right)
 
-    def _open_sites(self, values: Tensors, inputs: Any) -> bool:
-        """Find the layers with a rule that a forward pass goes through; return whether there are any."""
+    def _open_sites(self, values: Tensors, inputs: Any) -> list[Site]:
+        """Find the layers with a rule that a forward pass goes through."""
         sites = possible_sites(self._model, RULES)
-        if sites:
-            with recording(sites) as records:
-                outputs = inference.outputs(self._model, values, inference.constants(self._model), inputs)
-            opened = OpenedSites(sites, records, outputs)
-            self._entries = opened.entries
-            sites = opened.sites
-        self._trust(sites)
-        return bool(sites)
-
-    def _trust(self, sites: Sequence[Site]) -> None:
-        self._sites = list(sites)
-        self._at_sites = self._graphs.squares_at(sites) if sites else _nowhere
+        if not sites:
+            return []
+        with recording(sites) as records:
+            outputs = inference.outputs(self._model, values, inference.constants(self._model), inputs)
+        opened = OpenedSites(sites, records, outputs)
+        self._entries = opened.entries
+        return list(opened.sites.values())
 
 
 def equal_parts(count: int, most: int) -> list[slice]:
@@ -138,7 +145,3 @@ def _blocks(terms: Iterator[Term], outputs: Array) -> Iterator[tuple[Array, Arra
     while block := list(islice(terms, size)):
         signs, cotangents = zip(*block, strict=True)
         yield np.stack(signs), np.stack(cotangents).astype(outputs.dtype)
-
-
-def _nowhere(*_: Any) -> dict[int, Any]:
-    return {}

@@ -83,7 +83,7 @@ class SiteSquares(ExampleSquares):
                 opened.add(outputs.new_ones(len(outputs)), _deltas(outputs, opened.affine, cotangent))
             found = opened.finished()
         wrong = self._wrong(found, self._one_by_one(evaluate, batch, cotangent))
-        self._sites = [site for site in opened.sites if not wrong & set(site.variables.values())]
+        self._sites = [site for site in opened.sites.values() if not wrong & set(site.variables.values())]
         self._entries = opened.entries
 
     def _one_by_one(self, evaluate: Evaluate, batch: Any, cotangent: torch.Tensor) -> list[torch.Tensor]:

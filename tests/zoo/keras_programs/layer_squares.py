@@ -97,7 +97,7 @@ def relative_errors(oracle: KerasOracle) -> dict[str, float]:
     x = examples_of(oracle.model)
     z, jacobian = outputs_and_jacobian(oracle.model, x if x.dtype.kind == "i" else x.astype(keras.config.floatx()))
     found = oracle.to_numpy(diagonal(oracle))
-    expected = [_expected(z, part) for part in jacobian]
+    expected = [gauss_newton_diagonal(z, part) for part in jacobian]
     largest = max(float(part.max()) for part in expected)
     return {
         group.name: _error(found[group.name], part, largest)
@@ -113,7 +113,7 @@ def flat(vector: Any) -> np.ndarray[Any, Any]:
     return np.concatenate([np.asarray(array, dtype=np.float64).ravel() for array in vector.arrays.values()])
 
 
-def _expected(z: np.ndarray[Any, Any], jacobian: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+def gauss_newton_diagonal(z: np.ndarray[Any, Any], jacobian: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     """The diagonal of the mean of ``J^T (diag(p) - p p^T) J``."""
     p = np.exp(z - z.max(axis=1, keepdims=True))
     p /= p.sum(axis=1, keepdims=True)

@@ -26,7 +26,9 @@ ONCE = (
 
 def modules(engine: str, *, deep: bool) -> tuple[str, ...]:
     if engine == "tensorflow":
-        return (*DEEP, "mobile_network", "plain_module") if deep else (*ALWAYS, *ONCE, "tensorflow_alone")
+        return (
+            (*DEEP, "mobile_network", "plain_module", "layer_draws") if deep else (*ALWAYS, *ONCE, "tensorflow_alone")
+        )
     return (*DEEP, *ONCE) if deep else ALWAYS
 
 
