@@ -2,7 +2,7 @@ r"""The residual part R of the Hessian at the layers of a model, example by exam
 
 R is the Hessian of :math:`\sum_n \langle c_n, f(x_n) \rangle` with constant cotangents. Its derivatives :math:`\delta_n` in the outputs of all layers are differentiated once, with what that takes
 kept in memory; what a perturbation u of a layer's outputs makes of them, :math:`K_n u`, is one pass through what has been kept. That pass is compiled once, for whichever layer
-is perturbed: a program for each layer, of what lies above it alone, would take half of its time and, in a network of 20 layers, twenty times as long to compile.
+is perturbed: a program for each layer, of what lies above it alone, would take half of its time, and be ten times as much to compile in a network of 20 layers.
 """
 
 from __future__ import annotations
