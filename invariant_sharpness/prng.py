@@ -48,6 +48,7 @@ class Stream(IntEnum):
     GENERATOR_FACTORS = 2**39
     HEAD_MIXING = 2**40
     UNIT_FACTORS = 2**41
+    SYMMETRY_ITERATIONS = 2**42
     LAYER_SIGNS = 2**43
 
 

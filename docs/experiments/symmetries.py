@@ -9,6 +9,7 @@ The architectures are those of the ``transformers`` package, with random weights
 from __future__ import annotations
 
 import argparse
+import statistics
 import subprocess
 import sys
 import time
@@ -72,6 +73,7 @@ NETWORKS = {
         lambda: gpt2(4, 128, tied=False), "4 · 4 · 128 + 128 = 2176", {"forward": next_bytes}
     ),
     "ViT of 4 layers": Network(lambda: vision_transformer(4, 192, 3, 4), "4 · 4 · 192 + 192 + 1 = 3265"),
+    "ViT of 12 layers": Network(vision_transformer, "12 · 4 · 192 + 192 + 1 = 9409"),
 }
 
 COLUMNS = (
@@ -85,21 +87,28 @@ COLUMNS = (
     "groups of",
     "gap",
     "seconds",
+    "gradients",
 )
 
 
 def row(name: str) -> list[str]:
-    """Search in this process."""
+    """Search in this process. Time is also given in gradients of all data, of which one takes as long as the median of five."""
     network = NETWORKS[name]
     oracle = ish.oracle(*network.build(), **network.options)
-    started = time.perf_counter()
-    found = ish.find_symmetries(oracle)
-    elapsed = time.perf_counter() - started
+    elapsed, found = timed(lambda: ish.find_symmetries(oracle))
+    gradient = statistics.median(timed(lambda: oracle.gradient(oracle.parameters))[0] for _ in range(5))
     return [
         *(name, f"{sum(group.size for group in oracle.groups):,}", f"{len(found.variables):,}", network.expected),
         *(str(n) for n in (len(found), found.refused, found.idle, found.block_width)),
-        *(f"{found.gap:.0e}", f"{elapsed:.0f}"),
+        *(f"{found.gap:.0e}", f"{elapsed:.0f}", f"{elapsed / gradient:,.0f}"),
     ]
+
+
+def timed(call: Callable[[], Any]) -> tuple[float, Any]:
+    """Return the seconds that a call takes, and what it returns."""
+    started = time.perf_counter()
+    result = call()
+    return time.perf_counter() - started, result
 
 
 def in_own_process(name: str) -> str:

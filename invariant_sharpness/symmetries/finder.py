@@ -15,7 +15,7 @@ from invariant_sharpness.symmetries.search.verification import Verification
 _MORE_THAN_UNKNOWNS = 16
 _MAX_ATTEMPTS = 3
 _MOST_GROUPS = 400
-"""In large networks: these are searched several times, each time in finer groups, and time grows with the third power."""
+"""These are searched several times, each time in finer groups, and the time of linear programs grows with the third power."""
 
 _LEAST_GROUPS = 4
 """For each axis of a parameter: what rescales it as a whole says little about its units."""
@@ -33,13 +33,15 @@ def find_symmetries(oracle: CurvatureOracle, *, seed: int = 0, max_unknowns: int
 
     for all inputs and parameters. These equations are gathered at many random parameter points of the model's own size, and solved by
     singular values. The solutions are brought to a sparse form by linear programs, so that each can be read, and verified by finite
-    rescalings with factors between 256 and 1024, and with inverses of factors between 32 and 1024, at the model's own parameters and at random points where they act, on 29 examples
+    rescalings with factors between 256 and 1024 and inverses of some between 32 and 1024, at the model's own parameters and at random points where they act, on 29 examples
     spread over the data, and by the loss of all data.
 
-    Biases and gains have one exponent for each entry; parameters of unknown role one for each index along each axis.
-    Where there are more unknowns than ``max_unknowns``, neighbouring units are first put together in groups, and each solution is then split into
-    those of single units. What is found so is verified as everything is; what rescales only some units of a group, without the others having a
-    symmetry of the same kind, may be missed. :attr:`Symmetries.complete` says whether the search was complete, and printing says what was not searched.
+    Biases and gains have one exponent for each entry; parameters of unknown role one for each index along each of two axes, or for each two
+    indices of any two of more axes.
+    First come the symmetries of single units: the variables that have the same number on axes of the same length are solved by themselves, for
+    each number. All others are sought among groups of neighbouring units, and split as far as it goes. Where no more than ``max_unknowns``
+    exponents remain, all of them are unknowns at the end, and no symmetry is left out; :attr:`Symmetries.complete` says so. Where more remain, what
+    rescales single units of different numbers may be missed, and printing says so.
 
     Not found, because they are no such rescalings: permutations, mixings of attention heads, shifts of the output (see
     :class:`UnitPermutation`, :class:`HeadMixing`, :class:`OutputShift`), and rescalings that a constant breaks, such as the epsilon of a normalization layer.
@@ -51,13 +53,14 @@ def find_symmetries(oracle: CurvatureOracle, *, seed: int = 0, max_unknowns: int
     seed
         The seed of the random points.
     max_unknowns
-        The number of rows and columns up to which each is an unknown of its own. Where there are more, there are at most 400 groups of units, but at least
-        four for each axis of a parameter.
+        The number of exponents, beside one for each generator that is known, up to which the search is completed: each is an unknown of its own, for
+        one backward pass. Memory: a few squares of this number in float64, each 800 MB for 10,000.
 
     Returns
     -------
     Symmetries
-        A sequence of generators. Cost: 20 backward passes on eight examples more than there are unknowns, some 300 forward passes on 29, and a few of all data.
+        A sequence of generators. Cost: 20 backward passes on eight examples more than there are unknowns, or than 400 where there are more
+        unknowns than ``max_unknowns``; some 300 forward passes on 29, and a few of all data.
 
     Raises
     ------
@@ -83,29 +86,33 @@ def find_symmetries(oracle: CurvatureOracle, *, seed: int = 0, max_unknowns: int
     ['layers.0.weight[0] up, layers.1.weight[:, 0] down', 'layers.0.weight[1] up, layers.1.weight[:, 1] down']
     """
     variables = ScalingVariables(oracle.groups)
-    most = max_unknowns if len(variables) <= max_unknowns else min(max_unknowns, _MOST_GROUPS)
-    most = max(most, _LEAST_GROUPS * len(variables.axes))
-    count = min(len(variables), most) + _MORE_THAN_UNKNOWNS
     points = RandomPoints(spread_examples(oracle, EXAMPLES), seed)
     verification = Verification(oracle, points)
-    system = gather_equations(points, variables, count)
+    groups = max(min(max_unknowns, _MOST_GROUPS), _LEAST_GROUPS * len(variables.axes))
+    system = gather_equations(points, variables, min(len(variables), groups) + _MORE_THAN_UNKNOWNS)
     attempt = 1
     while True:
-        search = Search(system, most, tolerance=machine_epsilon(oracle) ** (2 / 3))
-        found = search.run()
-        verified = verification.verified(found)
-        if len(verified) == len(found) or attempt == _MAX_ATTEMPTS:
+        search = Search(system, [], machine_epsilon(oracle))
+        search.among_aligned_units()
+        widest = search.among_groups(groups)
+        unknown = int(system.acting.sum()) - len(search.known)
+        if widest > 1 and unknown <= max_unknowns:
+            search.equations = system = system.at_least(unknown + _MORE_THAN_UNKNOWNS, points)
+            widest = search.among_groups(len(variables))
+        verified = verification.verified(search.known)
+        refused = len(search.known) - len(verified)
+        if not refused or attempt == _MAX_ATTEMPTS:
             break
         # Units that are dead at nearly all points solve the equations by accident: look at more points.
-        system = system.joined(gather_equations(points, variables, count, attempt))
+        system = system.at_least(2 * len(system.coefficients), points)
         attempt += 1
     return Symmetries(
         oracle,
         variables,
-        tuple(verified),
-        block_width=search.widest,
+        tuple(sorted(verified, key=lambda generator: min(generator.exponents))),
+        block_width=widest,
         gap=search.least_gap,
         largest_change=verification.largest_change,
         idle=int((~system.acting).sum()),
-        refused=len(found) - len(verified),
+        refused=refused,
     )

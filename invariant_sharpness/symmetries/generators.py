@@ -142,7 +142,7 @@ class Symmetries(Sequence[Generator]):
         The generators that were found, and verified by finite rescalings. Trivial directions are left out: the rows of a matrix up and its
         columns down, which changes no entry.
     block_width
-        The width of the groups of neighbouring units that the first search rescaled alike: 1 is all units by themselves, a complete search.
+        The width of the groups of neighbouring units among which was searched at last: 1 is all units by themselves, a complete search.
     gap
         How clearly the solutions stood out: the least singular value that was counted as nonzero, over the largest that was counted as zero.
     largest_change
@@ -195,7 +195,7 @@ class Symmetries(Sequence[Generator]):
     @property
     def complete(self) -> bool:
         """Whether every row and column was an unknown of its own: then there is no other diagonal rescaling by rows and columns."""
-        return self.block_width == 1 and not self.refused
+        return self.block_width == 1 and not self.refused and not self.variables.without_all_pairs
 
     def random(self, seed: int = 0, *, largest: float = 16.0) -> Rescaling:
         """Draw a power of two for each generator, from ``1/largest`` to ``largest``: products with them are exact in floating point."""
@@ -253,7 +253,12 @@ class Symmetries(Sequence[Generator]):
         ]
         if self.block_width > 1:
             remarks.append(
-                f"searched first by blocks of up to {self.block_width} units; what moves single units of them alone was not looked for"
+                f"single units were searched where they have one number in all parameters, others in groups of up to {self.block_width}: "
+                f"find_symmetries(..., max_unknowns={len(self.variables)}) searches all of them"
+            )
+        if self.variables.without_all_pairs:
+            remarks.append(
+                f"not for all pairs of their axes were {', '.join(self.variables.without_all_pairs)} searched: tell their roles by `groups=`"
             )
         if self.idle:
             remarks.append(f"{self.idle} rows and columns do not act on the outputs, and may be rescaled at will")

@@ -1,8 +1,9 @@
 """Scaling variables: the exponents of a diagonal rescaling, one for each row and one for each column of every parameter.
 
-A weight has two axes of variables, its output units and its input units. A bias or a gain has one, its entries; a parameter of unknown
-role has one for each of its array axes. The exponent of an entry is the sum of those of its row and its column. The variables of a whole
-network are numbered through.
+A weight has two axes of variables, its output units and its input units. A bias or a gain has one, its entries. A parameter of unknown
+role has one for each of two array axes, and one for each pair of array axes if there are more: of a weight (heads, dimensions, width) any two may
+count units, or inputs. The exponent of an entry is the sum of those of its row and its column. The variables of a whole network are numbered
+through.
 """
 
 from __future__ import annotations
@@ -10,7 +11,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from math import log2, prod
+from itertools import combinations
+from math import comb, log2, prod
 from typing import Any
 
 import numpy as np
@@ -20,6 +22,9 @@ from invariant_sharpness.protocol import HostArrays, ParameterGroup
 
 HostArray = npt.NDArray[np.float64]
 Numbers = npt.NDArray[np.intp]
+
+_MOST_PAIRS = 1024
+_MOST_PER_INDEX = 4
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -57,37 +62,44 @@ class ScalingAxis:
         """Write the entries of these variables in the notation of NumPy."""
         if len(variables) == self.count:
             return self.parameter.name
-        return ", ".join(self._entries(first, last) for first, last in _runs(variables, joined=len(self.axes) == 1))
+        return ", ".join(self._entries(first, last) for first, last in _runs(variables, self._run_length))
+
+    @property
+    def _run_length(self) -> int:
+        """How many consecutive variables differ in one index alone."""
+        if len(self.axes) > 1:
+            return self.parameter.shape[self.axes[-1]]
+        return self.count // (1 if self.variables.size == self.count else self.parameter.channel_groups)
 
     def _entries(self, first: int, last: int) -> str:
-        group = self.parameter
-        index: list[str] = [":"] * len(group.shape)
-        divided = self.variables.shape != tuple(n if a in self.axes else 1 for a, n in enumerate(group.shape))
-        if divided:
-            component, within = divmod(first, self.count // group.channel_groups)
-            (other,) = (a for a, n in enumerate(self.variables.shape) if n > 1 and a not in self.axes)
-            width = group.shape[other] // group.channel_groups
-            index[other] = f"{component * width}:{(component + 1) * width}"
-            index[self.axes[0]] = _slice(within, within + last - first)
-        elif len(self.axes) == 1:
-            index[self.axes[0]] = _slice(first, last)
-        else:
-            sizes = [group.shape[axis] for axis in self.axes]
-            for axis, position in zip(self.axes, np.unravel_index(first, sizes), strict=True):
-                index[axis] = str(position)
+        chosen = (self.variables >= first) & (self.variables <= last)
+        index = [
+            _slice(np.unique(numbers), size) for numbers, size in zip(np.nonzero(chosen), chosen.shape, strict=True)
+        ]
         while index and index[-1] == ":":
             index.pop()
-        return f"{group.name}[{', '.join(index)}]"
+        return f"{self.parameter.name}[{', '.join(index)}]"
 
 
 def scaling_axes(group: ParameterGroup) -> tuple[ScalingAxis, ...]:
-    """List the axes of a parameter: rows and columns of a weight, entries of a bias or a gain, each array axis of anything else."""
+    """List the axes of a parameter: rows and columns of a weight, entries of a bias or a gain, each array axis of anything else, or pairs of them."""
     axes = tuple(range(len(group.shape)))
     if group.is_weight:
         return _scaling_axis(group, group.output_axes, "output"), _scaling_axis(group, group.input_axes, "input")
     if group.role == "other" and len(axes) > 1:
-        return tuple(_scaling_axis(group, (axis,)) for axis in axes)
+        return tuple(_scaling_axis(group, chosen) for chosen in _pairs_of_axes(group.shape))
     return (_scaling_axis(group, axes),)
+
+
+def _pairs_of_axes(shape: tuple[int, ...]) -> list[tuple[int, ...]]:
+    """List the pairs of axes, but for those of very many index pairs, and the axes that are in none of them."""
+    if len(shape) == 2:
+        return [(0,), (1,)]
+    most = max(_MOST_PAIRS, _MOST_PER_INDEX * max(shape))
+    pairs: list[tuple[int, ...]] = [
+        (p, q) for p, q in combinations(range(len(shape)), 2) if shape[p] * shape[q] <= most
+    ]
+    return pairs + [(axis,) for axis in range(len(shape)) if all(axis not in pair for pair in pairs)]
 
 
 def _scaling_axis(group: ParameterGroup, axes: tuple[int, ...], name: str = "") -> ScalingAxis:
@@ -106,19 +118,22 @@ def _scaling_axis(group: ParameterGroup, axes: tuple[int, ...], name: str = "") 
     return ScalingAxis(group, axes, component * stored + variables, channel_groups * stored)
 
 
-def _runs(variables: Sequence[int], *, joined: bool) -> list[tuple[int, int]]:
-    """Find the first and the last number of each run of consecutive ones."""
+def _runs(variables: Sequence[int], length: int) -> list[tuple[int, int]]:
+    """Find the first and the last number of each run of consecutive ones that does not go beyond a multiple of ``length``."""
     runs: list[tuple[int, int]] = []
     for variable in variables:
-        if joined and runs and runs[-1][1] == variable - 1:
+        if runs and runs[-1][1] == variable - 1 and variable % length:
             runs[-1] = (runs[-1][0], variable)
         else:
             runs.append((variable, variable))
     return runs
 
 
-def _slice(first: int, last: int) -> str:
-    return str(first) if first == last else f"{first}:{last + 1}"
+def _slice(numbers: Numbers, size: int) -> str:
+    """Write consecutive numbers as an index; all that there are, as a colon."""
+    if len(numbers) == size:
+        return ":"
+    return str(numbers[0]) if len(numbers) == 1 else f"{numbers[0]}:{numbers[-1] + 1}"
 
 
 Exponents = Mapping[int, float]
@@ -141,6 +156,13 @@ class ScalingVariables:
 
     def __len__(self) -> int:
         return int(self.starts[-1])
+
+    @property
+    def without_all_pairs(self) -> tuple[str, ...]:
+        """The parameters of unknown role of which some pairs of axes have more index pairs than there are variables for."""
+        others = (group for group in self.groups if group.role == "other" and len(group.shape) > 2)
+        pairs = {g.name: [axes for axes in _pairs_of_axes(g.shape) if len(axes) == 2] for g in others}
+        return tuple(g.name for g in self.groups if g.name in pairs and len(pairs[g.name]) < comb(len(g.shape), 2))
 
     @cached_property
     def axis_of(self) -> Numbers:

@@ -11,6 +11,8 @@ collect_ignore = files_that_lack(
         "test_symmetries_errors.py": ("torch",),
         "test_symmetries_found.py": ("torch",),
         "test_symmetries_properties.py": ("torch",),
+        "test_symmetries_single_units.py": ("torch",),
+        "test_symmetries_three_axes.py": ("torch",),
         "test_symmetries_jax.py": ("jax", "flax"),
         "test_symmetries_real.py": ("torch", "transformers", "sklearn"),
     }

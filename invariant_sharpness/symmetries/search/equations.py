@@ -26,7 +26,7 @@ from invariant_sharpness.prng import Stream
 from invariant_sharpness.protocol import JacobianOracle, Rows
 from invariant_sharpness.runtime.progress import track
 from invariant_sharpness.symmetries.scaling_variables import HostArray, Numbers, ScalingVariables
-from invariant_sharpness.symmetries.search.overlaps import VariableGroup, connected_variables
+from invariant_sharpness.symmetries.search.overlaps import AxisPair, VariableGroup, connected_variables
 from invariant_sharpness.symmetries.search.points import EXAMPLES, RandomPoints
 
 _ROUNDINGS = 30
@@ -48,12 +48,15 @@ class Equations:
         The mean absolute contribution of each entry of each parameter.
     rounding
         The mean rounding error in the coefficient of each variable.
+    points
+        How many random points the equations are from.
     """
 
     variables: ScalingVariables
     coefficients: HostArray
     magnitudes: Mapping[str, HostArray]
     rounding: HostArray
+    points: int
 
     @cached_property
     def sizes(self) -> HostArray:
@@ -66,33 +69,53 @@ class Equations:
         return self.sizes > _ROUNDINGS * self.rounding
 
     @cached_property
-    def components(self) -> Numbers:
-        """The connected component of each variable in the graph of overlaps."""
+    def relative_rounding(self) -> float:
+        """The median rounding error of the variables that act, relative to their sizes."""
+        return (
+            float(np.median((self.rounding / np.where(self.acting, self.sizes, 1.0))[self.acting]))
+            if self.acting.any()
+            else 0.0
+        )
+
+    @cached_property
+    def components(self) -> Mapping[AxisPair, tuple[Numbers, Numbers]]:
+        """The connected component of each variable in the graph of overlaps of each two axes of a parameter."""
         return connected_variables(self.variables, self.magnitudes)
 
-    def joined(self, more: Equations) -> Equations:
-        """Join two systems of the same variables."""
+    @cached_property
+    def _by_variable(self) -> HostArray:
+        return np.ascontiguousarray(self.coefficients.T)
+
+    def at_least(self, count: int, points: RandomPoints) -> Equations:
+        """Return a system of at least ``count`` equations, these among them. Cost: one backward pass for each that is missing."""
+        missing = count - len(self.coefficients)
+        return self._joined(gather_equations(points, self.variables, missing, self.points)) if missing > 0 else self
+
+    def _joined(self, more: Equations) -> Equations:
+        part = len(more.coefficients) / (len(self.coefficients) + len(more.coefficients))
         return Equations(
             self.variables,
             np.concatenate([self.coefficients, more.coefficients]),
-            {name: (values + more.magnitudes[name]) / 2 for name, values in self.magnitudes.items()},
-            (self.rounding + more.rounding) / 2,
+            {name: (1 - part) * values + part * more.magnitudes[name] for name, values in self.magnitudes.items()},
+            (1 - part) * self.rounding + part * more.rounding,
+            self.points + more.points,
         )
 
     def scaled_columns(self, groups: Sequence[VariableGroup]) -> HostArray:
         """Sum the columns of each group and divide by the sum of their magnitudes, so that a group whose entries cancel has a small column."""
-        columns = np.zeros((len(self.coefficients), len(groups)))
-        for number, group in enumerate(groups):
-            columns[:, number] = self.coefficients[:, group].sum(axis=1)
-        return columns / self.group_sizes(groups)
+        if not groups:
+            return np.zeros((len(self.coefficients), 0))
+        starts = np.cumsum([0, *map(len, groups[:-1])])
+        sums: HostArray = np.add.reduceat(self._by_variable[np.concatenate(groups)], starts, axis=0)
+        return sums.T / self.group_sizes(groups)
 
     def group_sizes(self, groups: Sequence[VariableGroup]) -> HostArray:
         """Sum the sizes of the variables of each group."""
         return np.array([self.sizes[group].sum() for group in groups])
 
 
-def gather_equations(points: RandomPoints, variables: ScalingVariables, count: int, attempt: int = 0) -> Equations:
-    """Gather ``count`` equations, those of each attempt at points of their own. Cost: one backward pass of a few examples for each.
+def gather_equations(points: RandomPoints, variables: ScalingVariables, count: int, first: int = 0) -> Equations:
+    """Gather ``count`` equations, at points of their own from the one with number ``first``. Cost: one backward pass of a few examples for each.
 
     Raises
     ------
@@ -106,20 +129,22 @@ def gather_equations(points: RandomPoints, variables: ScalingVariables, count: i
     magnitudes = rounding = oracle.parameters * 0.0
     rows: list[HostArray] = []
     for number in track(range(num_points), "symmetries", num_points):
-        point, first = points[attempt * num_points + number], (attempt * num_points + number) * width
+        point = points[first + number]
         for index in range(width):
-            contributions = point * oracle.vector_jacobian_product(point, _cotangents(seed, first + index, shape))
+            cotangents = _cotangents(seed, (first + number) * width + index, shape)
+            contributions = point * oracle.vector_jacobian_product(point, cotangents)
             total = _sum_of_magnitudes(contributions)
             rows.append(variables.sums(oracle.to_numpy(contributions)) / total)
             magnitudes += abs(contributions) * (1 / total)
         if number < _CHECKED_POINTS:
-            rounding += _rounding(oracle, point, _cotangents(seed, first, shape))
+            rounding += _rounding(oracle, point, _cotangents(seed, (first + number) * width, shape))
     checked = min(num_points, _CHECKED_POINTS)
     return Equations(
         variables,
         np.array(rows),
         oracle.to_numpy(magnitudes * (1 / len(rows))),
         variables.sums(oracle.to_numpy(rounding * (1 / checked))),
+        num_points,
     )
 
 

@@ -1,31 +1,24 @@
-r"""The numerical null space of the equations, and its sparsest basis up to trivial directions.
+r"""The numerical null space of the equations, without what is held out of it.
 
-The null space follows from singular values. A vector z of exponents, one per row and per column, is equivalent to z plus a *trivial*
-direction: the rows of a matrix up and its columns down by as much, which changes no entry. So the basis that is wanted is that of a
-quotient, and each of its vectors shall have as few rows and columns as it can, so that it can be read:
-
-.. math:: \min_z \lVert z \rVert_1 \quad\text{for z in the null space, where the entries of one row or column have the mean exponent 1.}
-
-The side condition does not see trivial directions, and the sum of magnitudes leaves out what is not needed. It is a linear program.
-Exponents are fractions of small denominators, to which they are rounded (:func:`rationalize`).
+Directions that are known to be in the null space are *held out* by rows of their own: with the columns of N known, the matrix on top of
+:math:`N^T` has the other solutions as its null space, those orthogonal to N, and the singular values of the matrix on them. A matrix that has
+few solutions beside those that are known needs no decomposition but a triangular one: its smallest singular values follow by inverse
+iteration.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
-from scipy.optimize import linprog
-from scipy.sparse import block_array, coo_array, eye_array
+from scipy.linalg import solve_triangular
 
+from invariant_sharpness import prng
+from invariant_sharpness.prng import Stream
 from invariant_sharpness.symmetries.scaling_variables import HostArray
 
-_LARGEST_DENOMINATOR = 12
-_FRACTIONS = np.unique([p / q for q in range(1, _LARGEST_DENOMINATOR + 1) for p in range(-q, q + 1)])
-
-_TOLERANCE = 1e-6
-"""The tolerance of a linear program; the basis that it is given is free of rounding."""
+_FIRST_VECTORS = 8
+_ITERATIONS = 4
 
 
 class NullSpace(NamedTuple):
@@ -34,7 +27,7 @@ class NullSpace(NamedTuple):
     Parameters
     ----------
     basis
-        Orthonormal columns.
+        Orthonormal columns, orthogonal to what was held out.
     gap
         The least singular value that was counted as nonzero, over the largest that was counted as zero, or over rounding.
     """
@@ -43,144 +36,41 @@ class NullSpace(NamedTuple):
     gap: float
 
 
-def solve_null_space(matrix: HostArray, tolerance: float) -> NullSpace:
-    """Compute the null space by singular values.
+def solve_null_space(matrix: HostArray, tolerance: float, held: HostArray) -> NullSpace:
+    """Compute the null space, but for the columns of ``held``, which are known to be in it.
 
-    Those count as zero that are below ``tolerance`` times the largest, or times that of a column with entries of size 1.
+    Singular values count as zero that are below ``tolerance`` times that of a column with entries of size 1.
     """
     rows, columns = matrix.shape
     if not columns:
         return NullSpace(np.zeros((0, 0)), np.inf)
-    # The triangular factor has the same singular values and right singular vectors.
-    triangle = np.linalg.qr(matrix, mode="r") if rows > columns else matrix
-    _, values, transposed = np.linalg.svd(triangle, full_matrices=True)
-    values = np.concatenate([values, np.zeros(columns - len(values))])
-    # Numerical rank.
-    scale = max(values[0], rows**0.5)
-    rank = int(np.sum(values > tolerance * scale))
-    # Gap between the two sets of singular values.
-    least = values[rank - 1] if rank else scale
-    largest = values[rank] if rank < columns else 0.0
-    rounding = np.finfo(np.float64).eps * scale
-    return NullSpace(transposed[rank:].T, float(least / max(largest, rounding)))
+    scale = rows**0.5
+    known = held / np.linalg.norm(held, axis=0)
+    missing = np.zeros((max(columns - rows - known.shape[1], 0), columns))
+    triangle = np.asarray(np.linalg.qr(np.concatenate([matrix, scale * known.T, missing]), mode="r"))
+    rounding = float(np.finfo(np.float64).eps * scale)
+    values, vectors = _smallest(triangle, tolerance * scale, rounding)
+    # The gap between the values that count as zero, with those of what is held out, and all others.
+    count = int(np.sum(values <= tolerance * scale))
+    zeros = [*values[:count], *np.linalg.norm(matrix @ known, axis=0), rounding]
+    least = values[count] if count < columns else scale
+    return NullSpace(vectors[:, :count], float(least / max(zeros)))
 
 
-def reduced_rows(vectors: HostArray) -> HostArray:
-    """Bring the rows to reduced echelon form, with the largest pivots that there are."""
-    rows = np.array(vectors)
-    free = list(range(len(rows)))
-    while free:
-        magnitudes = np.abs(rows[free])
-        number, pivot = np.unravel_index(int(np.argmax(magnitudes)), magnitudes.shape)
-        row = free.pop(int(number))
-        if rows[row, pivot] == 0:
-            break
-        rows[row] /= rows[row, pivot]
-        others = [k for k in range(len(rows)) if k != row]
-        rows[others] -= np.outer(rows[others, pivot], rows[row])
-    return rows
-
-
-def rationalize(rows: HostArray, tolerance: float) -> HostArray:
-    """Scale each row to a largest entry of 1 or -1, and round what is within ``tolerance`` of a fraction of small denominator to it."""
-    largest = np.abs(rows).max(axis=1, keepdims=True, initial=0.0)
-    scaled = rows / np.where(largest == 0, 1.0, largest)
-    above = np.searchsorted(_FRACTIONS, scaled).clip(1, len(_FRACTIONS) - 1)
-    lower, upper = _FRACTIONS[above - 1], _FRACTIONS[above]
-    nearest = np.where(scaled - lower < upper - scaled, lower, upper)
-    return np.where(np.abs(scaled - nearest) < tolerance, nearest, scaled)
-
-
-class Quotient(NamedTuple):
-    """A null space, and the trivial directions in it.
-
-    Parameters
-    ----------
-    basis
-        The vectors of the null space as columns.
-    trivial
-        The trivial directions, as columns.
-    means
-        The mean exponent of the entries of each variable, in a row, as a linear function of all exponents.
-    costs
-        The weight of each variable in the sum of magnitudes.
-    """
-
-    basis: HostArray
-    trivial: HostArray
-    means: HostArray
-    costs: HostArray
-
-    @property
-    def dimension(self) -> int:
-        """The number of independent symmetries."""
-        return self.basis.shape[1] - self.trivial.shape[1]
-
-
-def sparse_generators(space: Quotient, tolerance: float) -> list[HostArray]:
-    """Return as many independent vectors as the quotient has dimensions, each with few entries that are not zero.
-
-    The basis is rationalized first: a linear program that sees rounding makes its entries vanish, and not those that it should.
-    """
-    if not space.dimension:
-        return []
-    rows = rationalize(reduced_rows(space.basis.T), tolerance**0.5)
-    if not space.trivial.shape[1] and _disjoint(rows):
-        return list(rows)
-    exact = space._replace(basis=rows.T)
-    bounds = _bounds(exact)
-    candidates = [vector for functional in _functionals(exact) for vector in _sparsest(exact, bounds, functional)]
-    candidates.sort(key=lambda vector: float((vector != 0) @ space.costs))
-    return _first_independent([*candidates, *rows], exact)
-
-
-def _first_independent(candidates: list[HostArray], space: Quotient) -> list[HostArray]:
-    """Take the first vectors that are independent, also of trivial directions: the sparsest basis that the candidates have."""
-    chosen: list[HostArray] = []
-    frame = np.linalg.qr(space.trivial)[0]
-    for vector in candidates:
-        # Gram-Schmidt, twice.
-        rest = vector - frame @ (frame.T @ vector)
-        rest -= frame @ (frame.T @ rest)
-        size = float(np.linalg.norm(rest))
-        if size > _TOLERANCE * np.linalg.norm(vector):
-            chosen.append(vector)
-            frame = np.column_stack([frame, rest / size])
-        if len(chosen) == space.dimension:
-            break
-    return chosen
-
-
-def _functionals(space: Quotient) -> list[HostArray]:
-    """List the mean exponents as functionals of the coordinates in the basis; those that agree up to a factor, once."""
-    functionals = space.means @ space.basis
-    sizes = np.linalg.norm(functionals, axis=1, keepdims=True)
-    directions = functionals[sizes[:, 0] > _TOLERANCE] / sizes[sizes > _TOLERANCE][:, None]
-    parallel = np.abs(np.abs(directions @ directions.T) - 1) < _TOLERANCE
-    return [direction for number, direction in enumerate(directions) if not parallel[number, :number].any()]
-
-
-def _bounds(space: Quotient) -> Any:
-    """Build the constraints that entries of the vector are at most their magnitudes, and so are their negatives."""
-    basis, magnitudes = coo_array(space.basis), eye_array(len(space.basis))
-    return block_array([[basis, -magnitudes], [-basis, -magnitudes]], format="csc")
-
-
-def _sparsest(space: Quotient, bounds: Any, functional: HostArray) -> Iterator[HostArray]:
-    """Find the vector of least sum of magnitudes on which the functional is 1, by a linear program."""
-    count, dimension = space.basis.shape
-    found = linprog(
-        np.concatenate([np.zeros(dimension), space.costs]),
-        A_ub=bounds,
-        b_ub=np.zeros(2 * count),
-        A_eq=np.concatenate([functional, np.zeros(count)])[None, :],
-        b_eq=[1.0],
-        bounds=[(None, None)] * dimension + [(0, None)] * count,
-        method="highs",
-    )
-    if found.x is not None:
-        yield rationalize((space.basis @ found.x[:dimension])[None], _TOLERANCE)[0]
-
-
-def _disjoint(rows: HostArray) -> bool:
-    return bool(((rows != 0).sum(axis=0) <= 1).all())
+def _smallest(triangle: HostArray, zero: float, rounding: float) -> tuple[HostArray, HostArray]:
+    """Compute singular values from the smallest one up to the first above ``zero``, and their right singular vectors, by subspace iteration."""
+    count = len(triangle)
+    regular = triangle.copy()
+    np.fill_diagonal(regular, np.where(np.abs(np.diag(triangle)) < rounding, rounding, np.diag(triangle)))
+    width = min(_FIRST_VECTORS, count)
+    while True:
+        start = prng.normal_values(0, Stream.SYMMETRY_ITERATIONS, 0, count * width).reshape(count, width)
+        vectors = np.linalg.qr(start)[0]
+        for _ in range(_ITERATIONS if width < count else 0):
+            backward = solve_triangular(regular, vectors, trans="T", check_finite=False)
+            vectors = np.linalg.qr(solve_triangular(regular, backward, check_finite=False))[0]
+        # Rayleigh-Ritz.
+        _, values, rotation = np.linalg.svd(triangle @ vectors, full_matrices=False)
+        if values[0] > zero or width == count:
+            return values[::-1], (vectors @ rotation.T)[:, ::-1]
+        width = min(4 * width, count)

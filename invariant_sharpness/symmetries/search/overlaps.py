@@ -14,35 +14,45 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
+from scipy.linalg import qr
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from invariant_sharpness.symmetries.scaling_variables import HostArray, Numbers, ScalingVariables
+from invariant_sharpness.symmetries.scaling_variables import HostArray, Numbers, ScalingAxis, ScalingVariables
 
 VariableGroup = Numbers
-"""The numbers of neighbouring variables of one axis."""
+"""The numbers of variables of one axis, often neighbouring ones."""
+
+_ZERO = 1e-9
 
 
-def connected_variables(variables: ScalingVariables, magnitudes: Mapping[str, HostArray]) -> Numbers:
-    """Label the connected components of the variables, by entries whose magnitude is not zero.
+AxisPair = tuple[int, int]
+"""The numbers of two axes of one parameter."""
+
+
+def connected_variables(
+    variables: ScalingVariables, magnitudes: Mapping[str, HostArray]
+) -> dict[AxisPair, tuple[Numbers, Numbers]]:
+    """Label the connected components of the variables on each two axes of a parameter, by entries whose magnitude is not zero.
 
     A weight has one for each channel group, and more if a mask leaves out entries.
     """
-    edges = list(_edges(variables, magnitudes))
-    first, second = np.concatenate(edges, axis=1) if edges else np.zeros((2, 0), dtype=np.intp)
-    graph = coo_array((np.ones(len(first), dtype=np.int8), (first, second)), shape=(len(variables), len(variables)))
-    return connected_components(graph, directed=False)[1].astype(np.intp)
+    return {
+        (p, q): _connected_variables(first, other, magnitudes[first.parameter.name])
+        for (p, first), (q, other) in combinations(enumerate(variables.axes), 2)
+        if first.parameter is other.parameter
+    }
 
 
-def _edges(variables: ScalingVariables, magnitudes: Mapping[str, HostArray]) -> Iterator[Numbers]:
-    """Yield the variables on the first axis of a parameter and on each other one, entry by entry."""
-    for first, start in zip(variables.axes, variables.starts, strict=False):
-        for other, other_start in zip(variables.axes, variables.starts, strict=False):
-            if other.parameter is first.parameter and other_start > start and variables.on_first_axis(int(start)):
-                pair = np.broadcast_arrays(first.variables + start, other.variables + other_start)
-                between = tuple(axis for axis, size in enumerate(pair[0].shape) if size == 1)
-                linked = (magnitudes[first.parameter.name] > 0).any(axis=between, keepdims=True)
-                yield np.stack([numbers[linked] for numbers in pair])
+def _connected_variables(first: ScalingAxis, other: ScalingAxis, magnitudes: HostArray) -> tuple[Numbers, Numbers]:
+    pair = np.broadcast_arrays(first.variables, other.variables)
+    between = tuple(axis for axis, size in enumerate(pair[0].shape) if size == 1)
+    linked = (magnitudes > 0).any(axis=between, keepdims=True)
+    rows, columns = (numbers[linked] for numbers in pair)
+    count = first.count + other.count
+    graph = coo_array((np.ones(len(rows), dtype=np.int8), (rows, first.count + columns)), shape=(count, count))
+    labels = connected_components(graph, directed=False)[1].astype(np.intp)
+    return labels[: first.count], labels[first.count :]
 
 
 class ActingVariables(Protocol):
@@ -59,8 +69,8 @@ class ActingVariables(Protocol):
         ...
 
     @cached_property
-    def components(self) -> Numbers:
-        """The connected component of each variable."""
+    def components(self) -> Mapping[AxisPair, tuple[Numbers, Numbers]]:
+        """The connected component of each variable, for each two axes of a parameter."""
         ...
 
 
@@ -75,14 +85,11 @@ class Overlap(NamedTuple):
         How many variables that act each of them has.
     totals
         How many variables that act there are on each axis in all.
-    first
-        Whether the one axis is the first of the parameter.
     """
 
     groups: tuple[list[int], list[int]]
     sizes: tuple[HostArray, HostArray]
     totals: tuple[int, int]
-    first: bool
 
     @property
     def complete(self) -> bool:
@@ -92,14 +99,13 @@ class Overlap(NamedTuple):
 
 def find_overlaps(equations: ActingVariables, groups: Sequence[VariableGroup]) -> list[Overlap]:
     """List all overlaps: a parameter has one for each component of its variables, for each pair of its axes."""
-    variables = equations.variables
     by_axis: dict[int, list[int]] = {}
-    for number, group in enumerate(groups):
-        by_axis.setdefault(int(variables.axis_of[group[0]]), []).append(number)
+    for number, axis in enumerate(equations.variables.axis_of[[group[0] for group in groups]].tolist()):
+        by_axis.setdefault(axis, []).append(number)
     return [
         overlap
-        for pair in combinations(sorted(by_axis), 2)
-        if variables.axes[pair[0]].parameter is variables.axes[pair[1]].parameter
+        for pair in equations.components
+        if pair[0] in by_axis and pair[1] in by_axis
         for overlap in _on_axes(equations, groups, pair, (by_axis[pair[0]], by_axis[pair[1]]))
     ]
 
@@ -107,64 +113,74 @@ def find_overlaps(equations: ActingVariables, groups: Sequence[VariableGroup]) -
 def _on_axes(
     equations: ActingVariables,
     groups: Sequence[VariableGroup],
-    axes: tuple[int, int],
+    pair: AxisPair,
     present: tuple[list[int], list[int]],
 ) -> Iterator[Overlap]:
     """Join groups by the components of their variables."""
-    acting, variables = equations.acting, equations.variables
-    members = {g: equations.components[groups[g][acting[groups[g]]]] for axis in present for g in axis}
-    own = [equations.components[acting & (variables.axis_of == axis)] for axis in axes]
-    first = variables.on_first_axis(int(variables.starts[axes[0]]))
+    acting, starts = equations.acting, equations.variables.starts
+    labels = equations.components[pair]
+    members = {
+        g: own[groups[g][acting[groups[g]]] - starts[axis]]
+        for axis, own, on_axis in zip(pair, labels, present, strict=True)
+        for g in on_axis
+    }
+    own = [numbers[acting[starts[axis] : starts[axis + 1]]] for axis, numbers in zip(pair, labels, strict=True)]
+    second = set(present[1])
     for connected in _connected(members):
-        rows, columns = ([g for g in axis if g in connected] for axis in present)
+        rows, columns = [g for g in connected if g not in second], [g for g in connected if g in second]
         if rows and columns:
             found = np.unique(np.concatenate([members[g] for g in connected]))
             sizes = [np.array([len(members[g]) for g in axis], dtype=np.float64) for axis in (rows, columns)]
             totals = [int(np.isin(numbers, found).sum()) for numbers in own]
-            yield Overlap((rows, columns), (sizes[0], sizes[1]), (totals[0], totals[1]), first)
+            yield Overlap((rows, columns), (sizes[0], sizes[1]), (totals[0], totals[1]))
 
 
-def _connected(members: Mapping[int, Numbers]) -> list[set[int]]:
-    """Split the groups into sets that share no component."""
-    names = list(members)
-    numbers = np.repeat(np.arange(len(names)), [len(members[g]) for g in names])
+def _connected(members: Mapping[int, Numbers]) -> list[list[int]]:
+    """Split the groups into those that share no component."""
+    names = np.array(list(members))
+    numbers = np.repeat(np.arange(len(names)), [len(own) for own in members.values()])
     shared = np.unique(np.concatenate(list(members.values())), return_inverse=True)[1]
     count = len(names) + len(numbers)
     graph = coo_array((np.ones(len(numbers)), (numbers, len(names) + shared)), shape=(count, count))
     labels = connected_components(graph, directed=False)[1][: len(names)]
-    return [{names[k] for k in np.flatnonzero(labels == label)} for label in np.unique(labels)]
+    order = np.argsort(labels, kind="stable")
+    return [part.tolist() for part in np.split(names[order], np.flatnonzero(np.diff(labels[order])) + 1)]
 
 
 def trivial_directions(found: Sequence[Overlap], count: int) -> HostArray:
-    """Return one column for each trivial direction of ``count`` groups.
+    """Return independent columns that span the trivial directions of ``count`` groups.
 
-    A parameter with k axes has k - 1 for each component of its variables, if all of these that act are in the groups.
+    Each two axes of a parameter have one for each component of their variables, if all of these that act are in the groups. Those of
+    more than two axes depend on each other.
     """
-    columns = np.zeros((count, 0))
-    for (rows, others), _, _, first in filter(lambda overlap: overlap.complete, found):
-        if first:
-            column = np.zeros((count, 1))
-            column[rows], column[others] = 1.0, -1.0
-            columns = np.concatenate([columns, column], axis=1)
-    return columns
+    complete = [overlap for overlap in found if overlap.complete]
+    columns = np.zeros((count, len(complete)))
+    for number, ((rows, others), *_) in enumerate(complete):
+        columns[rows, number], columns[others, number] = 1.0, -1.0
+    if not complete:
+        return columns
+    # Rank, by pivots.
+    triangle, pivots = qr(columns, mode="r", pivoting=True)
+    rank = int(np.sum(np.abs(np.diag(triangle)) > _ZERO * abs(triangle[0, 0])))
+    return columns[:, np.sort(pivots[:rank])]
 
 
 def trivial_rows(equations: ActingVariables) -> Iterator[dict[int, float]]:
     """Yield the trivial directions of single variables, as the entries that are not zero."""
-    variables, labels = equations.variables, np.where(equations.acting, equations.components, -1)
-    for number, axis in enumerate(variables.axes):
-        if not variables.on_first_axis(int(variables.starts[number])):
-            first = next(k for k, other in enumerate(variables.axes) if other.parameter is axis.parameter)
-            up, down = (np.arange(variables.starts[k], variables.starts[k + 1]) for k in (first, number))
-            for label in np.unique(labels[down][labels[down] >= 0]):
-                rows, columns = up[labels[up] == label], down[labels[down] == label]
-                yield dict.fromkeys(rows.tolist(), 1.0) | dict.fromkeys(columns.tolist(), -1.0)
+    variables, acting = equations.variables, equations.acting
+    for pair, labels in equations.components.items():
+        numbers = [np.arange(variables.starts[k], variables.starts[k + 1]) for k in pair]
+        chosen = [(own[acting[own]], label[acting[own]]) for own, label in zip(numbers, labels, strict=True)]
+        (rows, up), (columns, down) = chosen
+        for label in np.unique(down):
+            above, below = rows[up == label], columns[down == label]
+            yield dict.fromkeys(above.tolist(), 1.0) | dict.fromkeys(below.tolist(), -1.0)
 
 
 def mean_exponents(found: Sequence[Overlap], count: int) -> HostArray:
     """Return the mean exponent of the entries of each group, in a row, as a linear function of the exponents of all ``count`` groups."""
     means = np.eye(count)
-    for (rows, columns), sizes, totals, _ in found:
+    for (rows, columns), sizes, totals in found:
         means[np.ix_(rows, columns)] += sizes[1] / totals[1]
         means[np.ix_(columns, rows)] += sizes[0] / totals[0]
     return means

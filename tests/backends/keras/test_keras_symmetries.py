@@ -20,9 +20,9 @@ EXPECTED = {
     "perceptron of gelu": set(),
     # Four normalized channels, two kernels on each of them, and three channels that are pooled.
     "convolutional": {
-        *(f"{NORM}/gamma[{i}], {NORM}/beta[{i}] up, {DEPTHWISE}/kernel[:, :, {i}:{i + 1}, 0:2] down" for i in range(4)),
+        *(f"{NORM}/gamma[{i}], {NORM}/beta[{i}] up, {DEPTHWISE}/kernel[:, :, {i}] down" for i in range(4)),
         *(
-            f"{DEPTHWISE}/kernel[:, :, {i}:{i + 1}, {k}], {DEPTHWISE}/bias[{2 * i + k}] up, "
+            f"{DEPTHWISE}/kernel[:, :, {i}, {k}], {DEPTHWISE}/bias[{2 * i + k}] up, "
             f"{TRANSPOSED}/kernel[:, :, :, {2 * i + k}] down"
             for i in range(4)
             for k in range(2)
