@@ -58,7 +58,7 @@ class DenseSquares:
     :math:`\sum_{nk} s_{nk} (\delta_{nk} a_n^T) \circ (\epsilon_{nk} a_n^T) = (\sum_k s_{nk} \delta_{nk} \circ \epsilon_{nk})^T (a_n^2)`: one matrix product in all.
     """
 
-    def __init__(self, _module: nn.Module, inputs: torch.Tensor, wanted: frozenset[str]) -> None:
+    def __init__(self, _module: nn.Module | None, inputs: torch.Tensor, wanted: frozenset[str]) -> None:
         self._inputs = inputs
         self._wanted = wanted
         self._squares: torch.Tensor | None = None
@@ -81,7 +81,7 @@ class DenseSquares:
 class _PositionSquares:
     """Layers whose example gradient is a matrix product over positions, ``d_n = sum_p delta_np a_np^T``."""
 
-    def __init__(self, module: nn.Module, inputs: torch.Tensor, wanted: frozenset[str]) -> None:
+    def __init__(self, module: nn.Module | None, inputs: torch.Tensor, wanted: frozenset[str]) -> None:
         self._module = module
         self._inputs = inputs
         self._wanted = wanted
@@ -122,7 +122,7 @@ class SequenceSquares(_PositionSquares):
 class ConvolutionSquares(_PositionSquares):
     """A two-dimensional convolution: a linear layer on the patches of each position, channel group by channel group."""
 
-    def __init__(self, module: nn.Module, inputs: torch.Tensor, wanted: frozenset[str]) -> None:
+    def __init__(self, module: nn.Module | None, inputs: torch.Tensor, wanted: frozenset[str]) -> None:
         super().__init__(module, inputs, wanted)
         self._patches: dict[int, torch.Tensor] = {}
 
@@ -176,15 +176,27 @@ class EmbeddingSquares(_PositionSquares):
         total.index_add_(0, slots % tokens, products)
 
 
+class FactorSquares(_PositionSquares):
+    """A factor and a summand for each output unit, of shape (examples, positions, units)."""
+
+    def add(self, signs: torch.Tensor, left: torch.Tensor, right: torch.Tensor, /) -> None:
+        if "bias" in self._wanted:
+            self._add("bias", signs, lambda delta: delta.sum(dim=1), left, right)
+        if "weight" in self._wanted:
+            self._add("weight", signs, lambda delta: (held(self._inputs) * delta).sum(dim=1), left, right)
+
+
 class LeafSquares(_PositionSquares):
     """Any other layer that treats each example by itself: its own backward pass, vectorized over the examples."""
 
     def add(self, signs: torch.Tensor, left: torch.Tensor, right: torch.Tensor, /) -> None:
-        own = dict(self._module.named_parameters(recurse=False))
+        module = self._module
+        assert module is not None
+        own = dict(module.named_parameters(recurse=False))
         wanted = {name: own[name].detach() for name in self._wanted}
 
         def product(parameters: dict[str, torch.Tensor], example: torch.Tensor, part: torch.Tensor) -> torch.Tensor:
-            return (functional_call(self._module, parameters, example[None]) * part[None]).sum()
+            return (functional_call(module, parameters, example[None]) * part[None]).sum()
 
         size = sum(parameter.numel() for parameter in wanted.values())
         for part in _parts(len(signs), size, left.dtype):

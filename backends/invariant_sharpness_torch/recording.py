@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.autograd.graph import GradientEdge
 
 
 @dataclass(slots=True)
@@ -53,12 +54,25 @@ def _recorder(record: Record) -> Any:
     return hook
 
 
-def layer_cotangents(outputs: torch.Tensor, records: list[Record], cotangent: torch.Tensor) -> list[torch.Tensor]:
-    """What cotangents of the outputs become at the outputs of the layers: one backward pass."""
-    targets = [record.outputs[0] for record in records]
-    return list(
-        torch.autograd.grad(outputs, targets, cotangent, retain_graph=True, allow_unused=True, materialize_grads=True)
+def layer_cotangents(
+    outputs: torch.Tensor,
+    targets: Sequence[GradientEdge],
+    cotangent: torch.Tensor,
+    *,
+    create_graph: bool = False,
+) -> list[torch.Tensor]:
+    """What cotangents of the outputs become at the outputs of layers: one backward pass."""
+    if not targets:
+        return []
+    found = torch.autograd.grad(
+        outputs, targets, cotangent, retain_graph=True, create_graph=create_graph, allow_unused=True
     )
+    return [_zeros(target) if delta is None else delta for target, delta in zip(targets, found, strict=True)]
+
+
+def _zeros(target: GradientEdge) -> torch.Tensor:
+    form = target.node._input_metadata[target.output_nr]
+    return torch.zeros(form.shape, dtype=form.dtype, device=form.device)
 
 
 def parameter_gradients(

@@ -1,14 +1,15 @@
 r"""Sums over examples of squared Jacobian products, :math:`\sum_n s_n (J_n^T v_n)^2`, parameter by parameter.
 
 For each term one backward pass carries the cotangents to the outputs of the layers; a layer's rule (``layer_rules``) turns them, with
-the layer's inputs, into squared gradients of each example, without ever holding those of all examples. A rule is trusted only after it
-has been tested on the model. All other parameters take the general path: each example by itself.
+the layer's inputs, into squared gradients of each example, without ever holding those of all examples. Layers are modules, or operations that take
+parameters which no such module owns. A rule is trusted only after it has been tested on the model. All other parameters take the general path: each
+example by itself.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import torch
 from torch import nn
@@ -18,9 +19,12 @@ from invariant_sharpness.adapters.engine import Arrays, Cotangents, Sums
 from invariant_sharpness.adapters.loss_terms import LossTerms, cotangent_terms
 from invariant_sharpness.losses.positions import Term
 from invariant_sharpness_torch.batches import Evaluate
-from invariant_sharpness_torch.half_precision import held
-from invariant_sharpness_torch.recording import Record, layer_cotangents, parameter_gradients, recording
-from invariant_sharpness_torch.trusted_layers import Layer, trusted_layers
+from invariant_sharpness_torch.graph_layers import Trust, graph_layers
+from invariant_sharpness_torch.half_precision import held, model_eps
+from invariant_sharpness_torch.passed_layers import ModuleLayer, PassedLayer
+from invariant_sharpness_torch.recording import layer_cotangents, parameter_gradients, recording
+from invariant_sharpness_torch.trusted_layers import TEST_EXAMPLES, Layer, trusted_layers
+from invariant_sharpness_torch.trusted_operations import trusted_operations
 
 
 class ExampleSquares:
@@ -37,7 +41,7 @@ class ExampleSquares:
     def __init__(self, model: nn.Module, parameters: Mapping[str, nn.Parameter]) -> None:
         self._model = model
         self._parameters = parameters
-        self._trusted: list[Layer] | None = None
+        self._trusted: Tested | None = None
 
     def sums(
         self, evaluate: Evaluate, loss: LossTerms, names: frozenset[str], cotangents: Cotangents, batch: Any
@@ -55,33 +59,60 @@ class ExampleSquares:
         self, squares: Arrays, evaluate: Evaluate, loss: LossTerms, cotangents: Cotangents, batch: Any
     ) -> tuple[torch.Tensor, torch.Tensor, set[str]]:
         """Add what the rules of layers give; return outputs, targets, and the names of the parameters that are done."""
-        layers = [layer for layer in self.layers(evaluate, batch) if squares.keys() & set(layer.owned.values())]
+        opened = self.opened(evaluate, batch, frozenset(squares))
+        _add_layers(squares, opened, terms(loss, cotangents, opened.outputs, opened.targets))
+        return opened.outputs, opened.targets, {name for layer in opened.layers for name in layer.owned.values()}
+
+    def opened(self, evaluate: Evaluate, batch: Any, names: frozenset[str]) -> Opened:
+        """Run the model on a batch, and return it with those layers that own named parameters."""
+        modules, others, operations = self._tested(evaluate, batch)
+        layers = [layer for layer in modules if names & set(layer.owned.values())]
         with recording([layer.module for layer in layers]) as records:
             outputs, targets = evaluate(batch)
         size = batch_size(batch)
-        plain = {layer: record for layer, record in zip(layers, records, strict=True) if record.is_plain(size)}
-        _add_layers(squares, plain, outputs, terms(loss, cotangents, outputs, targets))
-        return outputs, targets, {name for layer in plain for name in layer.owned.values()}
+        plain = [
+            ModuleLayer(layer, record) for layer, record in zip(layers, records, strict=True) if record.is_plain(size)
+        ]
+        return Opened(outputs, targets, [*plain, *graph_layers(outputs, others, operations, names, size)])
 
-    def layers(self, evaluate: Evaluate, batch: Any) -> list[Layer]:
-        """The layers whose rules hold for this model; tested once."""
+    def _tested(self, evaluate: Evaluate, batch: Any) -> Tested:
+        """What can be squared by layers in this model; tested once."""
         if self._trusted is None:
-            self._trusted = trusted_layers(self._model, evaluate, self._parameters, batch)
+            modules = trusted_layers(self._model, evaluate, self._parameters, batch)
+            covered = {name for layer in modules for name in layer.owned.values()}
+            others = {name: p for name, p in self._parameters.items() if name not in covered}
+            tolerance, head = model_eps(self._model) ** 0.5, take(batch, 0, TEST_EXAMPLES)
+            self._trusted = Tested(modules, others, trusted_operations(evaluate, others, head, tolerance))
         return self._trusted
 
 
-def _add_layers(squares: Arrays, layers: Mapping[Layer, Record], outputs: torch.Tensor, terms: Iterator[Term]) -> None:
-    """All layers with a rule at once: a backward pass for each term."""
+class Tested(NamedTuple):
+    """The modules whose rules hold, the parameters that these do not own, and which of them enter operations that can be squared."""
+
+    modules: list[Layer]
+    others: dict[str, nn.Parameter]
+    operations: dict[str, Trust]
+
+
+class Opened(NamedTuple):
+    """A batch in the model, with what its layers took and gave."""
+
+    outputs: torch.Tensor
+    targets: torch.Tensor
+    layers: Sequence[PassedLayer]
+
+
+def _add_layers(squares: Arrays, opened: Opened, terms: Iterator[Term]) -> None:
+    """All layers at once: a backward pass for each term."""
+    outputs, layers = opened.outputs, opened.layers
     if not (layers and outputs.requires_grad):
         return
     accumulators = [
-        layer.rule(
-            layer.module, record.inputs[0].detach(), frozenset(a for a, name in layer.owned.items() if name in squares)
-        )
-        for layer, record in layers.items()
+        layer.accumulator(frozenset(attribute for attribute, name in layer.owned.items() if name in squares))
+        for layer in layers
     ]
     for signs, cotangent in terms:
-        deltas = layer_cotangents(outputs, list(layers.values()), cotangent)
+        deltas = layer_cotangents(outputs, [layer.output for layer in layers], cotangent)
         for accumulator, delta in zip(accumulators, deltas, strict=True):
             cotangents = held(delta)
             accumulator.add(signs, cotangents, cotangents)

@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.autograd.graph import get_gradient_edge
 
 from invariant_sharpness.adapters.data import batch_size, take
 from invariant_sharpness_torch.batches import Evaluate
@@ -18,7 +19,7 @@ from invariant_sharpness_torch.half_precision import held, model_eps
 from invariant_sharpness_torch.layer_rules import LayerRule, rule_for
 from invariant_sharpness_torch.recording import Record, layer_cotangents, parameter_gradients, recording
 
-_TEST_EXAMPLES = 8
+TEST_EXAMPLES = 8
 
 _ROUNDING = 100.0
 """A gradient up to this many machine epsilons of the largest one of its layer counts as rounding."""
@@ -40,7 +41,7 @@ def trusted_layers(
 
     Cost: one forward pass and two backward passes per example, for at most eight examples; the verdicts are read at once.
     """
-    candidates, head = list(_candidates(model, parameters)), take(batch, 0, _TEST_EXAMPLES)
+    candidates, head = list(_candidates(model, parameters)), take(batch, 0, TEST_EXAMPLES)
     size = batch_size(head)
     with recording([layer.module for layer in candidates]) as records:
         outputs, _ = evaluate(head)
@@ -48,12 +49,10 @@ def trusted_layers(
     tests = [_Test(layer, record) for layer, record in plain]
     if not (tests and outputs.requires_grad):
         return []
-    cotangent = torch.cos(torch.arange(outputs.numel(), device=outputs.device) + 1.0).to(outputs)
-    for example in range(size):
-        alone = torch.zeros_like(outputs)
-        alone[example] = cotangent.reshape(outputs.shape)[example]
+    targets = [get_gradient_edge(test.record.outputs[0]) for test in tests]
+    for example, alone in enumerate(one_by_one(outputs)):
         gradients = dict(zip(parameters, parameter_gradients(outputs, parameters, alone), strict=True))
-        for test, delta in zip(tests, layer_cotangents(outputs, [test.record for test in tests], alone), strict=True):
+        for test, delta in zip(tests, layer_cotangents(outputs, targets, alone), strict=True):
             test.add(example, delta, gradients)
     passed = torch.stack([test.passed(model_eps(model) ** 0.5).to(outputs.device) for test in tests]).tolist()
     return [test.layer for test, holds in zip(tests, passed, strict=True) if holds]
@@ -97,14 +96,27 @@ class _Test:
         mixed = torch.stack(self._mixed).any()
         if totals.keys() != self._expected.keys():
             return torch.zeros_like(mixed)
-        # a gradient that cancels, such as that of the bias of attention's keys, is rounding beside those of the layer
-        largest = torch.stack([_largest(expected).to(mixed.device) for expected in self._expected.values()]).max()
-        rounding = (_ROUNDING * tolerance**2) ** 2 * largest
-        close = [
-            _close(totals[name], expected, tolerance, rounding).to(mixed.device)
-            for name, expected in self._expected.items()
-        ]
-        return torch.stack([~mixed, *close]).all()
+        close = agreement(totals, self._expected, tolerance)
+        return torch.stack([~mixed, *(flag.to(mixed.device) for flag in close.values())]).all()
+
+
+def one_by_one(outputs: torch.Tensor) -> Iterator[torch.Tensor]:
+    """Yield generic cotangents of the outputs of each example alone."""
+    cotangent = torch.cos(torch.arange(outputs.numel(), device=outputs.device) + 1.0).to(outputs)
+    for example in range(len(outputs)):
+        alone = torch.zeros_like(outputs)
+        alone[example] = cotangent.reshape(outputs.shape)[example]
+        yield alone
+
+
+def agreement(
+    found: Mapping[str, torch.Tensor], expected: Mapping[str, torch.Tensor], tolerance: float
+) -> dict[str, torch.Tensor]:
+    """Return whether the squares of each parameter of a layer are as expected, up to the tolerance of a gradient: flags, not read."""
+    # a gradient that cancels, such as that of the bias of attention's keys, is rounding beside those of the layer
+    sizes = [_largest(squares) for squares in expected.values()]
+    rounding = (_ROUNDING * tolerance**2) ** 2 * torch.stack([size.to(sizes[0].device) for size in sizes]).max()
+    return {name: _close(found[name], squares, tolerance, rounding) for name, squares in expected.items()}
 
 
 def _largest(values: torch.Tensor) -> torch.Tensor:

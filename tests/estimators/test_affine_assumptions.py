@@ -15,7 +15,7 @@ from invariant_sharpness.estimators.diagonal_results import HessianDiagonal
 from invariant_sharpness_numpy import NetworkOracle, ReluNetwork
 from zoo import unseen_networks as zoo
 
-EXACT = ("exact", "exact (columns)")
+EXACT = ("exact", "exact (columns)", "exact (units)")
 
 
 @cache

@@ -11,6 +11,7 @@ from torch import nn
 from torch.nn import functional
 
 from zoo.architectures import Composed
+from zoo.functional_networks import attention, plain_functions, transformer
 
 Tensor = torch.Tensor
 
@@ -95,6 +96,13 @@ def convolution() -> nn.Module:
     return Composed(forward, first=nn.Conv2d(2, 4, 2), norm=nn.GroupNorm(2, 4), **parts, head=nn.Linear(4, 3))
 
 
+def hooked() -> nn.Module:
+    """A layer whose outputs a hook replaces."""
+    model = nn.Sequential(nn.Linear(4, 6), nn.GELU(), nn.Linear(6, 3))
+    model[0].register_forward_hook(lambda _module, _inputs, output: torch.tanh(output))
+    return model
+
+
 def recurrent() -> nn.Module:
     return Composed(
         lambda s, x: s.head(functional.gelu(s.wide(s.cell(x)[0][:, -1]))),
@@ -104,7 +112,8 @@ def recurrent() -> nn.Module:
     )
 
 
-CELL = frozenset(f"cell.{kind}_{way}h_l0" for kind in ("weight", "bias") for way in "ih")
+CELL = frozenset({"cell.weight_hh_l0", "cell.bias_hh_l0"})
+"""What goes from step to step: the inputs of all steps are multiplied at once."""
 
 CASES: dict[str, Case] = {
     "gelu": Case(lambda: nn.Sequential(nn.Linear(4, 6), nn.GELU(), nn.Linear(6, 5), nn.SiLU(), nn.Linear(5, 3)), (4,)),
@@ -114,4 +123,11 @@ CASES: dict[str, Case] = {
     "decoder": Case(decoder, (4,), tokens=9),
     "cross-attention": Case(crossed, (3, 4), frozenset({"latents", "query.weight", "query.bias"})),
     "recurrent": Case(recurrent, (3, 4), CELL),
+    "hooked": Case(hooked, (4,)),
+    "torch's encoder": Case(lambda: transformer(examples_first=True), (3, 4)),
+    "torch's encoder, positions first": Case(lambda: transformer(examples_first=False), (3, 4)),
+    "torch's attention to others": Case(lambda: attention(values="keys"), (3, 4)),
+    "torch's attention, other values": Case(lambda: attention(values="other"), (3, 4)),
+    "torch's attention, narrow keys": Case(lambda: attention(values="narrow"), (3, 4)),
+    "plain functions": Case(plain_functions, (3, 4), frozenset({"temperature"})),
 }

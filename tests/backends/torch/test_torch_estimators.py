@@ -14,7 +14,10 @@ from zoo.torch_derivatives import cross_entropy, dense_diagonal, dense_hessian, 
 
 
 class Own(nn.Linear):
-    """A layer of somebody's own, for which there is no rule."""
+    """A layer whose parameters enter nothing that is known to be a layer: each is multiplied first."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return nn.functional.linear(x, 1.0 * self.weight, 1.0 * self.bias)
 
 
 def smooth_network() -> tuple[nn.Module, torch.Tensor, torch.Tensor]:
@@ -114,7 +117,7 @@ def test_a_residual_bounds_the_distance_to_an_eigenvalue() -> None:
 
 @pytest.mark.slow
 def test_sampled_normalized_sharpness_reports_an_error_of_the_right_size() -> None:
-    estimates = [ish.normalized_sharpness(smooth_oracle(), probes=64, seed=seed) for seed in range(40)]
+    estimates = [ish.normalized_sharpness(smooth_oracle(), probes=24, seed=seed) for seed in range(40)]
     scatter = float(np.std([e.value for e in estimates], ddof=1))
     reported = float(np.mean([e.standard_error or 0 for e in estimates]))
     assert 0.5 < reported / scatter < 2, f"reported {reported:.3g}, but the scatter over 40 seeds is {scatter:.3g}"

@@ -1,0 +1,129 @@
+"""Where parameters enter a model: the operations in autograd's graph that take one, or a view of it, whoever calls them.
+
+Attention of ``torch.nn`` hands parts of one packed weight to functions, and modules of users do as they like; the graph of a forward pass shows it all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
+
+import torch
+from torch import nn
+
+Node = Any
+"""A node of autograd's graph, as ``tensor.grad_fn`` is."""
+
+Consumers = dict[Node, list[tuple[Node, int, int]]]
+"""By node, the operations that take a result of it: the operation, as which argument, and which result."""
+
+_VIEWS = frozenset(
+    f"{name}Backward0"
+    for name in (
+        *("T", "Transpose", "Permute", "View", "UnsafeView", "ReshapeAlias", "Alias", "Clone", "Unsqueeze", "Squeeze"),
+        *("Split", "SplitWithSizes", "Slice", "Select", "Unbind"),
+    )
+) | {"SqueezeBackward1"}
+"""Operations whose results are entries of their one argument, each entry once."""
+
+
+class View(NamedTuple):
+    """A view in the graph, and which of its results is meant."""
+
+    node: Node
+    result: int
+
+    def put_back(self, values: torch.Tensor) -> torch.Tensor:
+        """Put values of this result where they come from, among zeros."""
+        results = range(len(self.node._input_metadata))
+        placed: torch.Tensor = self.node(*(values if number == self.result else None for number in results))
+        return placed
+
+
+class Use(NamedTuple):
+    """An operation that takes a parameter, or a view of it.
+
+    Parameters
+    ----------
+    name, parameter
+        The parameter.
+    views
+        From the parameter to what the operation takes.
+    node, argument
+        The operation, and which of its arguments this is.
+    """
+
+    name: str
+    parameter: nn.Parameter
+    views: tuple[View, ...]
+    node: Node
+    argument: int
+
+    @property
+    def shape(self) -> torch.Size:
+        """The shape of what the operation takes."""
+        return result_shape(*self.views[-1]) if self.views else self.parameter.shape
+
+    @property
+    def kind(self) -> tuple[Any, ...]:
+        """What does not depend on the batch."""
+        views = [(view.node.name(), view.result) for view in self.views]
+        return (*views, self.node.name(), self.argument, tuple(self.shape), len(result_shape(self.node, 0)))
+
+    def put_back(self, values: torch.Tensor) -> torch.Tensor:
+        """Put values of what the operation takes where they are in the parameter, among zeros."""
+        for view in reversed(self.views):
+            values = view.put_back(values)
+        return values
+
+    def value(self) -> torch.Tensor:
+        """Return what the operation takes: the transpose of ``put_back``, on the parameter."""
+        taken = self.parameter.new_zeros(self.shape).requires_grad_()
+        with torch.enable_grad():
+            (value,) = torch.autograd.grad(self.put_back(taken), taken, self.parameter.detach())
+        return value
+
+
+def result_shape(node: Node, result: int) -> torch.Size:
+    """Return the shape of a result of an operation."""
+    return torch.Size(node._input_metadata[result].shape)
+
+
+def uses(consumers: Consumers, parameters: Mapping[str, nn.Parameter]) -> dict[str, list[Use]]:
+    """Return what takes each parameter, or views of it."""
+    names = {id(parameter): name for name, parameter in parameters.items()}
+    found: dict[str, list[Use]] = {}
+    for node in consumers:
+        if name := names.get(id(getattr(node, "variable", None))):
+            found[name] = [Use(name, parameters[name], *rest) for rest in _reached(node, 0, (), consumers)]
+    return found
+
+
+def consumers_of(outputs: torch.Tensor) -> Consumers:
+    """Return all operations that the outputs are made of, in an order that is the same in every pass. Cost: a look at each, and at no number."""
+    consumers: Consumers = {} if outputs.grad_fn is None else {outputs.grad_fn: []}
+    waiting = list(consumers)
+    while waiting:
+        node = waiting.pop()
+        for argument, (source, result) in enumerate(node.next_functions):
+            if source is None:
+                continue
+            if source not in consumers:
+                consumers[source] = []
+                waiting.append(source)
+            consumers[source].append((node, argument, result))
+    return consumers
+
+
+def _reached(
+    node: Node, result: int, views: tuple[View, ...], consumers: Consumers
+) -> Iterator[tuple[tuple[View, ...], Node, int]]:
+    """Yield the operations that take this result, through views or as it is, with the views and the argument."""
+    for consumer, argument, taken in consumers[node]:
+        if taken != result:
+            continue
+        if consumer.name() not in _VIEWS:
+            yield views, consumer, argument
+            continue
+        for number in range(len(consumer._input_metadata)):
+            yield from _reached(consumer, number, (*views, View(consumer, number)), consumers)
