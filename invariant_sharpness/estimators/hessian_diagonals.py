@@ -11,17 +11,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
-import numpy as np
-
 from invariant_sharpness import prng as random
 from invariant_sharpness.arguments import checked_numbers
 from invariant_sharpness.deprecation import renamed
 from invariant_sharpness.estimators.affine_confirmation import confirmed_defects
 from invariant_sharpness.estimators.affine_test import affine_test, exact_groups, largest_defect
-from invariant_sharpness.estimators.bases import unit_vector
+from invariant_sharpness.estimators.column_diagonal import column_groups
 from invariant_sharpness.estimators.diagonal_results import GroupDiagonal, HessianDiagonal
 from invariant_sharpness.estimators.layer_draws import MOST_OUTPUTS, curved_groups
-from invariant_sharpness.estimators.products import tracked_products
 from invariant_sharpness.estimators.sampled_diagonal import sampled_groups
 from invariant_sharpness.protocol import (
     CurvatureOracle,
@@ -46,8 +43,8 @@ def hessian_diagonal(
     Groups that pass the affine test cost at most one backward pass per output with per-example squaring, whatever the number of
     groups; ``probes`` such passes if an example has more than ``MOST_OUTPUTS`` outputs. If the others have no more entries
     than ``probes``, their columns are computed. If they have more, they take their Gauss-Newton diagonal and draws at the outputs of
-    layers, which cost about as much as ``probes`` Hessian-vector products; or they are probed in two stages with so many products, if
-    the oracle cannot tell its layers apart.
+    layers, which cost about as much as ``probes`` Hessian-vector products; outside of layers columns or probes, whichever cost
+    less. Or they are probed in two stages with so many products, if the oracle cannot tell its layers apart.
 
     Invariances: every draw transforms under a rescaling exactly as h does, :math:`h_i \to h_i / d_i^2`.
 
@@ -156,19 +153,6 @@ def _sampled(
     values = {name: group.values for name, group in groups.items()}
     defects = confirmed_defects(tested, replace(test, defects=known.defects), values, seed)
     return {name: groups[name] for name in exact_groups(oracle, defects) & possible}, defects
-
-
-def column_groups(oracle: CurvatureOracle, names: frozenset[str]) -> dict[str, GroupDiagonal]:
-    """Take each diagonal entry from its own column of the Hessian, exactly. Cost: as many products as entries."""
-    shapes = {g.name: g.shape for g in oracle.groups}
-    result = {name: np.zeros(shapes[name]) for name in names}
-    entries = [(name, index) for name in sorted(names) for index in range(result[name].size)]
-    units = (unit_vector(oracle, *entry) for entry in entries)
-    pairs = tracked_products(oracle, units, len(entries), "columns of the Hessian")
-    for (name, index), (_, column) in zip(entries, pairs, strict=True):
-        place = np.unravel_index(index, shapes[name])
-        result[name][place] = float(column[name][place])
-    return {name: GroupDiagonal(result[name], "exact (columns)") for name in names}
 
 
 def _in_order(

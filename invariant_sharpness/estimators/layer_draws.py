@@ -6,18 +6,19 @@ signs at the outputs of one layer, new ones for every example, position and unit
 .. math:: \hat r = E_n (A_n^T r^{-1} \varepsilon_n) \circ (A_n^T K_n r \varepsilon_n)
 
 Its noise comes from the layer's own outputs alone, and falls with the number of examples, too. A layer with no more outputs than there are draws gets unit
-vectors, and is exact. Groups that belong to no such layer get probes of R.
+vectors, and is exact. Groups that belong to no such layer get columns of the Hessian, or probes of R where these are cheaper (:mod:`~invariant_sharpness.estimators.residual_plan`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 from invariant_sharpness.coordinates.forwarding import Forwarding
 from invariant_sharpness.estimators.affine_test import exact_groups
+from invariant_sharpness.estimators.column_diagonal import column_groups
 from invariant_sharpness.estimators.diagonal_results import GroupDiagonal, HostArray
 from invariant_sharpness.estimators.probed_diagonal import equal_parts, probed_groups
-from invariant_sharpness.estimators.products import GRADIENTS_PER_PRODUCT
+from invariant_sharpness.estimators.residual_plan import GRADIENTS_PER_DRAW, number_of_draws, plan, residual_probes
 from invariant_sharpness.estimators.sampled_diagonal import part_means, sampled_parts
 from invariant_sharpness.parameters.vector import ParameterVector
 from invariant_sharpness.protocol import (
@@ -36,11 +37,6 @@ from invariant_sharpness.runtime.loop import Loop
 MOST_OUTPUTS = 256
 """Above this many outputs per example the exact diagonal would take as many backward passes: outputs are sampled."""
 
-_GRADIENTS_PER_DRAW = 0.7
-"""What a draw of one layer costs in gradients, as measured on encoders of some layers."""
-
-_LEAST_DRAWS = 4
-
 
 def curved_groups(
     oracle: CurvatureOracle, names: frozenset[str], defects: Mapping[str, float], probes: int, seed: int
@@ -54,15 +50,16 @@ def curved_groups(
     if able is None or not has_gauss_newton_diagonal(oracle):
         return probed_groups(oracle, names, probes, seed)
     known = able.layer_units(oracle.parameters)
-    draws = _number_of_draws(oracle, known.keys() - exact_groups(oracle, defects), probes)
-    ranges, units = equal_parts(range(draws)), {name: known[name] for name in known if name in names}
-    gauss_newton = _gauss_newton(oracle, names, probes, seed, len(ranges))
-    few = {name: of_layer for name, of_layer in units.items() if of_layer.outputs <= draws}
-    many = {name: of_layer for name, of_layer in units.items() if name not in few}
-    residuals = {**_exact(able, few), **_drawn(able, many, ranges, seed)}
+    curved = frozenset(group.name for group in oracle.groups) - exact_groups(oracle, defects) | names
+    draws = number_of_draws(oracle, known.keys() & curved, probes)
+    chosen = plan(oracle, curved, known, draws, probes, _terms(oracle, probes)).only(names)
+    ranges, rest = equal_parts(range(draws)), names - chosen.columns
+    gauss_newton = _gauss_newton(oracle, rest, probes, seed, len(ranges)) if rest else {}
+    residuals = {**_exact(able, chosen.units), **_drawn(able, chosen.drawn, ranges, seed)}
     parts = {name: gauss_newton[name] + residual for name, residual in residuals.items()}
-    outside = {name: gauss_newton[name].mean(axis=0) for name in names - units.keys()}
-    return {name: _group(values) for name, values in parts.items()} | _probed(oracle, outside, probes, seed)
+    outside = {name: gauss_newton[name].mean(axis=0) for name in chosen.probed}
+    found = {name: _group(values) for name, values in parts.items()} | _probed(oracle, outside, probes, seed)
+    return found | column_groups(oracle, chosen.columns)
 
 
 def _group(parts: HostArray) -> GroupDiagonal:
@@ -72,12 +69,6 @@ def _group(parts: HostArray) -> GroupDiagonal:
         if len(parts) == 1
         else GroupDiagonal(parts.mean(axis=0), "layer draws", parts)
     )
-
-
-def _number_of_draws(oracle: CurvatureOracle, names: Collection[str], probes: int) -> int:
-    """Return how many draws at all layers with these groups cost what the probes would: the same number whichever groups are asked for."""
-    weights = sum(group.is_weight for group in oracle.groups if group.name in names)
-    return max(_LEAST_DRAWS, int(GRADIENTS_PER_PRODUCT * probes / (_GRADIENTS_PER_DRAW * max(weights, 1))))
 
 
 def _exact(oracle: ResidualDiagonalOracle, units: Mapping[str, LayerUnits]) -> HostArrays:
@@ -99,7 +90,7 @@ def _drawn(
         oracle,
         (seed, *ranges, *sorted(units)),
         total=len(ranges),
-        gradients=_GRADIENTS_PER_DRAW * len(units) * len(ranges[0]),
+        gradients=GRADIENTS_PER_DRAW * len(units) * len(ranges[0]),
         order=1,
     )
     return part_means(
@@ -112,6 +103,12 @@ def has_gauss_newton_diagonal(oracle: CurvatureOracle) -> bool:
     exact, sampled = capability(oracle, GaussNewtonDiagonalOracle), capability(oracle, SampledGaussNewtonOracle)
     few = exact is not None and exact.outputs_per_example <= MOST_OUTPUTS
     return few or (sampled is not None and sampled.samples_outputs)
+
+
+def _terms(oracle: CurvatureOracle, probes: int) -> int:
+    """Return how many backward passes the Gauss-Newton diagonal takes."""
+    outputs = require(oracle, GaussNewtonDiagonalOracle, metric="hessian_diagonal").outputs_per_example
+    return outputs if outputs <= MOST_OUTPUTS else probes
 
 
 def _gauss_newton(oracle: CurvatureOracle, names: frozenset[str], probes: int, seed: int, parts: int) -> HostArrays:
@@ -132,7 +129,7 @@ def _probed(oracle: CurvatureOracle, gauss_newton: HostArrays, probes: int, seed
     """Probe R on groups that belong to no layer: a product with it takes one with H and one with G."""
     if not gauss_newton:
         return {}
-    groups = probed_groups(_Residual(oracle), frozenset(gauss_newton), max(probes // 2, 4), seed, gauss_newton)
+    groups = probed_groups(_Residual(oracle), frozenset(gauss_newton), residual_probes(probes), seed, gauss_newton)
     return {name: GroupDiagonal(group.values, "residual probes", group.parts) for name, group in groups.items()}
 
 
