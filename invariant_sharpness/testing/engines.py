@@ -4,26 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import partial
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
 
-from invariant_sharpness.adapters.data import PASS_SEED, Batches, Dataset, batch_size, take
-from invariant_sharpness.adapters.dataset_oracle import DatasetOracle
-from invariant_sharpness.adapters.engine import Arrays, Cotangents, Engine, Point, Sums
+from invariant_sharpness.adapters.data import batch_size
+from invariant_sharpness.adapters.engine import Arrays, Engine, Point, Sums
 from invariant_sharpness.parameters.groups import HostArrays
-from invariant_sharpness.prng import Draws
-from invariant_sharpness.protocol import (
-    ExampleGradientOracle,
-    GaussNewtonDiagonalOracle,
-    GaussNewtonOracle,
-    SampledGaussNewtonOracle,
-)
 from invariant_sharpness.testing.differences import relative_error, tolerance_of_rounding
-from invariant_sharpness.testing.points import nearby_point, scaled_signs
+from invariant_sharpness.testing.engine_methods import START, Case, Method, Start, case_of, oracle_of_batches
 from invariant_sharpness.testing.results import (
     CheckFailedError,
     CheckResult,
@@ -33,9 +23,6 @@ from invariant_sharpness.testing.results import (
     caught,
     results_of,
 )
-
-Method = Callable[[Point[Any], Any, int], Sums]
-"""A method of a point, on a batch whose first row has this number in the data."""
 
 
 def check_engine(engine: Engine[Any], batch: Any, *, seed: int = 0, on_fail: OnFail = "raise") -> list[CheckResult]:
@@ -82,7 +69,7 @@ def check_engine(engine: Engine[Any], batch: Any, *, seed: int = 0, on_fail: OnF
     if batch_size(batch) < 2:
         msg = "check_engine cuts the batch: give it at least two examples"
         raise ValueError(msg)
-    case = _case(engine, batch, seed)
+    case = case_of(engine, batch, seed)
     checks = {
         "check_sums": _check_sums,
         "check_cut": _check_cut,
@@ -92,92 +79,12 @@ def check_engine(engine: Engine[Any], batch: Any, *, seed: int = 0, on_fail: OnF
     return results_of({name: caught(partial(check, case), "the engine") for name, check in checks.items()}, on_fail)
 
 
-@dataclass(frozen=True, slots=True)
-class _Case:
-    """What the checks are made with.
-
-    Parameters
-    ----------
-    engine
-        The engine.
-    given, parts
-        A batch of the user's, and its parts.
-    before
-        Where the model is, on the host.
-    point, other, directions
-        Two parameter points, and two directions, as the engine's tensors.
-    """
-
-    engine: Engine[Any]
-    given: Any
-    parts: list[Any]
-    before: HostArrays
-    point: Arrays
-    other: Arrays
-    directions: tuple[Arrays, Arrays]
-
-    @property
-    def all_names(self) -> frozenset[str]:
-        return frozenset(group.name for group in self.engine.groups)
-
-    @property
-    def some_names(self) -> frozenset[str]:
-        """Every second group, so that others are left out."""
-        return frozenset(group.name for group in self.engine.groups[::2])
-
-    @contextmanager
-    def at(self, parameters: Arrays) -> Generator[Point[Any]]:
-        with self.engine.random_state(PASS_SEED, ()), self.engine.at(parameters) as point:
-            yield point
-
-    def methods(self) -> dict[str, tuple[frozenset[str], Method]]:
-        """The methods that return sums, each with the names of the groups in its arrays."""
-        (u, v), offers, squares = self.directions, self.engine.offers, self._squares
-        found: dict[str, tuple[frozenset[str], Method]] = {
-            "losses": (frozenset(), lambda point, batch, _: point.losses(batch)),
-            "gradient": (self.all_names, lambda point, batch, _: point.gradient(batch)),
-            "hessian_products": (self.all_names, lambda point, batch, _: point.hessian_products([u, v], batch)),
-        }
-        if GaussNewtonOracle in offers:
-            found["gauss_newton_product"] = self.all_names, lambda point, batch, _: point.gauss_newton_product(u, batch)
-        if GaussNewtonDiagonalOracle in offers:
-            found['squares of "curvature"'] = self.some_names, squares(lambda _: Cotangents("curvature"))
-        if ExampleGradientOracle in offers:
-            found['squares of "gradient"'] = self.some_names, squares(lambda _: Cotangents("gradient"))
-            found["slopes"] = frozenset(), lambda point, batch, _: point.slopes(u, batch)
-        if SampledGaussNewtonOracle in offers and self.engine.samples_outputs:
-            drawn = squares(lambda row: Cotangents("sampled", Draws(range(2), 0, row)))
-            found['squares of "sampled"'] = self.some_names, drawn
-        return found
-
-    def _squares(self, cotangents: Callable[[int], Cotangents]) -> Method:
-        return lambda point, batch, row: point.squares(self.some_names, cotangents(row), batch)
-
-
-def _case(engine: Engine[Any], batch: Any, seed: int) -> _Case:
-    size = batch_size(batch)
-    parts = [take(batch, start, stop) for start, stop in pairwise(sorted({0, 1, (size + 1) // 2, size}))]
-    oracle = _oracle(engine, [batch])
-    vectors = [
-        nearby_point(oracle, seed),
-        nearby_point(oracle, seed + 1),
-        *(scaled_signs(oracle, seed, k) for k in (0, 1)),
-    ]
-    point, other, u, v = (engine.native(dict(vector.arrays)) for vector in vectors)
-    return _Case(engine, batch, parts, engine.to_numpy(engine.parameters()), point, other, (u, v))
-
-
-def _oracle(engine: Engine[Any], batches: list[Any]) -> DatasetOracle:
-    dataset = Dataset(Batches(batches, static=True), engine.batch, engine.host_rows)
-    return DatasetOracle(engine, dataset, outputs_per_example=1)
-
-
-def _check_sums(case: _Case) -> Figures:
+def _check_sums(case: Case) -> Figures:
     """Results hold the groups that were asked for, in their shapes, and no graph."""
     shapes = {group.name: group.shape for group in case.engine.groups}
     with case.at(case.point) as point:
         for name, (groups, method) in case.methods().items():
-            sums = method(point, case.engine.batch(case.given), 0)
+            sums = method(point, case.engine.batch(case.given), START)
             for arrays in sums.arrays:
                 _check_groups(name, {key: tuple(array.shape) for key, array in arrays.items()}, shapes, groups)
             tensors = (sums.weight, sums.value, *(array for arrays in sums.arrays for array in arrays.values()))
@@ -196,12 +103,12 @@ def _check_groups(
         raise CheckFailedError(msg)
 
 
-def _check_cut(case: _Case) -> Figures:
+def _check_cut(case: Case) -> Figures:
     """Sums over a batch are the sums of those over its parts."""
     engine, errors = case.engine, {}
     with case.at(case.point) as point:
         for name, (_, method) in case.methods().items():
-            whole = _on_host(engine, method(point, engine.batch(case.given), 0))
+            whole = _on_host(engine, method(point, engine.batch(case.given), START))
             parts = [_on_host(engine, sums) for sums in _in_turn(case, point, method)]
             errors[name] = max(_error(sum(part[key] for part in parts), whole, key, engine.eps) for key in whole)
             if not errors[name] <= tolerance_of_rounding(engine.eps):
@@ -213,12 +120,12 @@ def _check_cut(case: _Case) -> Figures:
     return {"error": max(errors.values())}
 
 
-def _in_turn(case: _Case, point: Point[Any], method: Method) -> Iterator[Sums]:
-    row = 0
+def _in_turn(case: Case, point: Point[Any], method: Method) -> Iterator[Sums]:
+    start = START
     for part in case.parts:
-        sums = method(point, case.engine.batch(part), row)
+        sums = method(point, case.engine.batch(part), start)
         yield sums
-        row += sums.rows
+        start = Start(start.example + batch_size(part), start.row + sums.rows)
 
 
 def _error(found: Any, whole: HostArrays, key: str, eps: float) -> float:
@@ -226,7 +133,7 @@ def _error(found: Any, whole: HostArrays, key: str, eps: float) -> float:
     return relative_error(float(np.linalg.norm(found - whole[key])), size, size, eps)
 
 
-def _check_purity(case: _Case) -> Figures:
+def _check_purity(case: Case) -> Figures:
     """Equal arguments give equal bits, also after other arguments, and the parameters are what they were."""
     for name, (_, method) in case.methods().items():
         first, _, second = (_evaluated(case, method, place) for place in (case.point, case.other, case.point))
@@ -241,14 +148,14 @@ def _check_purity(case: _Case) -> Figures:
     return {}
 
 
-def _evaluated(case: _Case, method: Method, place: Arrays) -> dict[str, Any]:
+def _evaluated(case: Case, method: Method, place: Arrays) -> dict[str, Any]:
     with case.at(place) as point:
-        return _on_host(case.engine, method(point, case.engine.batch(case.given), 0))
+        return _on_host(case.engine, method(point, case.engine.batch(case.given), START))
 
 
-def _check_reads(case: _Case) -> Figures:
+def _check_reads(case: Case) -> Figures:
     """A pass over several batches transfers its numbers once."""
-    oracle = _oracle(case.engine, case.parts)
+    oracle = oracle_of_batches(case.engine, case.parts)
     p = oracle.parameters
     passes: dict[str, Callable[[], Any]] = {
         "loss": lambda: oracle.loss(p),

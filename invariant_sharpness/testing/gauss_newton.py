@@ -42,7 +42,7 @@ def check_gauss_newton_diagonal(oracle: CurvatureOracle, seed: int) -> Figures:
         raise CheckSkippedError(msg)
     point, tolerance = oracle.parameters, tolerance_of_rounding(machine_epsilon(oracle))
     diagonal = oracle.to_numpy(able.gauss_newton_diagonal(point, exact))
-    _check_restriction("gauss_newton_diagonal", diagonal, exact)
+    check_restriction("gauss_newton_diagonal", diagonal, exact)
     worst, known = 0.0, {name: diagonal[name] for name in exact}
     column = _diagonal_entry(able, able.hessian_vector_product, point)
     for (name, index), found, second, error in compared_entries(able, known, column, seed):
@@ -89,7 +89,7 @@ def check_sampled_outputs(oracle: CurvatureOracle, seed: int) -> Figures:
             raise CheckFailedError(msg)
     first = frozenset({oracle.groups[0].name})
     restricted = able.sampled_gauss_newton_diagonal(oracle.parameters, first, range(1), seed)
-    _check_restriction("sampled_gauss_newton_diagonal", oracle.to_numpy(restricted), first)
+    check_restriction("sampled_gauss_newton_diagonal", oracle.to_numpy(restricted), first)
     multiplying = capability(oracle, GaussNewtonOracle)
     return {"standard_errors_off": _distance(multiplying, point, draws, seed)} if multiplying is not None else {}
 
@@ -124,7 +124,7 @@ def _sampling(oracle: CurvatureOracle) -> SampledGaussNewtonOracle:
     return able
 
 
-def _check_restriction(method: str, found: HostArrays, asked: frozenset[str]) -> None:
+def check_restriction(method: str, found: HostArrays, asked: frozenset[str]) -> None:
     """Check that other groups than those that were asked for are zero."""
     leaked = [name for name, values in found.items() if name not in asked and np.any(values != 0)]
     if leaked:

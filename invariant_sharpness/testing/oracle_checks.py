@@ -21,6 +21,7 @@ from invariant_sharpness.testing.gauss_newton import (
 )
 from invariant_sharpness.testing.precision import Check, decided_in_double_precision
 from invariant_sharpness.testing.purity import check_determinism, check_purity
+from invariant_sharpness.testing.residual_diagonal import check_residual_diagonal
 from invariant_sharpness.testing.results import CheckResult, OnFail, caught, results_of
 from invariant_sharpness.testing.structure import check_finite, check_groups, check_round_trip, check_vectors
 
@@ -38,6 +39,7 @@ CHECKS: dict[str, Check] = {
     "check_block_products": check_block_products,
     "check_gauss_newton_diagonal": check_gauss_newton_diagonal,
     "check_gauss_newton_product": check_gauss_newton_product,
+    "check_residual_diagonal": check_residual_diagonal,
     "check_jacobian": decided_in_double_precision(check_jacobian),
     "check_sampled_outputs": check_sampled_outputs,
     "check_second_moments": check_second_moments,
@@ -79,13 +81,13 @@ def check_oracle(oracle: CurvatureOracle, *, seed: int = 0, on_fail: OnFail = "r
     Examples
     --------
     A product with a matrix that is not symmetric is no second derivative. An oracle of three plain functions has none of the
-    six optional capabilities.
+    seven optional capabilities.
 
     >>> from invariant_sharpness.testing import check_oracle
     >>> from invariant_sharpness_numpy import FunctionOracle, quadratic
     >>> statuses = [result.status for result in check_oracle(quadratic([[2.0]], [[1.0]]))]
     >>> statuses.count("passed"), statuses.count("skipped")
-    (10, 6)
+    (10, 7)
     >>> loss, gradient = (lambda p: float(p["x"] @ p["x"]) / 2), (lambda p: p)
     >>> wrong = FunctionOracle({"x": [3.0, 4.0]}, loss, gradient, lambda p, v: {"x": v["x"] + [0.0, v["x"][0]]})
     >>> results = check_oracle(wrong, on_fail="return")

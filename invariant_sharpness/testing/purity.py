@@ -18,6 +18,7 @@ from invariant_sharpness.protocol import (
     GaussNewtonDiagonalOracle,
     GaussNewtonOracle,
     JacobianOracle,
+    ResidualDiagonalOracle,
     SampledGaussNewtonOracle,
     capability,
 )
@@ -149,7 +150,14 @@ def _gauss_newton_evaluations(oracle: CurvatureOracle) -> dict[str, Evaluation]:
         found["sampled_gauss_newton_diagonal"] = lambda p, _: sampling.sampled_gauss_newton_diagonal(
             p, names, range(2), 0
         )
+    if (telling := capability(oracle, ResidualDiagonalOracle)) is not None:
+        found["sampled_residual_diagonal"] = lambda p, _: _drawn_at_layers(telling, p)
     return found
+
+
+def _drawn_at_layers(oracle: ResidualDiagonalOracle, point: ParameterVector) -> Any:
+    units = oracle.layer_units(point)
+    return oracle.sampled_residual_diagonal(point, units, range(2), 0) if units else ()
 
 
 def _example_evaluations(oracle: CurvatureOracle) -> dict[str, Evaluation]:

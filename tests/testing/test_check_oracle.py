@@ -57,6 +57,8 @@ ROUNDED = {
     "gauss_newton_diagonal",
     "gauss_newton_vector_product",
     "sampled_gauss_newton_diagonal",
+    "residual_diagonal",
+    "sampled_residual_diagonal",
     "jacobian_vector_product",
     "vector_jacobian_product",
     "outputs",
@@ -83,6 +85,7 @@ OPTIONAL = {
     "check_gauss_newton_diagonal",
     "check_gauss_newton_product",
     "check_jacobian",
+    "check_residual_diagonal",
     "check_sampled_outputs",
     "check_second_moments",
 }
