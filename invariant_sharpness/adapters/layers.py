@@ -55,7 +55,8 @@ class LayerMoments(NamedTuple):
     Parameters
     ----------
     squares
-        By group of such a layer, the sums of squares of the layer's outputs and of their cotangents, over examples and positions: shape (2, units).
+        By group of such a layer, the sums of squares of the layer's outputs and of their cotangents, over examples and positions: shape (2, units). A group that enters several
+        layers, with different entries, has the units of all of them, one after the other.
     outputs
         By the same groups, the number of outputs of the layer for one example.
     """
