@@ -25,7 +25,7 @@ from invariant_sharpness.testing.results import CheckFailedError, CheckSkippedEr
 _MOST_OUTPUTS = 64
 """Unit vectors are as many passes as a layer has outputs for an example: of layers with more, draws are looked at alone."""
 
-_PARTS, _DRAWS_OF_PART, _STANDARD_ERRORS = 16, 4, 8.0
+_PARTS, _DRAWS_OF_PART, _STANDARD_ERRORS = 16, 2, 8.0
 """A mean of that many draws, with heavy tails, is that far off once in a very long while."""
 
 
@@ -40,7 +40,7 @@ class _Expected(NamedTuple):
 def check_residual_diagonal(oracle: CurvatureOracle, seed: int) -> Figures:
     """Check that on groups of layers, unit vectors give the diagonal of H - G, and draws do on average; other groups get zero.
 
-    The largest and a random entry of up to six groups. Cost: 64 draws, up to as many unit vectors, and twelve products with each matrix.
+    The largest and a random entry of up to six groups. Cost: 32 draws, up to as many unit vectors, and twelve products with each matrix.
     """
     able, point = _with_layers(oracle), nearby_point(oracle, seed)
     units = able.layer_units(point)
