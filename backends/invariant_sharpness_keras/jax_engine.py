@@ -81,6 +81,10 @@ class KerasJaxEngine(JaxEngine):
         pairs = zip(self.groups, self._variables, strict=True)
         return {group.name: jnp.array(variable.value, copy=True) for group, variable in pairs}
 
+    def may_deceive(self, _: Batch, /) -> bool:
+        """Return True: what users cut off by ``keras.ops`` cannot be told from what Keras cuts off itself."""
+        return True
+
     def batch(self, given: Any, /) -> Batch:
         dtype = host_values([self._variables[0]])[0].dtype
         host = host_batch(given, dtype, self._examples)
