@@ -9,16 +9,13 @@ import keras
 
 from invariant_sharpness.adapters import Engine
 from invariant_sharpness.adapters.data import Dataset
-from invariant_sharpness.adapters.whole_batches import Examples
 from invariant_sharpness.errors import ModelError
 from invariant_sharpness.parameters.groups import ParameterGroup
 from invariant_sharpness_keras.groups import untold
-from invariant_sharpness_keras.losses import Loss, of_batches
+from invariant_sharpness_keras.losses import Loss
 
 
-def engine_of(
-    model: Any, loss: Loss, variables: Sequence[Any], groups: tuple[ParameterGroup, ...], examples: Examples = "rows"
-) -> Engine[Any]:
+def engine_of(model: Any, loss: Loss, variables: Sequence[Any], groups: tuple[ParameterGroup, ...]) -> Engine[Any]:
     """Return the engine that computes the model.
 
     Parameters
@@ -27,8 +24,6 @@ def engine_of(
         The model, and the loss of its outputs.
     variables, groups
         The variables that are measured, and their descriptions in the same order.
-    examples
-        Whether an example is a row of a batch, or a whole batch.
 
     Raises
     ------
@@ -36,7 +31,6 @@ def engine_of(
         If Keras runs on a backend without gradients, or on another one than the model.
     """
     framework = keras.backend.backend()
-    loss = loss if examples == "rows" else of_batches(loss)
     if not isinstance(model, keras.Model) and framework != "tensorflow":
         msg = (
             f"the model is a tf.Module, but Keras, which supplies the losses, runs on {framework!r}: "
@@ -46,15 +40,15 @@ def engine_of(
     if framework == "tensorflow":
         from invariant_sharpness_keras.tensorflow_engine import TensorflowEngine
 
-        return TensorflowEngine(model, loss, variables, groups, examples)
+        return TensorflowEngine(model, loss, variables, groups)
     if framework == "torch":
         from invariant_sharpness_keras.torch_engine import KerasTorchEngine
 
-        return KerasTorchEngine(model, loss, variables, groups, examples)
+        return KerasTorchEngine(model, loss, variables, groups)
     if framework == "jax":
         from invariant_sharpness_keras.jax_engine import KerasJaxEngine
 
-        return KerasJaxEngine(model, loss, variables, groups, examples)
+        return KerasJaxEngine(model, loss, variables, groups)
     msg = (
         f"Keras runs on {framework!r}, which has no second derivatives: set the environment variable KERAS_BACKEND "
         f"to tensorflow, jax or torch before Python starts"

@@ -11,16 +11,7 @@ import traceback
 from typing import Any
 
 ALWAYS = ("reference", "losses_of_keras", "forms_of_input", "bad_input")
-DEEP = (
-    "every_metric",
-    "twins",
-    "rescaling",
-    "layer_squares",
-    "weighted_losses",
-    "own_layers",
-    "own_examples",
-    "whole_batches",
-)
+DEEP = ("every_metric", "twins", "rescaling", "layer_squares", "weighted_losses", "own_layers")
 ONCE = (
     "untouched_model",
     "products",
