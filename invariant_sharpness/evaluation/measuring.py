@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from functools import cached_property
 from importlib.metadata import version
-from math import isfinite
+from math import isclose, isfinite
 from numbers import Integral
 
 from invariant_sharpness.arguments import require_oracle, require_seed
@@ -25,6 +25,9 @@ from invariant_sharpness.results.estimate import Estimate
 
 _OF_GAUSS_NEWTON = frozenset({"exact", "sampled outputs"})
 """Methods of groups in which the outputs are affine, so that the two matrices have one diagonal."""
+
+_SHOWN = 1e-6
+"""What tables show of a number: exact values that differ by less are one number."""
 
 Result = Estimate | InvariantSharpnessError
 """What comes of a measurement: a value, or the reason why there is none."""
@@ -153,12 +156,15 @@ class Measurement:
     def beside(self, metric: Metric[...], value: Estimate) -> Iterator[tuple[Metric[...], Estimate]]:
         """Yield the value, and (17) of the Gauss-Newton matrix beside that of the Hessian where it is another number."""
         yield metric, value
-        curved = any(group.method not in _OF_GAUSS_NEWTON for group in value.per_group.values())
-        able = capability(self.oracle, GaussNewtonOracle) is not None and has_gauss_newton_diagonal(self.oracle)
-        if metric is not normalized_sharpness or not curved or not able:
+        if (
+            metric is not normalized_sharpness
+            or {group.method for group in value.per_group.values()} <= _OF_GAUSS_NEWTON
+        ):
+            return
+        if capability(self.oracle, GaussNewtonOracle) is None or not has_gauss_newton_diagonal(self.oracle):
             return
         other = metric(GaussNewton(self.oracle), seed=self.seed, probes=self.probes)
-        if not _overlap(value.interval(), other.interval()):
+        if not (isclose(value.value, other.value, rel_tol=_SHOWN) or _overlap(value.interval(), other.interval())):
             yield metric, replace(other, name=f"{value.name} (Gauss-Newton)")
 
     def signature(self, metrics: Iterable[Metric[...]]) -> str:

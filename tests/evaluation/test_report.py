@@ -259,3 +259,14 @@ def _jacobians(first: Any, last: Any, x: Any) -> tuple[list[np.ndarray], list[np
 
 def test_a_network_of_relus_has_no_row_of_gauss_newton(oracle: ish.CurvatureOracle) -> None:
     assert not [name for name in ish.measure(oracle) if "Gauss-Newton" in name]
+
+
+def test_a_smooth_network_without_residuals_has_no_row_of_gauss_newton() -> None:
+    """The residual part vanishes, so that the two are one number up to rounding."""
+    torch = pytest.importorskip("torch")
+    torch.manual_seed(0)
+    model = torch.nn.Sequential(torch.nn.Linear(4, 5), torch.nn.Tanh(), torch.nn.Linear(5, 3)).double()
+    x = torch.randn(12, 4, dtype=torch.float64)
+    report = ish.measure(ish.oracle(model, (x, model(x).detach()), loss="mse"))
+    assert "exact (columns)" in report["normalized_sharpness"].method, str(report)
+    assert not [name for name in report if "Gauss-Newton" in name], str(report)
