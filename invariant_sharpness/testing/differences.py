@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
 from invariant_sharpness.coordinates.scales import magnitudes
 from invariant_sharpness.parameters.vector import ParameterVector
@@ -45,6 +46,12 @@ def tolerance_of_differences(eps: float) -> float:
 def tolerance_of_rounding(eps: float) -> float:
     """Return how far two ways through one network may differ: 5e-7 in double, 2e-3 in single precision, 0.14 in bfloat16."""
     return float(eps**0.4)
+
+
+def standard_errors_off(draws: npt.NDArray[np.float64], known: float, rounding: float) -> float:
+    """Return how far the mean of independent draws is from a known value, in its standard error and the rounding together."""
+    uncertainty = float(draws.std(ddof=1)) / len(draws) ** 0.5 + rounding
+    return abs(float(draws.mean()) - known) / uncertainty if uncertainty > 0 else 0.0
 
 
 def relative_error(difference: float, size: float, whole: float, eps: float) -> float:

@@ -19,7 +19,7 @@ from invariant_sharpness.protocol import (
     capability,
     machine_epsilon,
 )
-from invariant_sharpness.testing.differences import compared_entries, tolerance_of_rounding
+from invariant_sharpness.testing.differences import compared_entries, standard_errors_off, tolerance_of_rounding
 from invariant_sharpness.testing.points import Entry, chosen_entries, nearby_point, scaled_signs, unit_vector
 from invariant_sharpness.testing.results import CheckFailedError, CheckSkippedError, Figures
 
@@ -183,8 +183,7 @@ def _distance(able: GaussNewtonOracle, point: ParameterVector, draws: Sequence[H
         known, values = find((name, index)), np.array([draw[name][index] for draw in draws])
         # What sampling explains, and what rounding does.
         rounding = tolerance_of_rounding(eps) * abs(known) + 1e3 * eps * whole / sizes[name][index] ** 2
-        uncertainty = float(values.std(ddof=1)) / _DRAWS**0.5 + rounding
-        distance = abs(float(values.mean()) - known) / uncertainty if uncertainty > 0 else 0.0
+        distance = standard_errors_off(values, known, rounding)
         worst = max(worst, distance)
         if distance > _STANDARD_ERRORS:
             msg = (

@@ -17,7 +17,7 @@ from invariant_sharpness.protocol import (
     capability,
     machine_epsilon,
 )
-from invariant_sharpness.testing.differences import tolerance_of_rounding
+from invariant_sharpness.testing.differences import standard_errors_off, tolerance_of_rounding
 from invariant_sharpness.testing.gauss_newton import check_restriction
 from invariant_sharpness.testing.points import Entry, chosen_entries, nearby_point, unit_vector
 from invariant_sharpness.testing.results import CheckFailedError, CheckSkippedError, Figures
@@ -114,8 +114,7 @@ def _distance(parts: Sequence[HostArrays], expected: Collection[_Expected]) -> f
     worst = 0.0
     for (name, index), value, rounding in expected:
         values = np.array([part[name][index] for part in parts])
-        uncertainty = float(values.std(ddof=1)) / len(parts) ** 0.5 + rounding
-        distance = abs(float(values.mean()) - value) / uncertainty if uncertainty > 0 else 0.0
+        distance = standard_errors_off(values, value, rounding)
         worst = max(worst, distance)
         if distance > _STANDARD_ERRORS:
             msg = (
