@@ -75,8 +75,7 @@ def best_scales(layer: LayerMatrix, weights: HostArray, curvature: HostArray, la
     solutions = [solve(x, y, tolerance=_POLISH) for x, y in zip(a, b, strict=True)]
     # its minimizer as variances, where it is attained
     within = np.stack([s.within_components for s in solutions])
-    logarithms = np.stack([s.rows[:, None] + s.columns for s in solutions])
-    return LayerScales(layer, np.where(within, np.exp(logarithms), 0.0), np.where(within, b, 0.0))
+    return LayerScales(layer, np.stack([s.variances for s in solutions]), np.where(within, b, 0.0))
 
 
 _REACH = 10.0

@@ -247,12 +247,11 @@ def _infimum(a: HostArray, b: HostArray, tolerance: float) -> tuple[float, float
     if 1 in a.shape[1:]:
         return _single_row_or_column(a, b)
     solutions = [solve(x, y, tolerance=tolerance) for x, y in zip(a, b, strict=True)]
-    variances = [np.where(s.within_components, np.exp(s.rows[:, None] + s.columns), 0.0) for s in solutions]
     return (
         fsum(s.value for s in solutions),
         fsum(s.lower_bound for s in solutions),
         all(s.attained for s in solutions),
-        np.stack(variances),
+        np.stack([s.variances for s in solutions]),
     )
 
 

@@ -84,7 +84,8 @@ def channel_matrices(group: ParameterGroup, values: HostArray) -> HostArray:
     order = (*group.output_axes, *group.input_axes, *group.kernel_axes)
     outputs, inputs = _sizes(group)
     # Outputs x inputs, as the parameter stores them; kernel positions are summed.
-    cells = np.transpose(values, order).reshape(outputs, inputs, -1).sum(axis=2)
+    cells = np.ascontiguousarray(np.transpose(values, order)).reshape(outputs, inputs, -1)
+    cells = cells.sum(axis=2) if group.kernel_axes else cells[:, :, 0]
     # The axis that counts within a channel group is whole; the other one is cut into channel groups.
     if group.divided_axes == "input":
         return cells.reshape(g, outputs // g, inputs)

@@ -34,6 +34,15 @@ def test_a_large_layer_needs_a_few_sweeps_alone(rows: int, columns: int) -> None
     assert least < solution.lower_bound <= solution.value < most, f"{solution.value} is not in [{least}, {most}]"
 
 
+@pytest.mark.parametrize("decades", [1, 4, 8])
+def test_a_matrix_of_many_equal_blocks_costs_as_many_times_one_of_them(decades: int) -> None:
+    a, b = 10 ** np.random.default_rng(decades).uniform(-decades / 2, decades / 2, (2, 9, 11))
+    one, many = solve(a, b), solve(np.tile(a, (15, 15)), np.tile(b, (15, 15)))
+    assert_certified(many, 1e-12, f"225 blocks over {decades} decades")
+    difference = abs(many.value / (225 * one.value) - 1)
+    assert difference <= 2e-12, f"225 blocks cost {many.value}, one of them {one.value}: off by {difference:.1e}"
+
+
 @pytest.mark.parametrize("size", [30, 60])
 @pytest.mark.parametrize("density", [0.05, 0.2, 0.6])
 @pytest.mark.parametrize("decades", [12, 24])

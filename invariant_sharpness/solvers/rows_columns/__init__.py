@@ -23,6 +23,8 @@ from invariant_sharpness.solvers.rows_columns.sweeps import alternate
 
 Matrix = npt.NDArray[np.float64]
 
+_FACTORS = 300.0  # logarithms of factors whose product floating point holds
+
 __all__ = ["RowColumnSolution", "solve"]
 
 
@@ -60,6 +62,16 @@ class RowColumnSolution:
         """The relative gap, ``(value - lower_bound) / value``: a proven bound of the relative error."""
         return (self.value - self.lower_bound) / self.value if self.value > 0 else 0.0
 
+    @property
+    def variances(self) -> Matrix:
+        r""":math:`\sigma_i^2 {\sigma_j'}^2` of each cell, as a product of two vectors unless these overflow; zero in cells that can be brought to zero."""
+        longest = max(float(np.abs(scales).max(initial=0.0)) for scales in (self.rows, self.columns))
+        if longest < _FACTORS:
+            cells = np.exp(self.rows)[:, None] * np.exp(self.columns)
+        else:
+            cells = np.exp(self.rows[:, None] + self.columns)
+        return np.where(self.within_components, cells, 0.0)
+
 
 def solve(a: Matrix, b: Matrix, *, tolerance: float = 1e-12) -> RowColumnSolution:
     r"""Solve (17) for one matrix of curvatures ``a`` and one of squared weights ``b``.
@@ -96,14 +108,14 @@ def solve(a: Matrix, b: Matrix, *, tolerance: float = 1e-12) -> RowColumnSolutio
     sweeps = steps = 0
     within_components = np.zeros(a.shape, dtype=bool)
     for component in attained_components(a, b):
-        cells = np.ix_(component.rows, component.columns)
-        iterate, own_sweeps, own_steps = _solve_component(a[cells], b[cells], tolerance)
-        within_components[cells] = True
+        iterate, own_sweeps, own_steps = _solve_component(component.of(a), component.of(b), tolerance)
+        within_components[np.ix_(component.rows, component.columns)] = True
         rows[component.rows], columns[component.columns] = iterate.x, iterate.y
         value, lower = value + iterate.value, lower + iterate.value - iterate.loss
         sweeps, steps = sweeps + own_sweeps, steps + own_steps
     # Attained if no cell lies between two components.
-    attained = bool((within_components | ((a == 0) & (b == 0))).all())
+    between = ~within_components
+    attained = not (a[between].any() or b[between].any())
     return RowColumnSolution(value, lower, rows, columns, within_components, attained, sweeps, steps)
 
 
@@ -121,6 +133,6 @@ def _check(a: Matrix, b: Matrix) -> None:
         msg = f"a has shape {a.shape} and b {b.shape}, but both are matrices of the same shape (rows, columns)"
         raise ValueError(msg)
     for name, matrix in (("a", a), ("b", b)):
-        if not np.isfinite(matrix).all() or (matrix < 0).any():
+        if matrix.size and not 0 <= matrix.min() <= matrix.max() < np.inf:
             msg = f"{name} has entries that are negative or not finite: clip curvatures at zero first"
             raise ValueError(msg)

@@ -33,6 +33,11 @@ class Component:
     rows: Indices
     columns: Indices
 
+    def of(self, matrix: Matrix) -> Matrix:
+        """Return its cells; the matrix itself if these are all."""
+        whole = matrix.shape == (len(self.rows), len(self.columns))
+        return matrix if whole else matrix[np.ix_(self.rows, self.columns)]
+
 
 def attained_components(a: Matrix, b: Matrix) -> list[Component]:
     """List the strongly connected components that have rows and columns."""
@@ -73,7 +78,7 @@ def _single_component(rises: Mask, falls: Mask) -> tuple[Indices, Indices] | Non
     rows[np.argmax(tied.any(axis=1))] = True
     while True:
         columns = tied[rows].any(axis=0)
-        reached = np.asarray(tied[:, columns].any(axis=1))
+        reached = np.asarray((tied & columns).any(axis=1))
         if (reached == rows).all():
             break
         rows = reached

@@ -15,14 +15,20 @@ Coefficients are held in units in which the largest are near one.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 Matrix = npt.NDArray[np.float64]
 
-_LINEAR_RANGE = 1e-120  # smaller entries, relative to the largest, could overflow products of scales
+_LINEAR_RANGE = {np.float32: 1e-20, np.float64: 1e-120}
+"""Smaller entries, relative to the largest, could overflow products of scales."""
+
+_LONGEST_STEP = 1000
+_FREE = 1e-300  # a column that costs less carries the flow at no cost
 _NO_FLOW = 1e-12  # relative to gamma: rounding in the flow of a cell that carries none
 
 
@@ -62,15 +68,13 @@ class Cells:
         """Choose the units of two matrices that both have a positive entry."""
         return cls(a, b, _even_exponent(a), _even_exponent(b))
 
-    @property
-    def have_linear_range(self) -> bool:
-        """Whether the entries can be multiplied by scales without leaving the range of floating point."""
-        a_least, b_least = (m.min(where=m > 0, initial=np.inf) / m.max() for m in (self.a, self.b))
-        return bool(min(a_least, b_least) >= _LINEAR_RANGE)
+    def have_range_of(self, dtype: type[np.floating[Any]]) -> bool:
+        """Whether the entries can be multiplied by scales without leaving the range of this type."""
+        return min(_least(m) / float(m.max()) for m in (self.a, self.b)) >= _LINEAR_RANGE[dtype]
 
     def linear(self) -> tuple[Matrix, Matrix]:
         """Return the coefficients in these units."""
-        return np.ldexp(self.a, -self.a_exponent), np.ldexp(self.b, -self.b_exponent)
+        return _scaled(self.a, -self.a_exponent), _scaled(self.b, -self.b_exponent)
 
     def logarithms(self) -> tuple[Matrix, Matrix]:
         """Return their logarithms, which no range can make overflow; minus infinity for zeros."""
@@ -111,23 +115,55 @@ def exact_losses(rising: Matrix, falling: Matrix, flow: Matrix) -> Matrix:
     return gamma - root + np.abs(flow) * np.log(ratio)
 
 
-def rank_one_flow(gamma: Matrix, row_sums: Matrix) -> Matrix:
-    """Return a correction ``delta`` with the given row sums, which add up to zero, and zero column sums.
+def rank_one_loss(gammas: Iterable[tuple[slice, Matrix]], row_sums: npt.NDArray[np.floating[Any]]) -> float:
+    r"""Return the loss of a correction ``delta`` with the given row sums, which add up to zero, and zero column sums.
 
-    Every column carries the same pattern, with a weight ``w_j`` such that the loss is least:
-    ``w_j`` is inversely proportional to ``sum_i r_i^2 / gamma_ij``.
+    Every column carries the same pattern, ``delta_ij = r_i w_j``, with a weight that is inversely proportional to ``c_j = sum_i r_i^2 / gamma_ij``, which makes the
+    sum of ``delta^2 / gamma`` least, namely ``1 / sum_j (1 / c_j)``. All cells take the largest ``rho``: near the minimum it is far below one.
+
+    Parameters
+    ----------
+    gammas
+        Some rows at a time: which, and their cells.
+    row_sums
+        The row sums r of mu.
+
+    Returns
+    -------
+    float
+        The loss; infinite if a cell would have to carry more than its curvature allows.
     """
-    # What the pattern costs in each column, and the inverse.
-    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-        cost = np.where(row_sums[:, None] == 0, 0.0, row_sums[:, None] ** 2 / gamma).sum(axis=0)
-        conductance = np.where(np.isfinite(cost), 1.0 / cost, 0.0)
-    # Columns that carry it at no cost share it among themselves.
-    if not np.isfinite(conductance).all():
-        conductance = np.where(np.isfinite(conductance), 0.0, 1.0)
-    # Weights that add up to one.
-    total = conductance.sum()
-    weights = conductance / total if total > 0 else np.full_like(conductance, np.nan)
-    return row_sums[:, None] * weights[None, :]
+    sizes = np.abs(row_sums)
+    columns = [_column_costs(gamma, sizes[rows]) for rows, gamma in gammas]
+    cost, steepest = np.sum([c for c, _ in columns], axis=0), np.max([m for _, m in columns], axis=0)
+    if (cost < _FREE).any():
+        return 0.0
+    carrying = np.isfinite(cost)
+    conductance = 1 / cost[carrying]
+    total = float(conductance.sum())
+    rho = float((conductance * steepest[carrying]).max()) / total if total > 0 else np.inf
+    return 1 / (2 * total * (1 - rho)) if rho < 1 else np.inf
+
+
+def _column_costs(gamma: Matrix, sizes: npt.NDArray[np.floating[Any]]) -> tuple[Matrix, Matrix]:
+    """Return ``sum_i r_i^2 / gamma_ij`` and ``max_i |r_i| / gamma_ij`` of each column; a row without imbalance costs nothing."""
+    with np.errstate(divide="ignore", over="ignore", invalid="ignore"):
+        steepness = sizes[:, None] / gamma
+    steepness[sizes == 0] = 0.0
+    return sizes @ steepness, steepness.max(axis=0)
+
+
+def _least(matrix: Matrix) -> float:
+    """Return the smallest positive entry."""
+    least = float(matrix.min())
+    return least if least > 0 else float(np.where(matrix > 0, matrix, np.inf).min())
+
+
+def _scaled(matrix: Matrix, exponent: int) -> Matrix:
+    """Multiply with a power of two, by steps that floating point holds."""
+    step = min(max(exponent, -_LONGEST_STEP), _LONGEST_STEP)
+    scaled = matrix * 2.0**step
+    return scaled if step == exponent else _scaled(scaled, exponent - step)
 
 
 def _even_exponent(matrix: Matrix) -> int:
