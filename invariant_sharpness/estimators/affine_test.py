@@ -15,7 +15,8 @@ This is not assumed but tested, in two steps.
 
 A group that no tested example reaches has the relative curvature 0 / 0, which is NaN here: it passes neither as affine nor as curved.
 
-:func:`affine_test` measures and :func:`exact_groups` decides; nothing else does.
+:func:`affine_test` measures and :func:`exact_groups` decides, in the end on what the second step has found: in ``exact_diagonal`` of
+:mod:`~invariant_sharpness.estimators.hessian_diagonals`.
 """
 
 from __future__ import annotations
