@@ -26,6 +26,10 @@ _VIEWS = frozenset(
 ) | {"SqueezeBackward1"}
 """Operations whose results are entries of their one argument, each entry once."""
 
+TABLE = "EmbeddingBackward0"
+
+_BROADCASTING = frozenset({"AddBackward0", "MulBackward0", "ExpandBackward0"})
+
 
 class View(NamedTuple):
     """A view in the graph, and which of its results is meant."""
@@ -89,13 +93,19 @@ def result_shape(node: Node, result: int) -> torch.Size:
     return torch.Size(node._input_metadata[result].shape)
 
 
-def uses(consumers: Consumers, parameters: Mapping[str, nn.Parameter]) -> dict[str, list[Use]]:
-    """Return what takes each parameter, or views of it."""
+def uses(
+    consumers: Consumers, parameters: Mapping[str, nn.Parameter], for_all: frozenset[str] = frozenset()
+) -> dict[str, list[Use]]:
+    """Return what takes each parameter, or views of it.
+
+    Rows of a table that are repeated for all examples are a view. For parameters ``for_all`` they are known to be, as a single example does not show it.
+    """
     names = {id(parameter): name for name, parameter in parameters.items()}
     found: dict[str, list[Use]] = {}
     for node in consumers:
         if name := names.get(id(getattr(node, "variable", None))):
-            found[name] = [Use(name, parameters[name], *rest) for rest in _reached(node, 0, (), consumers)]
+            reached = _reached(node, 0, (), consumers, for_all=name in for_all)
+            found[name] = [Use(name, parameters[name], *rest) for rest in reached]
     return found
 
 
@@ -116,14 +126,32 @@ def consumers_of(outputs: torch.Tensor) -> Consumers:
 
 
 def _reached(
-    node: Node, result: int, views: tuple[View, ...], consumers: Consumers
+    node: Node, result: int, views: tuple[View, ...], consumers: Consumers, *, for_all: bool
 ) -> Iterator[tuple[tuple[View, ...], Node, int]]:
     """Yield the operations that take this result, through views or as it is, with the views and the argument."""
     for consumer, argument, taken in consumers[node]:
         if taken != result:
             continue
+        if consumer.name() == TABLE and (rows := list(_rows_for_all(consumer, views, consumers, for_all=for_all))):
+            yield from rows
+            continue
         if consumer.name() not in _VIEWS:
             yield views, consumer, argument
             continue
         for number in range(len(consumer._input_metadata)):
-            yield from _reached(consumer, number, (*views, View(consumer, number)), consumers)
+            yield from _reached(consumer, number, (*views, View(consumer, number)), consumers, for_all=for_all)
+
+
+def _rows_for_all(
+    node: Node, views: tuple[View, ...], consumers: Consumers, *, for_all: bool
+) -> Iterator[tuple[tuple[View, ...], Node, int]]:
+    """Yield what takes rows of a table that are the same for all examples, as those of positions are; nothing if they are not."""
+    found = list(_reached(node, 0, (*views, View(node, 0)), consumers, for_all=for_all))
+    if for_all or all(_repeats(consumer, result_shape(*chain[-1])) for chain, consumer, _ in found):
+        yield from found
+
+
+def _repeats(node: Node, taken: torch.Size) -> bool:
+    """Whether an operation repeats what it takes along the first axis of its outputs."""
+    shape = result_shape(node, 0)
+    return node.name() in _BROADCASTING and (len(taken) < len(shape) or taken[0] < shape[0])

@@ -14,7 +14,7 @@ from torch import nn
 from torch.autograd.graph import GradientEdge
 
 from invariant_sharpness_torch.affine_operations import KINDS, Kind, Taken
-from invariant_sharpness_torch.autograd_uses import Node, Use, consumers_of, result_shape, uses
+from invariant_sharpness_torch.autograd_uses import TABLE, Node, Use, consumers_of, result_shape, uses
 from invariant_sharpness_torch.layer_rules import Accumulator
 from invariant_sharpness_torch.layouts import Layout
 
@@ -115,6 +115,11 @@ class Trust(NamedTuple):
     places: tuple[tuple[int, bool], ...]
     alone: bool
 
+    @property
+    def for_all(self) -> bool:
+        """Whether it is a table of which all examples get the same rows."""
+        return any((TABLE, 0) in kind for entered in self.entered for _, kind in entered)
+
     def layouts(self, name: str, found: Sequence[Operation], examples: int) -> list[Layout] | None:
         """Return where the examples are in these operations; None if it enters others, or there is no room for so many examples."""
         if self.entered != tuple(operation.entered_by(name) for operation in found) or (self.alone and examples > 1):
@@ -150,7 +155,8 @@ def graph_layers(
     examples
         How many examples the batch has.
     """
-    found = operations(outputs, parameters) if names & trusted.keys() else {}
+    for_all = frozenset(name for name in names & trusted.keys() if trusted[name].for_all)
+    found = operations(outputs, parameters, for_all) if names & trusted.keys() else {}
     layouts: dict[Operation, Layout] = {}
     kept: set[str] = set()
     for name in found.keys() & trusted.keys() & names:
@@ -177,12 +183,17 @@ class _InParameters:
         }
 
 
-def operations(outputs: torch.Tensor, parameters: Mapping[str, nn.Parameter]) -> dict[str, list[Operation]]:
-    """Return the operations that each parameter enters, in one order; a parameter that also enters something else is left out."""
+def operations(
+    outputs: torch.Tensor, parameters: Mapping[str, nn.Parameter], for_all: frozenset[str] = frozenset()
+) -> dict[str, list[Operation]]:
+    """Return the operations that each parameter enters, in one order; a parameter that also enters something else is left out.
+
+    Parameters ``for_all`` are tables of which all examples get the same rows.
+    """
     consumers = consumers_of(outputs)
     known = {
         name: found
-        for name, found in uses(consumers, parameters).items()
+        for name, found in uses(consumers, parameters, for_all).items()
         if found and all(_attribute(use) is not None for use in found)
     }
     taken, wrong = _by_node([use for found in known.values() for use in found])

@@ -58,3 +58,15 @@ def plain_functions() -> nn.Module:
         "packed": (10, 5), "strength": (), "last": (3, 5), "temperature": (),
     }  # fmt: skip
     return Composed(forward, **{name: nn.Parameter(torch.randn(shape) / 2) for name, shape in shapes.items()})
+
+
+def positions() -> nn.Module:
+    """Tables of positions, of which all examples get the same rows, beside one of tokens."""
+
+    def forward(s: Any, x: Tensor) -> Tensor:
+        numbers = torch.arange(x.shape[1])
+        y = s.tokens(x) + s.places(numbers[None]) + s.others(numbers.flip(0))
+        return s.head(s.mixed(functional.gelu(y)).tanh().mean(1))
+
+    tables = {"tokens": nn.Embedding(5, 6), "places": nn.Embedding(4, 6), "others": nn.Embedding(6, 6)}
+    return Composed(forward, **tables, mixed=nn.Linear(6, 6), head=nn.Linear(6, 3))

@@ -11,7 +11,7 @@ from torch import nn
 from torch.nn import functional
 
 from zoo.architectures import Composed
-from zoo.functional_networks import attention, plain_functions, transformer
+from zoo.functional_networks import attention, plain_functions, positions, transformer
 
 Tensor = torch.Tensor
 
@@ -129,5 +129,6 @@ CASES: dict[str, Case] = {
     "torch's attention to others": Case(lambda: attention(values="keys"), (3, 4)),
     "torch's attention, other values": Case(lambda: attention(values="other"), (3, 4)),
     "torch's attention, narrow keys": Case(lambda: attention(values="narrow"), (3, 4)),
+    "tables of positions": Case(positions, (4,), tokens=5),
     "plain functions": Case(plain_functions, (3, 4), frozenset({"temperature"})),
 }
