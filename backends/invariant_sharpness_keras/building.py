@@ -5,13 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
-
 from invariant_sharpness.adapters import Engine, checked_data
-from invariant_sharpness.adapters.alone import Evaluate
-from invariant_sharpness.adapters.data import batch_size as examples_in
-from invariant_sharpness.adapters.data import take, weighted_pair
-from invariant_sharpness.errors import ModelError
+from invariant_sharpness.adapters.alone import Evaluate, check_own_outputs
+from invariant_sharpness.adapters.data import weighted_pair
+from invariant_sharpness.adapters.true_derivatives import check_derivatives
+from invariant_sharpness.adapters.whole_batches import Examples
 from invariant_sharpness.losses import FunctionLoss
 from invariant_sharpness.protocol import ParameterGroup
 from invariant_sharpness.runtime.exclusive import exclusive
@@ -21,7 +19,7 @@ from invariant_sharpness_keras.groups import parameter_groups
 from invariant_sharpness_keras.losses import check_probabilities, resolve_loss
 from invariant_sharpness_keras.models import check_layers, trainable_variables
 from invariant_sharpness_keras.oracle import KerasOracle
-from invariant_sharpness_keras.symmetry import check_symmetry, weighted_outputs
+from invariant_sharpness_keras.symmetry import check_symmetry, weighted_batch, weighted_outputs
 
 _ADVICE = "Check what the model takes, and that it returns one tensor"
 
@@ -34,6 +32,7 @@ def build_oracle(
     *,
     batch_size: int = 256,
     groups: Sequence[ParameterGroup] = (),
+    examples: Examples = "rows",
 ) -> KerasOracle:
     """Build the oracle of a model: read the data once (a loader three times) and check everything.
 
@@ -57,6 +56,9 @@ def build_oracle(
         For ``(x, y)`` only. Memory grows with it; the value does not depend on it.
     groups
         Descriptions that replace those of the library: which axes of a variable count outputs and inputs.
+    examples
+        ``"batches"``: a batch is one example, which is never cut. The loss returns one number for it, or is one of Keras' own or of
+        the library's, whose mean over the rows is taken; what is measured is the mean over the batches.
 
     Raises
     ------
@@ -67,31 +69,22 @@ def build_oracle(
     variables = trainable_variables(model)
     check_layers(model)
     described = parameter_groups(model, variables, groups)
-    engine: Any = engine_of(model, resolved, variables, described)
+    engine: Any = engine_of(model, resolved, variables, described, examples)
     data = weighted_pair(data)
     check_ends(data)
 
-    def check_first(engine: Engine[Any], evaluate: Evaluate, batch: Any, outputs: Any) -> None:
+    def check_first(_: Engine[Any], evaluate: Evaluate, batch: Any, outputs: Any) -> None:
         expected = engine.read(outputs)
         check_probabilities(resolved, expected)
-        _check_determinism(engine, evaluate, batch, expected)
-        check_symmetry(engine_of(model, FunctionLoss(weighted_outputs), variables, described), batch.inputs, expected)
+        check_own_outputs(engine, evaluate, batch, outputs)
+        if engine.may_deceive(batch):
+            check_derivatives(engine, batch)
+        linear = FunctionLoss(weighted_outputs if examples == "rows" else weighted_batch)
+        check_symmetry(engine_of(model, linear, variables, described, examples), batch.inputs, expected)
 
-    dataset, outputs = checked_data(engine, data, batch_size=batch_size, advice=_ADVICE, check_first=check_first)
+    dataset, outputs = checked_data(
+        engine, data, batch_size=batch_size, examples=examples, advice=_ADVICE, check_first=check_first
+    )
     if used := uses_of(engine, variables, dataset):
         engine.groups = parameter_groups(model, variables, groups, used)
     return KerasOracle(model, engine, dataset, outputs)
-
-
-def _check_determinism(engine: Engine[Any], evaluate: Evaluate, batch: Any, outputs: np.ndarray[Any, Any]) -> None:
-    """Two passes agree, and an example alone has the outputs that it has among others."""
-    size = examples_in(batch)
-    again, alone = (engine.read(evaluate(part)[0]) for part in (batch, take(batch, size - 1, size)))
-    tolerance = 1e-3 * float(np.abs(outputs).max())
-    if np.abs(again - outputs).max() > tolerance or np.abs(alone[0] - outputs[-1]).max() > tolerance:
-        msg = (
-            "the outputs of an example depend on random numbers or on the other examples of its batch, even with "
-            "training=False, so its loss is not defined: remove training=True from calls of dropout and batch "
-            "normalization within the model"
-        )
-        raise ModelError(msg)

@@ -9,13 +9,16 @@ import keras
 
 from invariant_sharpness.adapters import Engine
 from invariant_sharpness.adapters.data import Dataset
+from invariant_sharpness.adapters.whole_batches import Examples
 from invariant_sharpness.errors import ModelError
 from invariant_sharpness.parameters.groups import ParameterGroup
 from invariant_sharpness_keras.groups import untold
-from invariant_sharpness_keras.losses import Loss
+from invariant_sharpness_keras.losses import Loss, of_batches
 
 
-def engine_of(model: Any, loss: Loss, variables: Sequence[Any], groups: tuple[ParameterGroup, ...]) -> Engine[Any]:
+def engine_of(
+    model: Any, loss: Loss, variables: Sequence[Any], groups: tuple[ParameterGroup, ...], examples: Examples = "rows"
+) -> Engine[Any]:
     """Return the engine that computes the model.
 
     Parameters
@@ -24,6 +27,8 @@ def engine_of(model: Any, loss: Loss, variables: Sequence[Any], groups: tuple[Pa
         The model, and the loss of its outputs.
     variables, groups
         The variables that are measured, and their descriptions in the same order.
+    examples
+        Whether an example is a row of a batch, or a whole batch.
 
     Raises
     ------
@@ -31,6 +36,7 @@ def engine_of(model: Any, loss: Loss, variables: Sequence[Any], groups: tuple[Pa
         If Keras runs on a backend without gradients, or on another one than the model.
     """
     framework = keras.backend.backend()
+    loss = loss if examples == "rows" else of_batches(loss)
     if not isinstance(model, keras.Model) and framework != "tensorflow":
         msg = (
             f"the model is a tf.Module, but Keras, which supplies the losses, runs on {framework!r}: "
@@ -40,15 +46,15 @@ def engine_of(model: Any, loss: Loss, variables: Sequence[Any], groups: tuple[Pa
     if framework == "tensorflow":
         from invariant_sharpness_keras.tensorflow_engine import TensorflowEngine
 
-        return TensorflowEngine(model, loss, variables, groups)
+        return TensorflowEngine(model, loss, variables, groups, examples)
     if framework == "torch":
         from invariant_sharpness_keras.torch_engine import KerasTorchEngine
 
-        return KerasTorchEngine(model, loss, variables, groups)
+        return KerasTorchEngine(model, loss, variables, groups, examples)
     if framework == "jax":
         from invariant_sharpness_keras.jax_engine import KerasJaxEngine
 
-        return KerasJaxEngine(model, loss, variables, groups)
+        return KerasJaxEngine(model, loss, variables, groups, examples)
     msg = (
         f"Keras runs on {framework!r}, which has no second derivatives: set the environment variable KERAS_BACKEND "
         f"to tensorflow, jax or torch before Python starts"

@@ -11,6 +11,7 @@ import keras
 
 from invariant_sharpness.adapters.data import Batch, WeightedTargets
 from invariant_sharpness.adapters.sample_weights import SampleWeighted, without_weights
+from invariant_sharpness.adapters.whole_batches import Examples
 from invariant_sharpness.errors import ModelError
 from invariant_sharpness.losses import FunctionLoss
 from invariant_sharpness.parameters.groups import ParameterGroup
@@ -37,10 +38,17 @@ class KerasJaxEngine(JaxEngine):
         The model, and the loss of its outputs.
     variables, groups
         The variables that are measured, and their descriptions in the same order.
+    examples
+        Whether an example is a row of a batch, or a whole batch.
     """
 
     def __init__(
-        self, model: keras.Model, loss: Loss, variables: Sequence[Any], groups: tuple[ParameterGroup, ...]
+        self,
+        model: keras.Model,
+        loss: Loss,
+        variables: Sequence[Any],
+        groups: tuple[ParameterGroup, ...],
+        examples: Examples = "rows",
     ) -> None:
         def function(values: list[jax.Array], inputs: Any, fixed: list[jax.Array]) -> jax.Array:
             outputs = inference.outputs(model, values, fixed, inputs)
@@ -53,12 +61,15 @@ class KerasJaxEngine(JaxEngine):
             return outputs
 
         self._model = model
+        self._examples: Examples = examples
         self._variables = variables
         application = Application(function, constants=lambda: (inference.constants(model),))
         values = [variable.value for variable in variables]
         names = [group.name for group in groups]
         structure = Structure(tuple(names), jax.tree.structure(values))
-        super().__init__(application, structure, dict(zip(names, values, strict=True)), groups, loss_terms(loss))
+        weighted = loss_terms(loss)
+        terms = weighted if examples == "rows" else weighted.loss
+        super().__init__(application, structure, dict(zip(names, values, strict=True)), groups, terms, examples)
 
     @property
     def eps(self) -> float:
@@ -70,9 +81,13 @@ class KerasJaxEngine(JaxEngine):
         pairs = zip(self.groups, self._variables, strict=True)
         return {group.name: jnp.array(variable.value, copy=True) for group, variable in pairs}
 
+    def may_deceive(self, _: Batch, /) -> bool:
+        """Return True: what users cut off by ``keras.ops`` cannot be told from what Keras cuts off itself."""
+        return True
+
     def batch(self, given: Any, /) -> Batch:
         dtype = host_values([self._variables[0]])[0].dtype
-        host = host_batch(given, dtype)
+        host = host_batch(given, dtype, self._examples)
         batch = to_batch(host._replace(targets=without_weights(host.targets)), dtype)
         if isinstance(host.targets, WeightedTargets):
             return batch._replace(targets=WeightedTargets(batch.targets, jnp.asarray(host.targets.weights)))

@@ -68,6 +68,11 @@ class KerasFunction:
     def __name__(self) -> str:
         return self.name
 
+    @property
+    def is_of_keras(self) -> bool:
+        """Whether it has one loss for each row: what users write may return anything."""
+        return _is_of_keras(getattr(self.function, "func", self.function))
+
     def __call__(self, outputs: Any, targets: Any) -> Any:
         losses = self.function(targets, outputs)
         if len(losses.shape) < 2:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, cast
 
 import numpy as np
+from keras import ops
 
 from invariant_sharpness.errors import LossError
 from invariant_sharpness.losses import LOSS_NAMES, FunctionLoss, OutputLoss, PositionLoss, named_loss
@@ -34,6 +36,14 @@ def resolve_loss(loss: Any) -> Loss:
         return FunctionLoss(cast("Callable[[Any, Any], Any]", loss))
     msg = f"loss of type {type(loss).__name__} is not known: pass a name, a keras loss, or a callable"
     raise LossError(msg)
+
+
+def of_batches(loss: Loss) -> Loss:
+    """Return the loss of batches that are one example each: of a function of Keras' own, which has a loss for each row, the mean."""
+    if not (isinstance(loss, FunctionLoss) and isinstance(loss.function, KerasFunction) and loss.function.is_of_keras):
+        return loss
+    rows = loss.function
+    return FunctionLoss(replace(rows, function=lambda targets, outputs: ops.mean(rows(outputs, targets))))
 
 
 def check_probabilities(loss: Loss, outputs: np.ndarray[Any, Any]) -> None:

@@ -8,6 +8,7 @@ import numpy as np
 from keras import ops
 from keras.backend import standardize_dtype
 
+from invariant_sharpness.adapters.batch_losses import loss_of_batch, mean_of_batch
 from invariant_sharpness.adapters.data import WeightedTargets
 from invariant_sharpness.losses import FunctionLoss, PositionLoss
 
@@ -51,3 +52,10 @@ def values_and_weights(loss: PositionLoss | FunctionLoss, outputs: Tensor, targe
         return losses, ops.ones_like(losses)
     xp = KerasOperations()
     return loss.row_values(xp, outputs, targets), loss.row_weights(xp, outputs, targets)
+
+
+def loss_of_batches(loss: PositionLoss | FunctionLoss) -> FunctionLoss:
+    """Return the loss of batches that are one example each: what a function returns, or the mean over the rows."""
+    if isinstance(loss, FunctionLoss):
+        return loss_of_batch(loss, ops)
+    return mean_of_batch(loss.name, lambda outputs, targets: values_and_weights(loss, outputs, targets), ops)

@@ -30,6 +30,11 @@ def weighted_outputs(outputs: Any, cotangents: Any) -> Any:
     return ops.sum(ops.reshape(product, (product.shape[0], -1)), axis=1)
 
 
+def weighted_batch(outputs: Any, cotangents: Any) -> Any:
+    """Return the same for a batch that is one example."""
+    return ops.sum(weighted_outputs(outputs, cotangents))
+
+
 def check_symmetry(engine: Engine[Any], inputs: Any, outputs: npt.NDArray[np.float64]) -> None:
     r"""Raise unless :math:`u^T H v = v^T H u` for two random vectors.
 
@@ -38,7 +43,7 @@ def check_symmetry(engine: Engine[Any], inputs: Any, outputs: npt.NDArray[np.flo
     Parameters
     ----------
     engine
-        The model with ``weighted_outputs`` for the loss.
+        The model with ``weighted_outputs`` for the loss, or ``weighted_batch``.
     inputs, outputs
         Inputs of the first examples, and their outputs.
 

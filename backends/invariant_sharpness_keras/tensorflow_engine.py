@@ -13,22 +13,26 @@ import numpy.typing as npt
 import tensorflow as tf
 
 from invariant_sharpness.adapters import Cotangents, EngineDefaults, Sums
-from invariant_sharpness.adapters.data import Batch, infinite_output_hessian
+from invariant_sharpness.adapters.data import Batch, batch_size
 from invariant_sharpness.adapters.engine import Arrays, CotangentsOf
 from invariant_sharpness.adapters.layers import LayerMoments, Perturbations
-from invariant_sharpness.adapters.loss_terms import FunctionTerms, RowTerms, cotangent_terms
+from invariant_sharpness.adapters.loss_terms import RowTerms, cotangent_terms
 from invariant_sharpness.adapters.outputs import CotangentRows
-from invariant_sharpness.adapters.sample_weights import SampleWeighted, check_weights, without_weights
+from invariant_sharpness.adapters.sample_weights import check_weights, without_weights
+from invariant_sharpness.adapters.whole_batches import Examples, of_example
 from invariant_sharpness.errors import ModelError
-from invariant_sharpness.losses import ElementwiseLoss, FunctionLoss
+from invariant_sharpness.losses import ElementwiseLoss, FunctionLoss, PositionLoss
 from invariant_sharpness.losses.labels import are_probabilities
 from invariant_sharpness.parameters.groups import HostArrays, ParameterGroup
 from invariant_sharpness.protocol import EVERY_CAPABILITY, ResidualDiagonalOracle
 from invariant_sharpness_keras.batch import host_batch, host_rows
 from invariant_sharpness_keras.losses import Loss
 from invariant_sharpness_keras.models import host_values, rounding
-from invariant_sharpness_keras.tensorflow_graphs import Graphs, row_gradient, row_hessian
+from invariant_sharpness_keras.output_losses import loss_of_batches
+from invariant_sharpness_keras.tensorflow_functions import loss_terms, weights_of_rows
+from invariant_sharpness_keras.tensorflow_graphs import Graphs
 from invariant_sharpness_keras.tensorflow_models import Tensors, parameter_function
+from invariant_sharpness_keras.tensorflow_own_derivatives import has_own_derivatives
 from invariant_sharpness_keras.tensorflow_residuals import LayerResiduals
 from invariant_sharpness_keras.tensorflow_squares import LayerSquares, equal_parts
 
@@ -51,22 +55,33 @@ class TensorflowEngine(EngineDefaults):
         Those that are measured.
     groups
         Their descriptions, in the same order.
+    examples
+        Whether an example is a row of a batch, or a whole batch.
     """
 
     name = "TensorFlow"
     xp = xp
     offers = EVERY_CAPABILITY | {ResidualDiagonalOracle}
 
-    def __init__(self, model: Any, loss: Loss, variables: Sequence[Any], groups: tuple[ParameterGroup, ...]) -> None:
+    def __init__(
+        self,
+        model: Any,
+        loss: Loss,
+        variables: Sequence[Any],
+        groups: tuple[ParameterGroup, ...],
+        examples: Examples = "rows",
+    ) -> None:
         self.groups = groups
         self.eps = rounding(model)
-        self.loss = loss
-        self.terms = loss_terms(loss)
-        self.reduction = loss.reduction
+        self.examples: Examples = examples
+        self.loss = loss if examples == "rows" else loss_of_batches(loss)
+        self.terms = loss_terms(self.loss)
+        self.reduction = self.loss.reduction
+        self._of_rows = RowTerms(loss, xp) if isinstance(loss, PositionLoss) and examples == "batches" else None
         self.rows_of_targets = False  # whether targets have one number for each output, which the first batch tells
-        self.function = parameter_function(model)
-        self.graphs = Graphs(self.function, loss)
-        self.layer_squares = LayerSquares(model, self.graphs)
+        self.function = parameter_function(model, examples)
+        self.graphs = Graphs(self.function, self.loss)
+        self.layer_squares = LayerSquares(model if examples == "rows" else None, self.graphs)
         self.layer_residuals = LayerResiduals(groups, self.layer_squares)
         self._variables = variables
         self._dtypes = {group.name: value.dtype for group, value in zip(groups, host_values(variables), strict=True)}
@@ -91,7 +106,7 @@ class TensorflowEngine(EngineDefaults):
         return {name: np.array(array) for name, array in arrays.items()}
 
     def batch(self, given: Any, /) -> Batch:
-        return host_batch(given, next(iter(self._dtypes.values())))
+        return host_batch(given, next(iter(self._dtypes.values())), self.examples)
 
     def host_rows(self, batch: Batch, /) -> Sequence[npt.NDArray[Any]]:
         return host_rows(batch)
@@ -101,12 +116,19 @@ class TensorflowEngine(EngineDefaults):
 
     def check_loss(self, outputs: Tensor, targets: Any, /) -> None:
         on_host = np.array(outputs)
-        self.rows_of_targets = are_probabilities(on_host, without_weights(targets))
+        if self._of_rows is not None:
+            self._of_rows.check(on_host[0], of_example(targets))
         if isinstance(self.loss, FunctionLoss):
             self.terms.loss.check(outputs, tf.nest.map_structure(tf.constant, without_weights(targets)))
             check_weights(xp, targets, len(on_host), len(on_host))
         else:
             self.terms.check(on_host, targets)
+            self.rows_of_targets = are_probabilities(on_host, without_weights(targets))
+
+    def may_deceive(self, batch: Batch, /) -> bool:
+        """Return whether the model has parts that may have derivatives of the user's own, or none."""
+        with self.at(self.native(self.parameters())) as point:
+            return has_own_derivatives(point.graph_of_outputs(batch))
 
     @contextmanager
     def at(self, parameters: Arrays, /) -> Generator[TensorflowPoint]:
@@ -189,7 +211,7 @@ class TensorflowPoint:
         wanted = frozenset(index for index, name in enumerate(self._names) if name in names)
         squares = self._engine.layer_squares
         found = squares(self._differentiate, self._values, wanted, batch.inputs, signed, outputs)
-        weights = _weights(self._engine.loss, outputs, without_weights(batch.targets))
+        weights = weights_of_rows(self._engine.loss, outputs, without_weights(batch.targets))
         total = {self._names[index]: found[index] for index in sorted(wanted)}
         return Sums(float(np.sum(weights)), len(weights), (total,))
 
@@ -239,7 +261,7 @@ class TensorflowPoint:
 
     def _sums(self, batch: Batch, summed: tuple[Tensor, Tensor], *arrays: Tensors) -> Sums:
         value, weight = summed
-        rows = _rows(self._engine, without_weights(batch.targets))
+        rows = _rows(self._engine, batch)
         return Sums(weight, rows, tuple(map(self._named, arrays)), value)
 
     def _listed(self, vector: Arrays) -> Tensors:
@@ -249,35 +271,11 @@ class TensorflowPoint:
         return dict(zip(self._names, arrays, strict=True))
 
 
-def loss_terms(loss: Loss) -> SampleWeighted:
-    """Return the factors of the loss, in NumPy."""
-    if not isinstance(loss, FunctionLoss):
-        return SampleWeighted(RowTerms(loss, xp), xp)
-
-    def gradient(*arguments: Any) -> npt.NDArray[Any]:
-        return np.array(row_gradient(*arguments))
-
-    def hessian(*arguments: Any) -> npt.NDArray[Any]:
-        found = np.array(row_hessian(*arguments))
-        if not np.isfinite(found).all():
-            raise infinite_output_hessian(loss.name)
-        return found
-
-    return SampleWeighted(FunctionTerms(loss, xp, gradient, hessian, tf.Tensor), xp)
-
-
-def _weights(loss: Loss, outputs: npt.NDArray[Any], targets: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """The weight of each row."""
-    if isinstance(loss, FunctionLoss):
-        return np.ones(len(targets))
-    weights: npt.NDArray[Any] = loss.row_weights(xp, outputs, targets)
-    return weights
-
-
-def _rows(engine: TensorflowEngine, targets: npt.NDArray[Any]) -> int:
+def _rows(engine: TensorflowEngine, batch: Batch) -> int:
     """How many rows the loss sees: examples, or their positions."""
     if isinstance(engine.loss, FunctionLoss) or isinstance(engine.loss.row_loss, ElementwiseLoss):
-        return len(targets)
+        return batch_size(batch)
+    targets = without_weights(batch.targets)
     return targets.size // targets.shape[-1] if engine.rows_of_targets else targets.size
 
 

@@ -180,28 +180,6 @@ def _as_written(loss: Loss) -> Callable[..., tuple[Any, Any]]:
     return plain
 
 
-def row_gradient(function: Callable[[Any, Any], Any], outputs: Any, targets: Any) -> Any:
-    """Compute the gradient of each example's loss in its outputs, eagerly."""
-    z = tf.constant(outputs)
-    with tf.GradientTape() as tape:
-        tape.watch(z)
-        total = tf.reduce_sum(function(z, tf.constant(targets)))
-    return tape.gradient(total, z, unconnected_gradients="zero")
-
-
-def row_hessian(function: Callable[[Any, Any], Any], outputs: Any, targets: Any) -> Any:
-    """Compute the Hessian of each example's loss in its K flattened outputs, of shape ``(n, K, K)``, eagerly."""
-    z = tf.reshape(tf.constant(outputs), (len(outputs), -1))
-    with tf.GradientTape(persistent=True) as outer:
-        outer.watch(z)
-        with tf.GradientTape() as inner:
-            inner.watch(z)
-            total = tf.reduce_sum(function(tf.reshape(z, outputs.shape), tf.constant(targets)))
-        slopes = tf.reduce_sum(inner.gradient(total, z, unconnected_gradients="zero"), axis=0)
-    columns = outer.jacobian(slopes, z, unconnected_gradients="zero", experimental_use_pfor=False)
-    return tf.transpose(columns, (1, 0, 2))
-
-
 def gradients(tape: tf.GradientTape, value: Any, sources: Tensors, cotangent: Any = None) -> Tensors:
     """Return dense derivatives of the sum of ``cotangent * value``; zero for sources that it does not depend on."""
     found = tape.gradient(value, sources, output_gradients=cotangent, unconnected_gradients="zero")

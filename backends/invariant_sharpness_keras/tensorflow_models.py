@@ -9,6 +9,7 @@ from typing import Any, Protocol
 import keras
 import tensorflow as tf
 
+from invariant_sharpness.adapters.whole_batches import Examples, of_example
 from invariant_sharpness_keras import inference
 
 Tensors = list[Any]
@@ -34,9 +35,10 @@ class ParameterFunction(Protocol):
         ...
 
 
-def parameter_function(model: Any) -> ParameterFunction:
-    """Return the function that belongs to the type of ``model``."""
-    return KerasFunction(model) if isinstance(model, keras.Model) else ModuleFunction(model)
+def parameter_function(model: Any, examples: Examples = "rows") -> ParameterFunction:
+    """Return the function that belongs to the type of ``model``, of rows or of whole batches."""
+    function = KerasFunction(model) if isinstance(model, keras.Model) else ModuleFunction(model)
+    return function if examples == "rows" else BatchFunction(function)
 
 
 class KerasFunction:
@@ -90,3 +92,17 @@ class ModuleFunction:
 
     def __call__(self, sources: Tensors, inputs: Any, /) -> Any:
         return self._module(inputs)
+
+
+class BatchFunction:
+    """A model of batches that are one example each: arrays have an axis of length one before all others."""
+
+    def __init__(self, function: ParameterFunction) -> None:
+        self._function = function
+        self.at = function.at
+        self.sources = function.sources
+        self.placeholders = function.placeholders
+
+    def __call__(self, sources: Tensors, inputs: Any, /) -> Any:
+        outputs = self._function(sources, of_example(inputs))
+        return outputs[None] if tf.is_tensor(outputs) else outputs

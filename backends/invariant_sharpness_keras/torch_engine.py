@@ -14,6 +14,7 @@ from invariant_sharpness.adapters.data import Batch
 from invariant_sharpness.adapters.engine import Arrays
 from invariant_sharpness.adapters.loss_terms import RowTerms
 from invariant_sharpness.adapters.sample_weights import SampleWeighted
+from invariant_sharpness.adapters.whole_batches import Examples
 from invariant_sharpness.errors import ModelError
 from invariant_sharpness.losses import FunctionLoss
 from invariant_sharpness.parameters.groups import ParameterGroup
@@ -42,15 +43,24 @@ class KerasTorchEngine(TorchEngine):
         The model, and the loss of its outputs.
     variables, groups
         The variables that are measured, and their descriptions in the same order.
+    examples
+        Whether an example is a row of a batch, or a whole batch.
     """
 
     offers = TorchEngine.offers - {ResidualDiagonalOracle}
 
     def __init__(
-        self, model: keras.Model, loss: Loss, variables: Sequence[Any], groups: tuple[ParameterGroup, ...]
+        self,
+        model: keras.Model,
+        loss: Loss,
+        variables: Sequence[Any],
+        groups: tuple[ParameterGroup, ...],
+        examples: Examples = "rows",
     ) -> None:
         values = {group.name: variable.value for group, variable in zip(groups, variables, strict=True)}
-        super().__init__(model, _forward(list(values.values())), values, groups, loss_terms(loss))
+        weighted = loss_terms(loss)
+        terms = weighted if examples == "rows" else weighted.loss
+        super().__init__(model, _forward(list(values.values())), values, groups, terms, examples)
         self._squares = SiteSquares(model, values)
         self._first = next(iter(values.values())).detach()
         self._dtype = host_values([variables[0]])[0].dtype
@@ -64,8 +74,12 @@ class KerasTorchEngine(TorchEngine):
         """Return copies: where Keras trains, it writes into its variables."""
         return {name: array.clone() for name, array in super().parameters().items()}
 
+    def may_deceive(self, _: Batch, /) -> bool:
+        """Return True: operations of PyTorch do not tell whether their derivatives are a user's own."""
+        return True
+
     def batch(self, given: Any, /) -> Batch:
-        moved: Batch = to_device(host_batch(given, self._dtype), self._first)
+        moved: Batch = to_device(host_batch(given, self._dtype, self.examples), self._first)
         return moved
 
     @contextmanager

@@ -20,7 +20,7 @@ Evaluate = Callable[[Any], tuple[Array, Array]]
 LossesAt = Callable[[npt.NDArray[np.intp]], npt.NDArray[Any]]
 """The losses of the rows with these numbers, computed from these rows alone: floating-point numbers on the host."""
 
-BY_BATCHES = 'pass examples="batches" (PyTorch and JAX) if a whole batch is one example'
+BY_BATCHES = 'pass examples="batches" if a whole batch is one example'
 
 _UNITS = 4096
 """So many units of rounding may two computations of one loss differ by: sums over many outputs are added in other orders."""

@@ -126,7 +126,7 @@ def oracle(model: Any, data: Any, loss: Any = "cross_entropy", **options: Unpack
                        takes
         ``forward``    ``(model, batch) -> (outputs,         yes
                        targets)`` for other forms of batch
-        ``examples``   ``"batches"``: a batch is one         yes     yes
+        ``examples``   ``"batches"``: a batch is one         yes     yes   yes
                        example, as contrastive losses and
                        graphs need it; the loss returns one
                        number for it, and is averaged over

@@ -42,7 +42,7 @@ ERRORS = {
     "unbuilt": ["ModelError", "call model.build"],
     "mixed precision": ["ModelError", "compute in bfloat16", "set_dtype_policy"],
     "half precision": ["ModelError", "has dtype bfloat16", "set_dtype_policy"],
-    "dropout in inference": ["ModelError", "depend on random numbers", "remove training=True"],
+    "dropout in inference": ["ModelError", "the model is random (dropout?)", "call the model in inference mode"],
     "two outputs": ["ModelError", "instead of one tensor"],
 }
 

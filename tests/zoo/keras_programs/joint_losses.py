@@ -5,6 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
+
+RANDOM = np.random.default_rng(3)
+X, Y = RANDOM.normal(size=(10, 3)), np.arange(10.0) % 3
+WEIGHTS = {"first": RANDOM.normal(size=(4, 3)), "second": RANDOM.normal(size=(2, 4))}
+BATCHES = [(X[:4], Y[:4]), (X[4:], Y[4:])]
+"""Two batches of different sizes, and the weights of a network of two layers, outputs first."""
+
 Array = Any
 Loss = Callable[[Any, Array, Any], Array]
 """From a namespace, outputs ``(n, K)`` and targets ``(n,)`` to one number per row."""

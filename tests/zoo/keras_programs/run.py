@@ -11,7 +11,16 @@ import traceback
 from typing import Any
 
 ALWAYS = ("reference", "losses_of_keras", "forms_of_input", "bad_input")
-DEEP = ("every_metric", "twins", "rescaling", "layer_squares", "weighted_losses", "own_layers")
+DEEP = (
+    "every_metric",
+    "twins",
+    "rescaling",
+    "layer_squares",
+    "weighted_losses",
+    "own_layers",
+    "own_examples",
+    "whole_batches",
+)
 ONCE = (
     "untouched_model",
     "products",
