@@ -118,7 +118,7 @@ class JaxEngine(EngineDefaults):
 
     def check_loss(self, outputs: jax.Array, targets: jax.Array, /) -> None:
         self._loss.check(outputs, targets)
-        check_loss_of_outputs(self._loss, outputs, targets, self.parameters())
+        check_loss_of_outputs(self._loss, outputs, targets, self._arrays)
 
     def may_deceive(self, batch: Batch, /) -> bool:
         """Return whether the model has parts that may have derivatives of the user's own, or none."""

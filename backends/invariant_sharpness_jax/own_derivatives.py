@@ -10,6 +10,7 @@ import numpy as np
 from jax.extend.core import ClosedJaxpr, Jaxpr, Literal, jaxprs_in_params
 
 from invariant_sharpness.adapters.loss_terms import FunctionTerms, LossTerms, parameters_in_loss
+from invariant_sharpness.adapters.sample_weights import unweighted, without_weights
 
 _PACKAGES = tuple(f"/site-packages/{name}/" for name in ("jax", "flax", "optax", "equinox", "haiku", "keras"))
 """The functions of these packages have derivatives that can be relied on."""
@@ -38,9 +39,10 @@ def check_loss_of_outputs(
     parameters
         Those that are measured, by name.
     """
-    if not isinstance(loss, FunctionTerms):
+    own = unweighted(loss)
+    if not isinstance(own, FunctionTerms):
         return
-    traced = jax.make_jaxpr(loss.loss.function)(outputs, targets)
+    traced = jax.make_jaxpr(own.loss.function)(outputs, without_weights(targets))
     constants = [array for array in _constants(traced) if hasattr(array, "shape")]
     found = [name for name, array in parameters.items() if any(_is_copy(constant, array) for constant in constants)]
     if found:

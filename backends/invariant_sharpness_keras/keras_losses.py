@@ -15,6 +15,7 @@ from typing import Any, Literal
 import keras
 from keras import ops
 
+from invariant_sharpness.adapters.loss_terms import check_one_target
 from invariant_sharpness.errors import LossError
 from invariant_sharpness.losses import (
     AbsoluteError,
@@ -74,6 +75,8 @@ class KerasFunction:
         return _is_of_keras(getattr(self.function, "func", self.function))
 
     def __call__(self, outputs: Any, targets: Any) -> Any:
+        if self.is_of_keras:
+            check_one_target(self.name, targets)
         losses = self.function(targets, outputs)
         if len(losses.shape) < 2:
             return losses

@@ -39,7 +39,7 @@ def trainable_variables(model: Any) -> list[Any]:
 
 def host_values(variables: Sequence[Any]) -> list[np.ndarray[Any, Any]]:
     """Copies of the variables on the host, in their own dtypes."""
-    return [np.array(keras.ops.convert_to_numpy(_tensor(v))) for v in variables]
+    return [np.array(keras.ops.convert_to_numpy(tensor_of(v))) for v in variables]
 
 
 def rounding(model: Any) -> float:
@@ -97,7 +97,8 @@ def _check_finite(name: str, variable: Any) -> None:
         raise NonFiniteError(msg)
 
 
-def _tensor(variable: Any) -> Any:
+def tensor_of(variable: Any) -> Any:
+    """Return the framework's own variable."""
     return variable.value if isinstance(variable, keras.Variable) else variable
 
 

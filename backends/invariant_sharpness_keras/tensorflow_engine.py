@@ -29,7 +29,7 @@ from invariant_sharpness_keras.batch import host_batch, host_rows
 from invariant_sharpness_keras.losses import Loss
 from invariant_sharpness_keras.models import host_values, rounding
 from invariant_sharpness_keras.output_losses import loss_of_batches
-from invariant_sharpness_keras.tensorflow_functions import loss_terms, weights_of_rows
+from invariant_sharpness_keras.tensorflow_functions import check_loss_of_outputs, loss_terms, weights_of_rows
 from invariant_sharpness_keras.tensorflow_graphs import Graphs
 from invariant_sharpness_keras.tensorflow_models import Tensors, parameter_function
 from invariant_sharpness_keras.tensorflow_own_derivatives import has_own_derivatives
@@ -119,7 +119,10 @@ class TensorflowEngine(EngineDefaults):
         if self._of_rows is not None:
             self._of_rows.check(on_host[0], of_example(targets))
         if isinstance(self.loss, FunctionLoss):
-            self.terms.loss.check(outputs, tf.nest.map_structure(tf.constant, without_weights(targets)))
+            given, named = without_weights(targets), zip(self.groups, self._variables, strict=True)
+            self.terms.loss.check(outputs, tf.nest.map_structure(tf.constant, given))
+            variables = {group.name: variable for group, variable in named}
+            check_loss_of_outputs(self.loss.name, self.graphs.losses_of_outputs, outputs, given, variables)
             check_weights(xp, targets, len(on_host), len(on_host))
         else:
             self.terms.check(on_host, targets)

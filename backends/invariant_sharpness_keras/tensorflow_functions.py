@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import array_api_compat.numpy as xp
@@ -11,10 +11,12 @@ import numpy.typing as npt
 import tensorflow as tf
 
 from invariant_sharpness.adapters.data import infinite_output_hessian
-from invariant_sharpness.adapters.loss_terms import FunctionTerms, RowTerms
+from invariant_sharpness.adapters.loss_terms import FunctionTerms, RowTerms, parameters_in_loss
 from invariant_sharpness.adapters.sample_weights import SampleWeighted
+from invariant_sharpness.errors import LossError
 from invariant_sharpness.losses import FunctionLoss
 from invariant_sharpness_keras.losses import Loss
+from invariant_sharpness_keras.models import tensor_of
 
 
 def loss_terms(loss: Loss) -> SampleWeighted:
@@ -32,6 +34,38 @@ def loss_terms(loss: Loss) -> SampleWeighted:
         return found
 
     return SampleWeighted(FunctionTerms(loss, xp, gradient, hessian, tf.Tensor, losses_at), xp)
+
+
+def check_loss_of_outputs(name: str, losses: Any, outputs: Any, targets: Any, variables: Mapping[str, Any]) -> None:
+    """Raise LossError if a loss reads one of the named variables, which its graph shows; nothing is computed.
+
+    Parameters
+    ----------
+    name
+        Of the loss.
+    losses
+        The loss of outputs and targets, as a ``tf.function``.
+    outputs, targets
+        What it is taken of.
+    variables
+        Those that are measured, by name.
+
+    Raises
+    ------
+    LossError
+        Also if there is no graph of it.
+    """
+    try:
+        graph = losses.get_concrete_function(outputs, _tensors(targets)).graph
+    except Exception as error:  # whatever the user's function raises
+        msg = (
+            f"TensorFlow cannot make a graph of loss {name!r}: {type(error).__name__}: {error}. Write it in keras.ops or in TensorFlow's "
+            f"operations, without float(), .numpy() or numpy"
+        )
+        raise LossError(msg) from error
+    read = {id(variable) for variable in graph.variables}
+    if found := [key for key, variable in variables.items() if id(tensor_of(variable)) in read]:
+        raise parameters_in_loss(name, found)
 
 
 def weights_of_rows(loss: Loss, outputs: npt.NDArray[Any], targets: Any) -> npt.NDArray[Any]:

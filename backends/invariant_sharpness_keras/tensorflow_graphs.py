@@ -51,6 +51,12 @@ class Graphs:
         return losses, _summed(losses, weights)
 
     @_graph
+    def losses_of_outputs(self, outputs: Any, targets: Any) -> Any:
+        """The loss of every row, apart from the model."""
+        losses, _ = self._values_and_weights(self._loss, outputs, targets)
+        return losses
+
+    @_graph
     def loss_gradient(self, values: Tensors, inputs: Any, targets: Any) -> tuple[Tensors, Summed]:
         sources = self.function.sources(values)
         with tf.GradientTape() as tape:

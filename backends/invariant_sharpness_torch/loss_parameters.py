@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from invariant_sharpness.adapters.loss_terms import FunctionTerms, LossTerms, parameters_in_loss
+from invariant_sharpness.adapters.sample_weights import unweighted
 
 
 def check_loss_of_outputs(
@@ -30,7 +31,7 @@ def check_loss_of_outputs(
     originals
         Those of the user's model, where a copy of it is measured.
     """
-    if not isinstance(loss, FunctionTerms):
+    if not isinstance(unweighted(loss), FunctionTerms):
         return
     fixed = outputs.detach()
     losses, _ = loss.values(fixed, targets)

@@ -87,6 +87,11 @@ class SampleWeighted:
         return self.xp.reshape(targets.weights, (targets.weights.shape[0], -1))
 
 
+def unweighted(loss: LossTerms) -> LossTerms:
+    """Return the terms of the loss itself."""
+    return loss.loss if isinstance(loss, SampleWeighted) else loss
+
+
 def without_weights(targets: Any) -> Any:
     """Return the targets alone."""
     return targets.targets if isinstance(targets, WeightedTargets) else targets

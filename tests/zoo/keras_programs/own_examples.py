@@ -36,11 +36,9 @@ def network(function: Callable[[Any], Any] = ops.tanh) -> keras.Model:
 
 
 def joint_losses() -> dict[str, str]:
-    """Messages for callable losses that look at other examples."""
-    data = inputs(), np.arange(11.0) % 3
-    return {
-        name: failure(network(), [(data[0][:10], data[1][:10])], of_rows(loss, ops)) for name, loss in JOINT.items()
-    }
+    """Messages for callable losses that look at other examples' outputs, at their targets, and that cannot take fewer of them."""
+    model, data = network(), [(inputs(10, 5), np.arange(10.0) % 3)]
+    return {name: failure(model, data, of_rows(JOINT[name], ops)) for name in ("contrastive", "balanced", "paired")}
 
 
 def own_losses() -> dict[str, float]:
@@ -53,7 +51,7 @@ def own_losses() -> dict[str, float]:
         return quartic(o, t[0]) * t[1]
 
     y, model = np.arange(11.0) % 3, network()
-    oracles = {str(size): backend.oracle(model, (inputs(), y), loss=quartic, batch_size=size) for size in (1, 5, 11)}
+    oracles = {str(size): backend.oracle(model, (inputs(), y), loss=quartic, batch_size=size) for size in (5, 11)}
     oracles["several targets"] = backend.oracle(model, [(inputs(), (y, np.ones(11)))], loss=of_several)
     return {what: oracle.loss(oracle.parameters) for what, oracle in oracles.items()}
 
@@ -62,13 +60,46 @@ def diagonal_under_several_targets() -> list[float]:
     """The exact diagonal of the last layer under a loss with two targets, and under the same loss with one."""
     y, model = np.arange(11.0) % 3, network()
     one = backend.oracle(model, (inputs(), y), loss=lambda o, t: o[:, 0] ** 2 * ops.cast(t, o.dtype))
-    two = backend.oracle(model, [(inputs(), (y, y))], loss=lambda o, t: o[:, 0] ** 2 * ops.cast(t[1], o.dtype))
+    two = backend.oracle(model, (inputs(), (y, y)), loss=lambda o, t: o[:, 0] ** 2 * ops.cast(t[1], o.dtype))
     name = frozenset({one.groups[2].name})
     return [
         float(np.sum(oracle.to_numpy(oracle.gauss_newton_diagonal(oracle.parameters, name))[group]))
         for oracle in (two, one)
         for group in name
     ]
+
+
+def losses_of_the_parameters() -> dict[str, str]:
+    """Messages for callable losses that depend on parameters beside the outputs."""
+    model, data = network(), (inputs(), labels())
+    kernel, bias = model.layers[0].kernel, model.layers[-1].bias
+    bias.assign(np.zeros(bias.shape))
+    penalties: dict[str, Callable[[], Any]] = {
+        "weight decay": lambda: ops.sum(kernel**2),
+        "decay of zeros": lambda: ops.sum(bias**2),
+        "cut out of the graph": lambda: ops.sum(ops.stop_gradient(kernel) ** 2),
+        "the model once more": lambda: ops.mean(model(inputs()) ** 2),
+    }
+    found = {what: failure(model, data, _with_penalty(penalty)) for what, penalty in penalties.items()}
+    weighted = (*data, np.ones(11))
+    return found | {"with sample weights": failure(model, weighted, _with_penalty(penalties["weight decay"]))}
+
+
+def _with_penalty(penalty: Callable[[], Any]) -> Callable[[Any, Any], Any]:
+    return lambda outputs, _: outputs[:, 0] ** 2 + ops.cast(penalty(), outputs.dtype)
+
+
+def loss_by_way_of_numpy() -> str:
+    """The message for a loss that leaves the framework."""
+    return failure(
+        network(), (inputs(), labels()), lambda o, _: ops.convert_to_tensor(ops.convert_to_numpy(o)[:, 0] ** 2)
+    )
+
+
+def named_losses_of_several_targets() -> dict[str, str]:
+    """Messages for losses by name, of the library's and of Keras', that are given two arrays of targets."""
+    data = inputs(), (labels(), labels())
+    return {loss: failure(network(), data, loss) for loss in ("cross_entropy", "log_cosh")}
 
 
 @ops.custom_gradient
@@ -129,4 +160,13 @@ def mixtures() -> dict[str, str]:
     }
 
 
-CHECKS = [joint_losses, own_losses, diagonal_under_several_targets, derivatives, mixtures]
+CHECKS = [
+    joint_losses,
+    own_losses,
+    diagonal_under_several_targets,
+    losses_of_the_parameters,
+    loss_by_way_of_numpy,
+    named_losses_of_several_targets,
+    derivatives,
+    mixtures,
+]
