@@ -11,14 +11,14 @@ import pytest
 import invariant_sharpness as ish
 from invariant_sharpness.errors import DataError, LossError, ModelError
 from zoo.installed import missing
-from zoo.keras_programs.joint_losses import BATCHES, JOINT, WEIGHTS, X, Y, of_batch
+from zoo.keras_programs.joint_losses import BATCHES, GRAPHS, JOINT, WEIGHTS, X, Y, of_batch
 
 if missing("torch"):
     pytest.skip("torch is not installed", allow_module_level=True)
 
 import torch
 
-from zoo.joint_references import dense
+from zoo.joint_references import dense, dense_of_graphs
 
 
 def loss_of(name: Any, xp: Any) -> Any:
@@ -107,6 +107,24 @@ def test_values_are_means_over_batches(build: Build, name: str) -> None:
         tolerance = 1e-9 if build is torch_oracle else 1e-4
         np.testing.assert_allclose(found[key], value, rtol=tolerance, atol=tolerance * np.abs(value).max(), err_msg=key)
     assert (oracle.examples, oracle.outputs_per_example) == (2, 12), "examples are not whole batches"
+
+
+@pytest.mark.skipif(bool(missing("jax")), reason="jax is not installed")
+def test_graphs_in_dictionaries_are_whole_examples_on_jax() -> None:
+    import jax.numpy as jnp
+
+    def network(p: dict[str, Any], graph: dict[str, Any]) -> Any:
+        hidden, (sources, ends) = jnp.tanh(graph["nodes"] @ p["first"].T), graph["edges"]
+        return hidden.at[ends].add(hidden[sources]) @ p["second"].T
+
+    parameters = {key: jnp.asarray(array) for key, array in WEIGHTS.items()}
+    oracle = ish.oracle(network, GRAPHS, "cross_entropy", parameters=parameters, examples="batches")
+    expected, p = dense_of_graphs(), oracle.parameters
+    assert oracle.loss(p) == pytest.approx(float(expected["loss"]), rel=1e-5)
+    product = flat(oracle, oracle.hessian_vector_product(p, p))
+    right = expected["hessian"] @ np.concatenate([array.ravel() for array in WEIGHTS.values()])
+    np.testing.assert_allclose(product, right, rtol=1e-4, atol=1e-4 * np.abs(right).max())
+    assert oracle.examples == 2, "examples are not whole graphs"
 
 
 @pytest.mark.parametrize("build", BUILDS)

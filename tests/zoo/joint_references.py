@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch.autograd.functional import hessian
 
-from zoo.keras_programs.joint_losses import BATCHES, JOINT, WEIGHTS, of_batch
+from zoo.keras_programs.joint_losses import BATCHES, GRAPHS, JOINT, WEIGHTS, of_batch
 
 
 def outputs_of(flat: Any, x: Any) -> Any:
@@ -19,10 +19,35 @@ def outputs_of(flat: Any, x: Any) -> Any:
     return (hidden - hidden.mean(0)) @ flat[12:].reshape(2, 4).T
 
 
+def loss_of_graph(flat: Any, graph: dict[str, Any]) -> Any:
+    """The mean cross-entropy of the nodes of a graph, each of which adds up what comes along its edges."""
+    first, second = flat[:12].reshape(4, 3), flat[12:].reshape(2, 4)
+    hidden = torch.tanh(torch.as_tensor(graph["nodes"]) @ first.T)
+    sources, ends = torch.as_tensor(graph["edges"])
+    outputs = hidden.index_add(0, ends, hidden[sources]) @ second.T
+    return torch.nn.functional.cross_entropy(outputs, torch.as_tensor(graph["labels"]))
+
+
+@cache
+def dense_of_graphs() -> dict[str, np.ndarray]:
+    """Value, gradient and Hessian of the mean over the graphs."""
+
+    def mean(flat: Any) -> Any:
+        return torch.stack([loss_of_graph(flat, graph) for graph in GRAPHS]).mean()
+
+    start = flat_weights()
+    gradient = torch.autograd.functional.vjp(mean, start)[1]
+    return {"loss": mean(start).numpy(), "gradient": gradient.numpy(), "hessian": hessian(mean, start).numpy()}
+
+
+def flat_weights() -> torch.Tensor:
+    return torch.as_tensor(np.concatenate([array.ravel() for array in WEIGHTS.values()]))
+
+
 @cache
 def dense(name: str) -> dict[str, np.ndarray]:
     """Value, gradient, Hessian, Gauss-Newton matrix and second moment of the gradients, each a mean over batches."""
-    start = torch.as_tensor(np.concatenate([array.ravel() for array in WEIGHTS.values()]))
+    start = flat_weights()
     loss = of_batch(JOINT[name], xp)
     found: dict[str, list[Any]] = {key: [] for key in ("loss", "gradient", "hessian", "gauss_newton", "moment")}
     for x, y in [(torch.as_tensor(x), torch.as_tensor(y)) for x, y in BATCHES]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -11,29 +13,39 @@ from zoo.keras_results import TOLERANCE, every_engine_deep, found, relative_erro
 if missing("torch"):
     pytest.skip("torch is not installed", allow_module_level=True)
 
-from zoo.joint_references import dense
+from zoo.joint_references import dense, dense_of_graphs
+
+WAVE = np.concatenate([np.cos(np.arange(12)), np.cos(np.arange(8))])
 
 
-@every_engine_deep
-@pytest.mark.parametrize("loss", ["centered", "contrastive"])
-def test_values_are_means_over_batches(engine: str, loss: str) -> None:
-    values, expected = found(engine, "values_of_whole_batches")[loss], dense(loss)
-    along = np.concatenate([np.cos(np.arange(12)), np.cos(np.arange(8))])
-    right = {
-        "loss": expected["loss"],
-        "gradient": expected["gradient"],
-        "product": expected["hessian"] @ along,
-        "Gauss-Newton product": expected["gauss_newton"] @ along,
-        "Gauss-Newton diagonal": np.diag(expected["gauss_newton"]),
-        "second moment": expected["moment"],
-        "trace": np.trace(expected["hessian"]),
-    }
+def assert_agree(values: dict[str, Any], right: dict[str, Any], engine: str) -> None:
     tolerance = TOLERANCE[engine]
     for what, value in right.items():
         np.testing.assert_allclose(
             values[what], value, rtol=tolerance, atol=tolerance * np.abs(value).max(), err_msg=what
         )
     assert values["examples"] == [2, 12], "examples are not whole batches"
+
+
+@every_engine_deep
+def test_values_are_means_over_batches(engine: str) -> None:
+    expected = dense("contrastive")
+    right = {
+        "loss": expected["loss"],
+        "gradient": expected["gradient"],
+        "product": expected["hessian"] @ WAVE,
+        "Gauss-Newton product": expected["gauss_newton"] @ WAVE,
+        "Gauss-Newton diagonal": np.diag(expected["gauss_newton"]),
+        "second moment": expected["moment"],
+    }
+    assert_agree(found(engine, "values_of_whole_batches"), right, engine)
+
+
+@every_engine_deep
+def test_graphs_in_dictionaries_are_whole_examples(engine: str) -> None:
+    expected = dense_of_graphs()
+    right = {"loss": expected["loss"], "gradient": expected["gradient"], "product": expected["hessian"] @ WAVE}
+    assert_agree(found(engine, "graphs_in_dictionaries"), right, engine)
 
 
 @every_engine_deep

@@ -13,6 +13,12 @@ WEIGHTS = {"first": RANDOM.normal(size=(4, 3)), "second": RANDOM.normal(size=(2,
 BATCHES = [(X[:4], Y[:4]), (X[4:], Y[4:])]
 """Two batches of different sizes, and the weights of a network of two layers, outputs first."""
 
+GRAPHS = [
+    {"nodes": X[:4], "edges": np.array([[0, 1, 2, 3, 3], [1, 2, 3, 0, 1]]), "labels": np.arange(4) % 2},
+    {"nodes": X[4:], "edges": np.array([[0, 1, 5], [4, 0, 3]]), "labels": np.arange(6) % 2},
+]
+"""Two graphs for a network with the same weights; an edge goes from a node in the first row to the node below it."""
+
 Array = Any
 Loss = Callable[[Any, Array, Any], Array]
 """From a namespace, outputs ``(n, K)`` and targets ``(n,)`` to one number per row."""

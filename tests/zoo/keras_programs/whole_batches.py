@@ -6,8 +6,9 @@ from collections.abc import Callable
 from typing import Any
 
 import keras
+import keras_problems  # noqa: F401 - which sets the precision
 import numpy as np
-from joint_losses import BATCHES, JOINT, WEIGHTS, X, Y, of_batch
+from joint_losses import BATCHES, GRAPHS, JOINT, WEIGHTS, X, Y, of_batch
 from keras import layers, ops
 
 import invariant_sharpness as ish
@@ -33,31 +34,59 @@ def oracle_of(loss: Any, data: Any = BATCHES, model: Any = None, **options: Any)
     return backend.oracle(model or network(Centered()), data, loss=given, **{"examples": "batches", **options})
 
 
-def values_of_whole_batches() -> dict[str, dict[str, Any]]:
-    """Everything that an oracle computes, with outputs before inputs, under losses of whole batches."""
-    return {name: _values(oracle_of(name)) for name in ("centered", "contrastive")}
+def values_of_whole_batches() -> dict[str, Any]:
+    """Everything that an oracle computes under a loss of whole batches."""
+    oracle = oracle_of("contrastive")
+    p, names = oracle.parameters, frozenset(group.name for group in oracle.groups)
+    return derivatives(oracle) | {
+        "Gauss-Newton product": flat(oracle, oracle.gauss_newton_vector_product(p, wave(oracle))),
+        "Gauss-Newton diagonal": flat(oracle, oracle.gauss_newton_diagonal(p, names)),
+        "second moment": flat(oracle, oracle.gradient_second_moment(p)),
+    }
 
 
-def _values(oracle: Any) -> dict[str, Any]:
+def derivatives(oracle: Any) -> dict[str, Any]:
     p = oracle.parameters
-    first, second = (group.name for group in oracle.groups)
-    wave = {name: np.cos(np.arange(array.size)).reshape(array.T.shape).T for name, array in oracle.to_numpy(p).items()}
-    v = oracle.from_numpy(wave)
-
-    def flat(vector: Any) -> list[float]:
-        arrays = oracle.to_numpy(vector)
-        return [float(number) for name in (first, second) for number in arrays[name].T.ravel()]
-
     return {
         "loss": oracle.loss(p),
-        "gradient": flat(oracle.gradient(p)),
-        "product": flat(oracle.hessian_vector_product(p, v)),
-        "Gauss-Newton product": flat(oracle.gauss_newton_vector_product(p, v)),
-        "Gauss-Newton diagonal": flat(oracle.gauss_newton_diagonal(p, frozenset((first, second)))),
-        "second moment": flat(oracle.gradient_second_moment(p)),
-        "trace": ish.hessian_trace(oracle, probes=64).value,
+        "gradient": flat(oracle, oracle.gradient(p)),
+        "product": flat(oracle, oracle.hessian_vector_product(p, wave(oracle))),
         "examples": [oracle.examples, oracle.outputs_per_example],
     }
+
+
+def wave(oracle: Any) -> Any:
+    arrays = oracle.to_numpy(oracle.parameters)
+    return oracle.from_numpy(
+        {name: np.cos(np.arange(array.size)).reshape(array.T.shape).T for name, array in arrays.items()}
+    )
+
+
+def flat(oracle: Any, vector: Any) -> list[float]:
+    """The numbers of both kernels, with outputs before inputs."""
+    return [float(number) for array in oracle.to_numpy(vector).values() for number in array.T.ravel()]
+
+
+class Messages(keras.Model):
+    """The same layers, between which every node of a graph adds up what comes along its edges."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = (layers.Dense(width, use_bias=False) for width in (4, 2))
+
+    def call(self, graph: dict[str, Any]) -> Any:
+        hidden = ops.tanh(self.first(graph["nodes"]))
+        along = ops.take(hidden, graph["edges"][0], axis=0)
+        sums = ops.segment_sum(along, graph["edges"][1], num_segments=ops.shape(hidden)[0])
+        return self.second(hidden + sums)
+
+
+def graphs_in_dictionaries() -> dict[str, Any]:
+    """What an oracle of graphs computes, each of which is a dictionary."""
+    model = Messages()
+    model({key: ops.convert_to_tensor(array) for key, array in GRAPHS[0].items() if key != "labels"})
+    model.set_weights([WEIGHTS["first"].T, WEIGHTS["second"].T])
+    return derivatives(oracle_of("cross_entropy", GRAPHS, model))
 
 
 def losses_of_rows() -> dict[str, list[float]]:
@@ -116,4 +145,4 @@ def refused_batches() -> dict[str, str]:
     return found
 
 
-CHECKS = [values_of_whole_batches, losses_of_rows, single_rows_before_several, refused_batches]
+CHECKS = [values_of_whole_batches, graphs_in_dictionaries, losses_of_rows, single_rows_before_several, refused_batches]
