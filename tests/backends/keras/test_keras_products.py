@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from zoo.keras_results import TOLERANCE, found, relative_error, tensorflow_before_others
+from zoo.keras_results import TOLERANCE, every_engine_deep, found, relative_error, tensorflow_before_others
 
 
 @tensorflow_before_others
@@ -65,9 +65,16 @@ def test_rows_that_do_not_fit_are_refused(engine: str, what: str) -> None:
 
 
 @tensorflow_before_others
-@pytest.mark.parametrize("kind", ["dense", "conv"])
-def test_oracle_passes_the_checks_of_the_library(engine: str, kind: str) -> None:
-    outcome = found(engine, "conformance")[kind]
+def test_perceptron_passes_the_checks_of_the_library(engine: str) -> None:
+    assert_passed(found(engine, "conformance_of_the_perceptron"))
+
+
+@every_engine_deep
+def test_convolutional_network_passes_the_checks_of_the_library(engine: str) -> None:
+    assert_passed(found(engine, "conformance_of_the_convolutional_network"))
+
+
+def assert_passed(outcome: dict[str, list[str]]) -> None:
     assert not outcome["failed"], "\n".join(outcome["failed"])
     assert {"check_block_products", "check_gauss_newton_product", "check_jacobian"} <= {
         line.split()[0] for line in outcome["passed"]

@@ -80,6 +80,11 @@ def residual() -> keras.Model:
     return with_random_weights(keras.Model(images, outputs, name="residual"))
 
 
+def with_head(x: Any, features: Any) -> keras.Model:
+    """The network of these inputs and features with three outputs, and random weights."""
+    return with_random_weights(keras.Model(x, layers.Dense(3)(features)))
+
+
 def with_random_weights(model: keras.Model) -> keras.Model:
     random = np.random.default_rng(1)
     for variable in model.weights:

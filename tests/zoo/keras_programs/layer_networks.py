@@ -7,7 +7,7 @@ from typing import Any
 
 import keras
 from keras import layers, ops
-from keras_problems import with_random_weights
+from keras_problems import with_head, with_random_weights
 
 CHANNELS = "channels_last" if keras.backend.backend() == "tensorflow" else "channels_first"
 """TensorFlow has no convolutions with channels first without a GPU."""
@@ -23,7 +23,7 @@ def images() -> keras.Model:
     y = layers.Conv2D(6, (3, 2), padding="same", groups=2, activation="relu")(y)
     y = layers.DepthwiseConv2D((2, 3), strides=2, depth_multiplier=2, padding="same")(y)
     y = layers.Conv2D(5, 2)(y)
-    return model(x, layers.Flatten()(y))
+    return with_head(x, layers.Flatten()(y))
 
 
 def lines() -> keras.Model:
@@ -31,14 +31,14 @@ def lines() -> keras.Model:
     x = keras.Input((9, 2))
     y = layers.Conv1D(4, 3, dilation_rate=2, padding="causal", activation="relu")(x)
     y = layers.DepthwiseConv1D(2, depth_multiplier=2, activation="relu")(y)
-    return model(x, layers.Flatten()(layers.Conv1D(3, 3, strides=2)(y)))
+    return with_head(x, layers.Flatten()(layers.Conv1D(3, 3, strides=2)(y)))
 
 
 def volumes() -> keras.Model:
     """A convolution of three axes."""
     x = keras.Input((4, 3, 4, 2))
     y = layers.Conv3D(3, 2, strides=2, padding="same", activation="relu")(x)
-    return model(x, layers.GlobalAveragePooling3D()(y))
+    return with_head(x, layers.GlobalAveragePooling3D()(y))
 
 
 def tokens() -> keras.Model:
@@ -48,7 +48,7 @@ def tokens() -> keras.Model:
     y = layers.LayerNormalization()(y + layers.MultiHeadAttention(2, 3)(y, y))
     y = layers.EinsumDense("abc,cd->abd", output_shape=(None, 4), bias_axes="d", activation="gelu")(y)
     y = layers.RMSNormalization()(layers.Dense(4, activation="relu")(y))
-    return model(x, layers.GlobalAveragePooling1D()(y))
+    return with_head(x, layers.GlobalAveragePooling1D()(y))
 
 
 def without_rules() -> keras.Model:
@@ -57,7 +57,7 @@ def without_rules() -> keras.Model:
     y = layers.Conv2D(3, 2, data_format=CHANNELS)(x)
     y = layers.Conv2DTranspose(3, 2, strides=2, activation="relu")(y)
     y = layers.SeparableConv2D(4, 2, strides=3, activation="relu")(y)
-    return model(x, layers.SimpleRNN(3)(layers.Reshape((-1, 4))(y)))
+    return with_head(x, layers.SimpleRNN(3)(layers.Reshape((-1, 4))(y)))
 
 
 def shared() -> keras.Model:
@@ -66,7 +66,7 @@ def shared() -> keras.Model:
     twice = layers.Dense(5, activation="tanh")
     split = layers.Dense(4, activation="relu")(twice(twice(x)))
     y = layers.Concatenate()([split, layers.Dense(3)(split)])
-    return model(x, y)
+    return with_head(x, y)
 
 
 def axes_in_other_places() -> keras.Model:
@@ -74,7 +74,7 @@ def axes_in_other_places() -> keras.Model:
     x = keras.Input((4, 4))
     y = layers.BatchNormalization(axis=1)(layers.LayerNormalization(axis=1)(x))
     y = ops.transpose(layers.Dense(4)(ops.transpose(y, (1, 0, 2))), (1, 0, 2))
-    return model(x, layers.Flatten()(y))
+    return with_head(x, layers.Flatten()(y))
 
 
 class Tied(keras.Model):
@@ -94,10 +94,6 @@ def tied() -> keras.Model:
     network = Tied()
     network(ops.zeros((1, 5)))
     return with_random_weights(network)
-
-
-def model(x: Any, y: Any) -> keras.Model:
-    return with_random_weights(keras.Model(x, layers.Dense(3)(y)))
 
 
 WITH_RULES: dict[str, Callable[[], keras.Model]] = {

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import keras
 from keras import layers, ops
-from keras_problems import with_random_weights
+from keras_problems import with_head
 
 
 def perceptron() -> keras.Model:
     x = keras.Input((4,))
     y = layers.Dense(6, activation="gelu")(x)
-    return model(x, layers.Dense(5, activation="silu")(y))
+    return with_head(x, layers.Dense(5, activation="silu")(y))
 
 
 def convolutional() -> keras.Model:
@@ -23,7 +22,7 @@ def convolutional() -> keras.Model:
     y = layers.GroupNormalization(2)(layers.BatchNormalization()(y))
     y = layers.DepthwiseConv2D(2, strides=2, activation="gelu")(y)
     y = layers.Conv2D(4, 2, groups=2, padding="same", activation="tanh")(y)
-    return model(x, layers.GlobalAveragePooling2D()(y))
+    return with_head(x, layers.GlobalAveragePooling2D()(y))
 
 
 def encoder() -> keras.Model:
@@ -36,7 +35,7 @@ def encoder() -> keras.Model:
         layers.LayerNormalization()(y)
     )
     y = y + layers.Dense(6)(z)
-    return model(x, layers.GlobalAveragePooling1D()(y))
+    return with_head(x, layers.GlobalAveragePooling1D()(y))
 
 
 def gated() -> keras.Model:
@@ -44,7 +43,7 @@ def gated() -> keras.Model:
     y = layers.RMSNormalization()(layers.Dense(4)(x))
     y = layers.Dense(6, activation="silu", use_bias=False)(y) * layers.Dense(6, use_bias=False)(y)
     y = ops.mean(layers.Dense(4, use_bias=False, activation="gelu")(y), axis=1)
-    return model(x, y)
+    return with_head(x, y)
 
 
 def transposed_units() -> keras.Model:
@@ -52,25 +51,21 @@ def transposed_units() -> keras.Model:
     x = keras.Input((3, 4))
     y = layers.EinsumDense("abc,cd->adb", output_shape=(5, 3), bias_axes="d", activation="gelu")(x)
     y = layers.EinsumDense("adb,dbe->aeb", output_shape=(2, 3), activation="silu")(y)
-    return model(x, layers.Flatten()(y))
+    return with_head(x, layers.Flatten()(y))
 
 
 def recurrent() -> keras.Model:
     """A layer below a loop, and one above; the cells of the loop have no rule."""
     x = keras.Input((3, 4))
     y = layers.GRU(3)(layers.Dense(3, activation="gelu")(x))
-    return model(x, layers.Dense(5, activation="gelu")(y))
+    return with_head(x, layers.Dense(5, activation="gelu")(y))
 
 
 def shared() -> keras.Model:
     """A layer that is called twice."""
     x = keras.Input((4,))
     twice = layers.Dense(4, activation="tanh", name="twice")
-    return model(x, layers.Dense(5, activation="gelu")(twice(twice(x))))
-
-
-def model(x: Any, y: Any) -> keras.Model:
-    return with_random_weights(keras.Model(x, layers.Dense(3)(y)))
+    return with_head(x, layers.Dense(5, activation="gelu")(twice(twice(x))))
 
 
 SMOOTH: dict[str, Callable[[], keras.Model]] = {

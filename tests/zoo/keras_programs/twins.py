@@ -1,4 +1,4 @@
-"""Networks that are there twice: in Keras, and in PyTorch in double precision with the same weights."""
+"""Convolutional networks that are there twice, in Keras, and in PyTorch in double precision with the same weights; and the library's checks."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
+from conformance import outcome
 from keras_problems import USUAL, convolutional_oracle, inputs, labels, residual
 
 import invariant_sharpness as ish
@@ -39,10 +40,15 @@ def residual_network_in_torch() -> dict[str, list[float]] | None:
     return pairs(mine, residual_twin(mine.model), x, COMPARED)
 
 
+def conformance_of_the_convolutional_network() -> dict[str, list[str]]:
+    """The library's own checks, by their status."""
+    return outcome(convolutional_oracle())
+
+
 def pairs(mine: Any, twin: Any, x: np.ndarray[Any, Any], names: list[str]) -> dict[str, list[float]]:
     images = np.ascontiguousarray(x.transpose(0, 3, 1, 2))
     here, there = ish.measure(mine, names), ish.measure(ish.oracle(twin, (images, labels(len(x)))), names)
     return {name: [here[name].value, there[name].value] for name in names}
 
 
-CHECKS = [convolutional_network_in_torch, residual_network_in_torch]
+CHECKS = [convolutional_network_in_torch, residual_network_in_torch, conformance_of_the_convolutional_network]
