@@ -133,9 +133,10 @@ def gather_equations(points: RandomPoints, variables: ScalingVariables, count: i
         for index in range(width):
             cotangents = _cotangents(seed, (first + number) * width + index, shape)
             contributions = point * oracle.vector_jacobian_product(point, cotangents)
-            total = _sum_of_magnitudes(contributions)
+            sizes = abs(contributions)
+            total = _total(sizes)
             rows.append(variables.sums(oracle.to_numpy(contributions)) / total)
-            magnitudes += abs(contributions) * (1 / total)
+            magnitudes += sizes * (1 / total)
         if number < _CHECKED_POINTS:
             rounding += _rounding(oracle, point, _cotangents(seed, (first + number) * width, shape))
     checked = min(num_points, _CHECKED_POINTS)
@@ -153,16 +154,16 @@ def _rounding(oracle: JacobianOracle, point: ParameterVector, cotangents: Rows) 
     contributions, thrice = (
         point * oracle.vector_jacobian_product(point, factor * cotangents) for factor in (1.0, 3.0)
     )
-    return abs(contributions - thrice * (1 / 3)) * (1 / _sum_of_magnitudes(contributions))
+    return abs(contributions - thrice * (1 / 3)) * (1 / _total(abs(contributions)))
 
 
 def _cotangents(seed: int, number: int, shape: tuple[int, ...]) -> Rows:
     return prng.normal_values(seed, Stream.SYMMETRY_EQUATIONS, number, shape[0] * shape[1]).reshape(shape)
 
 
-def _sum_of_magnitudes(contributions: ParameterVector) -> float:
-    """Sum all magnitudes; 1 if there are none."""
-    total = fsum(float(contributions.xp.sum(array)) for array in abs(contributions).arrays.values())
+def _total(sizes: ParameterVector) -> float:
+    """Sum all entries; 1 if they are zero."""
+    total = fsum(float(sizes.xp.sum(array)) for array in sizes.arrays.values())
     if not np.isfinite(total):
         msg = (
             "the outputs have NaN or infinite derivatives at random parameters as large as the model's: rescale the model's "

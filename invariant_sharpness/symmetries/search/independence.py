@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from scipy.sparse import csc_array
 
 from invariant_sharpness.symmetries.generators import Generator
 from invariant_sharpness.symmetries.search.equations import Equations
@@ -13,6 +17,14 @@ _ZERO = 1e-9
 
 SparseRow = dict[int, float]
 """The entries of a vector that are not zero."""
+
+
+def as_columns(rows: Sequence[Mapping[int, float]], count: int) -> Any:
+    """Write sparse vectors of ``count`` entries as the columns of a sparse matrix."""
+    starts = np.cumsum([0, *map(len, rows)])
+    numbers = np.array([number for row in rows for number in row], dtype=np.intp)
+    values = np.array([value for row in rows for value in row.values()], dtype=np.float64)
+    return csc_array((values, numbers, starts), shape=(count, len(rows)))
 
 
 def independent(generators: Iterable[Generator], equations: Equations) -> list[Generator]:
@@ -34,13 +46,18 @@ class Elimination:
     ----------
     uses
         How many rows there will be with each variable.
+
+    Attributes
+    ----------
+    pivots
+        The pivot variable of each row.
     """
 
     def __init__(self, uses: Counter[int]) -> None:
         self._uses = uses
         self._rows: list[SparseRow] = []
         self._row_of: dict[int, int] = {}
-        self._pivots: list[int] = []
+        self.pivots: list[int] = []
 
     def add(self, row: SparseRow) -> bool:
         """Add a row, and say whether it is independent of those before it."""
@@ -50,12 +67,12 @@ class Elimination:
             return False
         pivot = min(row, key=lambda variable: (self._uses[variable], variable))
         self._row_of[pivot] = len(self._rows)
-        self._pivots.append(pivot)
+        self.pivots.append(pivot)
         self._rows.append(row)
         return True
 
     def _eliminate(self, row: SparseRow, number: int) -> None:
-        known, pivot = self._rows[number], self._pivots[number]
+        known, pivot = self._rows[number], self.pivots[number]
         factor = row.pop(pivot) / known[pivot]
         for variable, value in known.items():
             if variable != pivot:

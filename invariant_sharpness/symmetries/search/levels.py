@@ -74,7 +74,7 @@ def solve_level(
     """Find what rescales the groups and is independent of the generators that are known, and of trivial directions."""
     present = [group for group in groups if equations.acting[group].any()]
     sizes = equations.group_sizes(present)[:, None]
-    found, costs = find_overlaps(equations, present), _costs(equations, present)
+    found, costs = find_overlaps(equations, present), costs_of(equations, present)
     trivial = trivial_directions(found, len(present))
     held = np.concatenate([trivial, _known_vectors(equations, present, known)], axis=1)
     space = solve_null_space(equations.scaled_columns(present), tolerances.zero, held * sizes)
@@ -96,7 +96,7 @@ def generator_of(equations: Equations, groups: Sequence[VariableGroup], vector: 
     return Generator(equations.variables, {number: float(sign * exponent) for number, exponent in exponents.items()})
 
 
-def _costs(equations: Equations, groups: Sequence[VariableGroup]) -> HostArray:
+def costs_of(equations: Equations, groups: Sequence[VariableGroup]) -> HostArray:
     """Compute the fraction of the variables of its axis that a group has."""
     acting, variables = equations.acting, equations.variables
     on_axis = np.bincount(variables.axis_of[acting], minlength=len(variables.axes))

@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from scipy.linalg import solve_triangular
+from scipy.linalg import qr, solve_triangular
 
 from invariant_sharpness import prng
 from invariant_sharpness.prng import Stream
@@ -46,8 +46,12 @@ def solve_null_space(matrix: HostArray, tolerance: float, held: HostArray) -> Nu
         return NullSpace(np.zeros((0, 0)), np.inf)
     scale = rows**0.5
     known = held / np.linalg.norm(held, axis=0)
-    missing = np.zeros((max(columns - rows - known.shape[1], 0), columns))
-    triangle = np.asarray(np.linalg.qr(np.concatenate([matrix, scale * known.T, missing]), mode="r"))
+    missing = np.zeros((columns, max(columns - rows - known.shape[1], 0)))
+    # In the order of Fortran, and in place: no copies.
+    stacked = np.concatenate([matrix.T, scale * known, missing], axis=1).T
+    triangle = np.asfortranarray(
+        qr(stacked, mode="r", overwrite_a=True, check_finite=False)[0][:columns], dtype=np.float64
+    )
     rounding = float(np.finfo(np.float64).eps * scale)
     values, vectors = _smallest(triangle, tolerance * scale, rounding)
     # The gap between the values that count as zero, with those of what is held out, and all others.
@@ -59,16 +63,15 @@ def solve_null_space(matrix: HostArray, tolerance: float, held: HostArray) -> Nu
 
 def _smallest(triangle: HostArray, zero: float, rounding: float) -> tuple[HostArray, HostArray]:
     """Compute singular values from the smallest one up to the first above ``zero``, and their right singular vectors, by subspace iteration."""
-    count = len(triangle)
-    regular = triangle.copy()
-    np.fill_diagonal(regular, np.where(np.abs(np.diag(triangle)) < rounding, rounding, np.diag(triangle)))
+    count, diagonal = len(triangle), np.diag(triangle)
+    np.fill_diagonal(triangle, np.where(np.abs(diagonal) < rounding, rounding, diagonal))
     width = min(_FIRST_VECTORS, count)
     while True:
         start = prng.normal_values(0, Stream.SYMMETRY_ITERATIONS, 0, count * width).reshape(count, width)
         vectors = np.linalg.qr(start)[0]
         for _ in range(_ITERATIONS if width < count else 0):
-            backward = solve_triangular(regular, vectors, trans="T", check_finite=False)
-            vectors = np.linalg.qr(solve_triangular(regular, backward, check_finite=False))[0]
+            backward = solve_triangular(triangle, vectors, trans="T", check_finite=False)
+            vectors = np.linalg.qr(solve_triangular(triangle, backward, check_finite=False))[0]
         # Rayleigh-Ritz.
         _, values, rotation = np.linalg.svd(triangle @ vectors, full_matrices=False)
         if values[0] > zero or width == count:

@@ -1,8 +1,9 @@
 """The search for generators: of single units that are aligned, then among groups of neighbouring variables, then within the groups of each one that was found.
 
-What single units of one number have is found first. A network with more unknowns than can be solved for at once is searched in levels. The variables of each axis are divided into groups of one
-width, and a solution that rescales groups is refined into those that rescale parts of them, as far as it goes. What was found on different
-branches may be dependent, so that independent generators are chosen at the end.
+What single units of one number have is found first. A network with more unknowns than are solved for at once is then searched in levels: the
+variables of each axis are divided into groups of one width, and a solution that rescales groups is refined into those that rescale parts of them, as far as it goes.
+What was found on different branches may be dependent, so that independent generators are chosen at the end. At last every variable is an
+unknown of its own, beside what is known by then.
 """
 
 from __future__ import annotations
@@ -19,10 +20,13 @@ from invariant_sharpness.symmetries.search.equations import Equations
 from invariant_sharpness.symmetries.search.independence import independent
 from invariant_sharpness.symmetries.search.levels import Level, Tolerances, generator_of, solve_level
 from invariant_sharpness.symmetries.search.overlaps import VariableGroup, involved
+from invariant_sharpness.symmetries.search.remainder import Remainder, find_remainder, solutions
 
 _SMALL_WIDTH = 64
 _UNIT_POWER = 0.87
 _ROUNDINGS = 3.0
+_MOST_IN_CLUSTER = 400
+"""There is a linear program for each of these variables, and its time grows with their second power and more."""
 
 
 @dataclass(slots=True)
@@ -77,6 +81,25 @@ class Search:
         level = self._level(groups)
         self._add(generator for vector in level.vectors for generator in self._refined(level, vector, most))
         return max(map(len, groups), default=1)
+
+    def among_all(self) -> None:
+        """Find what rescales any variables and is independent of what is known.
+
+        Vectors that share variables are searched for sparser ones, if they are few. What does not solve the equations, of which there may be more by now, is no
+        longer known.
+        """
+        self.known = solutions(self.known, self.equations, self.tolerances.zero)
+        remainder = find_remainder(self.equations, self.known, self.tolerances)
+        self.least_gap = min(self.least_gap, remainder.gap)
+        self._add(generator for cluster in remainder.clusters() for generator in self._in_cluster(remainder, *cluster))
+
+    def _in_cluster(self, remainder: Remainder, variables: Numbers, rows: Numbers) -> Iterator[Generator]:
+        groups = [np.array([variable]) for variable in variables]
+        if len(rows) > 1 and len(groups) <= _MOST_IN_CLUSTER:
+            level = self._level(groups)
+            yield from (generator_of(self.equations, level.groups, vector) for vector in level.vectors)
+        for row in rows:
+            yield generator_of(self.equations, groups, remainder.vectors[row, variables])
 
     def _add(self, found: Iterator[Generator]) -> None:
         self.known = independent([*self.known, *found], self.equations)
