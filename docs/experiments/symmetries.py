@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from real_networks import Problem, digits, gpt2, line, next_bytes, resnet18, vision_transformer
+from real_networks import Problem, digits, gpt2, line, next_bytes, peak_memory, resnet18, vision_transformer
 from torch import nn
 
 import invariant_sharpness as ish
@@ -31,6 +31,20 @@ def perceptron(*widths: int, activation: Callable[[], nn.Module] = nn.ReLU) -> P
     hidden = [(nn.Linear(m, n), activation()) for m, n in zip(sizes, widths, strict=False)]
     model = nn.Sequential(nn.Flatten(), *(part for layer in hidden for part in layer), nn.Linear(widths[-1], 10))
     return model, digits(0, 8, channels=1)
+
+
+class EveryOther(nn.Module):
+    """ReLU on units of even number, tanh on the others."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.where(torch.arange(x.shape[1]) % 2 == 0, x.relu(), x.tanh())
+
+
+def one_layer(units: int) -> Problem:
+    """Ten inputs, and units of which every other one can be rescaled."""
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(10, units), EveryOther(), nn.Linear(units, 10))
+    return model, (torch.randn(8, 10), torch.arange(8))
 
 
 class Gated(nn.Module):
@@ -65,6 +79,7 @@ NETWORKS = {
     "perceptron 1024-300-100-10": Network(lambda: perceptron(300, 100), "300 + 100 = 400"),
     "the same with GELU": Network(lambda: perceptron(300, 100, activation=nn.GELU), "0"),
     "perceptron 1024-1009-1009-10": Network(lambda: perceptron(1009, 1009), "1009 + 1009 = 2018"),
+    "3950 units, every other one of ReLU": Network(lambda: one_layer(3950), "1975"),
     "SwiGLU of 256 units": Network(lambda: gated(64, 256), "256"),
     "ResNet-18": Network(resnet18, "(2 + 1) (64 + 128 + 256 + 512) = 2880"),
     "GPT-2 of 2 layers": Network(lambda: gpt2(2, 64), "2 · 4 · 64 = 512", {"forward": next_bytes}),
@@ -88,19 +103,21 @@ COLUMNS = (
     "gap",
     "seconds",
     "gradients",
+    "peak memory, MB",
 )
 
 
 def row(name: str) -> list[str]:
-    """Search in this process. Time is also given in gradients of all data, of which one takes as long as the median of five."""
+    """Search in this process, whose peak is the memory of the row. Time is also given in gradients of all data, of which one takes as long as the median of five."""
     network = NETWORKS[name]
     oracle = ish.oracle(*network.build(), **network.options)
     elapsed, found = timed(lambda: ish.find_symmetries(oracle))
+    memory = peak_memory()
     gradient = statistics.median(timed(lambda: oracle.gradient(oracle.parameters))[0] for _ in range(5))
     return [
         *(name, f"{sum(group.size for group in oracle.groups):,}", f"{len(found.variables):,}", network.expected),
         *(str(n) for n in (len(found), found.refused, found.idle, found.block_width)),
-        *(f"{found.gap:.0e}", f"{elapsed:.0f}", f"{elapsed / gradient:,.0f}"),
+        *(f"{found.gap:.0e}", f"{elapsed:.0f}", f"{elapsed / gradient:,.0f}", f"{memory:,.0f}"),
     ]
 
 
