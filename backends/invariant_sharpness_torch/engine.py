@@ -108,7 +108,7 @@ class TorchEngine(EngineDefaults):
         }
 
     def to_numpy(self, arrays: Arrays, /) -> dict[str, npt.NDArray[np.float64]]:
-        return {name: on_host(array).copy() for name, array in arrays.items()}
+        return {name: array.detach().to("cpu", torch.float64, copy=True).numpy() for name, array in arrays.items()}
 
     def batch(self, given: Any, /) -> Any:
         return to_device(given, next(p for p in self.model.parameters() if p.is_floating_point()))

@@ -14,8 +14,13 @@ from torch.nn import functional
 from invariant_sharpness.runtime.memory import chunks_within_limit
 from invariant_sharpness_torch.half_precision import held
 
-_ENTRIES = 2**23
-"""Per-example gradients are made for so many examples at once that they have about this many entries, or fewer if memory is limited."""
+_ENTRIES = {"cpu": 2**20}
+_ENTRIES_ELSEWHERE = 2**23
+"""Per-example gradients are made for so many examples at once that they have about this many entries, or fewer if memory is limited: on a CPU they stay in its cache."""
+
+
+_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm)
+"""Their subclasses may move axes, and take the rule of any other layer."""
 
 
 class Accumulator(Protocol):
@@ -43,6 +48,8 @@ def rule_for(module: nn.Module) -> LayerRule | None:
         return _linear_rule
     if type(module) is nn.Conv2d:
         return ConvolutionSquares
+    if type(module) in _NORMS:
+        return GainSquares
     if type(module) is nn.Embedding:
         return None if module.max_norm is not None or module.sparse else EmbeddingSquares
     return LeafSquares if isinstance(module, _EXAMPLE_WISE) else None
@@ -64,8 +71,8 @@ class DenseSquares:
         self._squares: torch.Tensor | None = None
 
     def add(self, signs: torch.Tensor, left: torch.Tensor, right: torch.Tensor, /) -> None:
-        weighted = (left * right).mul_(signs[:, None])
-        self._squares = weighted if self._squares is None else self._squares.add_(weighted)
+        weighted = left * signs[:, None]
+        self._squares = weighted.mul_(right) if self._squares is None else self._squares.addcmul_(weighted, right)
 
     def totals(self) -> dict[str, torch.Tensor]:
         if self._squares is None:
@@ -98,10 +105,10 @@ class _PositionSquares:
         left: torch.Tensor,
         right: torch.Tensor,
     ) -> None:
-        """Add the products of the gradients that two cotangents make, of shape (n, ...)."""
+        """Add the products of the gradients that two cotangents make, new tensors of shape (n, ...)."""
         one = held(gradient(left))
-        other = one if right is left else held(gradient(right))
-        total = (signs.to(one) @ (one * other).reshape(len(signs), -1)).reshape(one.shape[1:])
+        products = one.mul_(one if right is left else held(gradient(right)))
+        total = (signs.to(products) @ products.reshape(len(signs), -1)).reshape(products.shape[1:])
         before = self._totals.get(attribute)
         self._totals[attribute] = total if before is None else before.add_(total)
 
@@ -114,7 +121,7 @@ class SequenceSquares(_PositionSquares):
         if "bias" in self._wanted:
             self._add("bias", signs, lambda delta: delta.flatten(1, -2).sum(dim=1), left, right)
         if "weight" in self._wanted:
-            for part in _parts(len(signs), left.shape[-1] * inputs.shape[2], left.dtype):
+            for part in _parts(left, left.shape[-1] * inputs.shape[2]):
                 gradient = partial(_sequence_gradient, held(inputs[part]))
                 self._add("weight", signs[part], gradient, *_cut(part, left, right))
 
@@ -133,7 +140,7 @@ class ConvolutionSquares(_PositionSquares):
             self._add("bias", signs, lambda delta: delta.flatten(2).sum(dim=2), left, right)
         if "weight" in self._wanted:
             entries = max(weight.numel(), weight[0].numel() * groups * left[0, 0].numel())
-            for part in _parts(len(signs), entries, left.dtype):
+            for part in _parts(left, entries):
                 gradient = partial(_kernel_gradient, weight.shape, self._patches_of(part))
                 self._add("weight", signs[part], gradient, *_cut(part, left, right))
 
@@ -186,6 +193,30 @@ class FactorSquares(_PositionSquares):
             self._add("weight", signs, lambda delta: (held(self._inputs) * delta).sum(dim=1), left, right)
 
 
+class GainSquares(_PositionSquares):
+    """The gain and the shift of a normalization: the gain multiplies what the layer gives with a gain of one and no shift."""
+
+    def __init__(self, module: nn.Module | None, inputs: torch.Tensor, wanted: frozenset[str]) -> None:
+        super().__init__(module, inputs, wanted)
+        assert module is not None
+        own = dict(module.named_parameters(recurse=False))
+        plain = {name: torch.ones_like(p) if name == "weight" else torch.zeros_like(p) for name, p in own.items()}
+        self._normalized = held(functional_call(module, plain, inputs).detach())
+        units = range(1, 2)
+        if isinstance(module, (nn.LayerNorm, nn.RMSNorm)):
+            units = range(inputs.ndim - len(module.normalized_shape), inputs.ndim)
+        self._positions = [axis for axis in range(1, inputs.ndim) if axis not in units]
+
+    def add(self, signs: torch.Tensor, left: torch.Tensor, right: torch.Tensor, /) -> None:
+        if "bias" in self._wanted:
+            self._add("bias", signs, self._summed, left, right)
+        if "weight" in self._wanted:
+            self._add("weight", signs, lambda delta: self._summed(self._normalized * delta), left, right)
+
+    def _summed(self, delta: torch.Tensor) -> torch.Tensor:
+        return delta.sum(dim=self._positions) if self._positions else delta.clone()
+
+
 class LeafSquares(_PositionSquares):
     """Any other layer that treats each example by itself: its own backward pass, vectorized over the examples."""
 
@@ -199,7 +230,7 @@ class LeafSquares(_PositionSquares):
             return (functional_call(module, parameters, example[None]) * part[None]).sum()
 
         size = sum(parameter.numel() for parameter in wanted.values())
-        for part in _parts(len(signs), size, left.dtype):
+        for part in _parts(left, size):
             gradients = vmap(grad(product), in_dims=(None, 0, 0))
             ones = gradients(wanted, self._inputs[part], left[part])
             others = ones if right is left else gradients(wanted, self._inputs[part], right[part])
@@ -213,12 +244,7 @@ _EXAMPLE_WISE = (
     nn.ConvTranspose1d,
     nn.ConvTranspose2d,
     nn.ConvTranspose3d,
-    nn.BatchNorm1d,
-    nn.BatchNorm2d,
-    nn.BatchNorm3d,
-    nn.LayerNorm,
-    nn.GroupNorm,
-    nn.RMSNorm,
+    *_NORMS,
     nn.PReLU,
 )
 
@@ -237,7 +263,8 @@ def _cut(part: slice, left: torch.Tensor, right: torch.Tensor) -> tuple[torch.Te
     return one, one if right is left else right[part]
 
 
-def _parts(examples: int, entries: int, dtype: torch.dtype) -> Iterator[slice]:
+def _parts(cotangents: torch.Tensor, entries: int) -> Iterator[slice]:
     """Slices of the examples, such that ``entries`` numbers for each of them stay within the bounds."""
-    step = min(max(1, _ENTRIES // max(1, entries)), chunks_within_limit(entries * dtype.itemsize))
+    examples, most = len(cotangents), _ENTRIES.get(cotangents.device.type, _ENTRIES_ELSEWHERE)
+    step = min(max(1, most // max(1, entries)), chunks_within_limit(entries * cotangents.dtype.itemsize))
     return (slice(start, min(start + step, examples)) for start in range(0, examples, step))
