@@ -26,11 +26,10 @@ from dataclasses import replace
 from math import isnan
 
 import numpy as np
-import numpy.typing as npt
 
 from invariant_sharpness import prng
 from invariant_sharpness.adapters.first_examples import tested_examples
-from invariant_sharpness.estimators.affine_test import AffineTest, exact_groups, largest_defect, relative_curvatures
+from invariant_sharpness.estimators.affine_test import AffineTest, exact_groups, largest_defects, relative_curvatures
 from invariant_sharpness.parameters.vector import ParameterVector
 from invariant_sharpness.protocol import (
     BlockCurvatureOracle,
@@ -39,8 +38,6 @@ from invariant_sharpness.protocol import (
     HostArrays,
     capability,
 )
-
-Mask = npt.NDArray[np.bool_]
 
 _MIRRORED_POINTS = 3
 """So many points with other signs are tried."""
@@ -80,9 +77,9 @@ def confirmed_defects(
     """
     coverage = _Coverage(oracle, test, diagonal)
     for number in range(_MIRRORED_POINTS):
-        if coverage.open_groups():
+        if names := coverage.open_groups():
             mirrored = oracle.parameters * prng.signs(oracle, seed, number)
-            coverage.add(_repeated(oracle, test, mirrored, coverage.open_groups(), seed))
+            coverage.add(_repeated(oracle, test, mirrored, names, seed))
     found = {**coverage.defects, **_on_all_examples(oracle, test, coverage.open_groups(), seed)}
     return {**found, **_hidden_curvatures(oracle, found, diagonal, test.scale)}
 
@@ -93,9 +90,11 @@ class _Coverage:
     def __init__(self, oracle: GaussNewtonDiagonalOracle, test: AffineTest, diagonal: HostArrays) -> None:
         self.defects = dict(test.defects)
         self._oracle = oracle
+        self._largest = largest_defects(oracle)
         scale, slopes = oracle.to_numpy(test.scale), oracle.to_numpy(test.slopes)
-        self._squares = {name: np.abs(scale[name] ** 2 * values) for name, values in diagonal.items()}
-        self._unseen: dict[str, Mask] = {name: slopes[name] == 0 for name in diagonal}
+        squares = {name: np.abs(scale[name] ** 2 * values) for name, values in diagonal.items()}
+        self._whole = {name: float(array.sum()) for name, array in squares.items()}
+        self._unseen = {name: np.where(slopes[name] == 0, array, 0.0) for name, array in squares.items()}
 
     def open_groups(self) -> frozenset[str]:
         """Groups that nothing has reached, and those of whose diagonal more than rounding is unseen."""
@@ -105,14 +104,13 @@ class _Coverage:
         """Count as seen what a test without curvature has reached."""
         slopes, flat = self._oracle.to_numpy(test.slopes), exact_groups(self._oracle, test.defects)
         for name in flat & self._unseen.keys():
-            self._unseen[name] &= slopes[name] == 0
+            self._unseen[name][slopes[name] != 0] = 0.0
             if isnan(self.defects[name]):
                 self.defects[name] = test.defects[name]
 
     def _is_open(self, name: str) -> bool:
-        squares, limit = self._squares[name], largest_defect(self._oracle, name)
-        unseen = float(squares[self._unseen[name]].sum())
-        return self.defects[name] <= limit and unseen > limit * float(squares.sum())
+        limit = self._largest[name]
+        return self.defects[name] <= limit and float(self._unseen[name].sum()) > limit * self._whole[name]
 
 
 def _on_all_examples(
@@ -159,4 +157,5 @@ def _hidden_curvatures(
     possible = {name: defects[name] * float((scale[name] * np.sqrt(moments[name])).sum()) for name in doubtful}
     whole = {name: float(np.abs(scale[name] ** 2 * diagonal[name]).sum()) for name in doubtful}
     parts = {name: possible[name] / whole[name] if whole[name] > 0 else np.inf for name in doubtful}
-    return {name: part for name, part in parts.items() if part > largest_defect(oracle, name)}
+    largest = largest_defects(oracle)
+    return {name: part for name, part in parts.items() if part > largest[name]}

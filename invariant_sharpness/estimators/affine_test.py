@@ -127,12 +127,15 @@ def exact_groups(oracle: CurvatureOracle, defects: Mapping[str, float]) -> froze
     frozenset of str
         Names of groups. Their diagonal blocks of the Hessian and of the Gauss-Newton matrix are equal.
     """
-    return frozenset(name for name, defect in defects.items() if defect <= largest_defect(oracle, name))
+    largest = largest_defects(oracle)
+    return frozenset(name for name, defect in defects.items() if defect <= largest[name])
 
 
-def largest_defect(oracle: CurvatureOracle, name: str) -> float:
-    """Return the relative curvature up to which a group counts as affine, by its own precision."""
-    return _ROUNDING * float(oracle.xp.finfo(oracle.parameters[name].dtype).eps)
+def largest_defects(oracle: CurvatureOracle) -> dict[str, float]:
+    """Return the relative curvature up to which each group counts as affine, by its own precision."""
+    return {
+        name: _ROUNDING * float(oracle.xp.finfo(array.dtype).eps) for name, array in oracle.parameters.arrays.items()
+    }
 
 
 def relative_curvatures(oracle: CurvatureOracle, first: ParameterVector, second: ParameterVector) -> dict[str, float]:

@@ -15,7 +15,7 @@ from invariant_sharpness import prng as random
 from invariant_sharpness.arguments import checked_numbers
 from invariant_sharpness.deprecation import renamed
 from invariant_sharpness.estimators.affine_confirmation import confirmed_defects
-from invariant_sharpness.estimators.affine_test import affine_test, exact_groups, largest_defect
+from invariant_sharpness.estimators.affine_test import affine_test, exact_groups, largest_defects
 from invariant_sharpness.estimators.column_diagonal import column_groups
 from invariant_sharpness.estimators.diagonal_results import GroupDiagonal, HessianDiagonal
 from invariant_sharpness.estimators.layer_draws import MOST_OUTPUTS, curved_groups
@@ -137,7 +137,8 @@ def exact_diagonal(
 
 def _not_curved(oracle: CurvatureOracle, defects: Mapping[str, float]) -> frozenset[str]:
     """Groups that pass the affine test, or that no tested example reaches."""
-    return frozenset(name for name, defect in defects.items() if not defect > largest_defect(oracle, name))
+    largest = largest_defects(oracle)
+    return frozenset(name for name, defect in defects.items() if not defect > largest[name])
 
 
 def _sampled(
