@@ -239,14 +239,10 @@ class TensorflowPoint:
     def output_curvature(self, direction: Arrays, cotangents: CotangentsOf, batch: Batch, /) -> tuple[Arrays, Arrays]:
         rows = cotangents(tuple(self.evaluate(batch)[0].shape))
         zeros = {name: tf.zeros_like(value) for name, value in zip(self._names, self._values, strict=True)}
-        first: Tensors = []
-        second: dict[str, Tensor] = {}
-        for name, along in direction.items():
-            # One group moves and its own block is read.
-            moved = self._listed({**zeros, name: along})
-            first, products = self._differentiate(self._graphs.output_product, moved, batch.inputs, rows)
-            second[name] = products[self._names.index(name)]
-        return self._named(first), second
+        moving = np.array([self._names.index(name) for name in direction], dtype=np.int32)
+        given = self._listed({**zeros, **direction}), moving, batch.inputs, rows
+        first, blocks = map(self._named, self._differentiate(self._graphs.output_curvature, *given))
+        return first, {name: blocks[name] for name in direction}
 
     def _run(self, graph: Callable[..., Any], *arguments: Any) -> Any:
         return graph(self._values, *tf.nest.map_structure(tf.convert_to_tensor, arguments))

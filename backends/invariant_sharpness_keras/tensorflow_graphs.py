@@ -121,20 +121,30 @@ class Graphs:
         return along
 
     @_graph
-    def output_product(
-        self, values: Tensors, directions: Tensors, inputs: Any, cotangents: Any
+    def output_curvature(
+        self, values: Tensors, directions: Tensors, moving: Any, inputs: Any, cotangents: Any
     ) -> tuple[Tensors, Tensors]:
-        """The gradient of the sum of ``cotangents * outputs``, and its Hessian times the directions."""
+        """The gradient of the sum of ``cotangents * outputs``, and the diagonal blocks of its Hessian times the directions.
+
+        One parameter moves at a time, of those whose positions are in ``moving``, and its own block is read; the others are zero. All blocks are taken from one
+        gradient, in a loop that is traced once.
+        """
         sources = self.function.sources(values)
-        with tf.GradientTape() as outer:
+        with tf.GradientTape(persistent=True) as outer:
             outer.watch(sources)
             with tf.GradientTape() as inner:
                 inner.watch(sources)
                 outputs = self.function(sources, inputs)
                 total = tf.reduce_sum(outputs * tf.cast(cotangents, outputs.dtype))
             slopes = gradients(inner, total, sources)
-            along = _inner(slopes, directions)
-        return slopes, gradients(outer, along, sources)
+
+        def add(blocks: Tensors, position: Any) -> Tensors:
+            own = [tf.equal(position, number) for number in range(len(slopes))]
+            along = [tf.where(here, d, tf.zeros_like(d)) for here, d in zip(own, directions, strict=True)]
+            products = gradients(outer, slopes, sources, along)
+            return [tf.where(here, p, block) for here, p, block in zip(own, products, blocks, strict=True)]
+
+        return slopes, tf.foldl(add, moving, initializer=[tf.zeros_like(slope) for slope in slopes])
 
     @_graph
     def squares_one_by_one(self, values: Tensors, inputs: Any, signs: Any, cotangents: Any) -> Tensors:
