@@ -48,16 +48,19 @@ def weights(work: str) -> tuple[list[Any], list[Any]]:
 
 
 def ratio(function: Callable[[], object], unit: Callable[[], object]) -> float:
-    """The least time of a function over that of the unit, run in turns, after one turn that is not counted."""
+    """The median time of a function over that of the unit, run in turns, after one turn that is not counted.
+
+    Times are those of the processors, of all threads together: they do not depend on what else runs on the machine.
+    """
     times = np.array([(_seconds(function), _seconds(unit)) for _ in range(1 + RUNS)])[1:]
-    own, units = times.min(axis=0)
+    own, units = np.median(times, axis=0)
     return float(own / units)
 
 
 def _seconds(function: Callable[[], object]) -> float:
-    start = time.perf_counter()
+    start = time.process_time()
     function()
-    return time.perf_counter() - start
+    return time.process_time() - start
 
 
 def torch_network(work: str) -> Any:
