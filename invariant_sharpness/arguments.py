@@ -19,6 +19,7 @@ R = TypeVar("R")
 
 _RANGES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "lam": (lambda value: 0 < value < float("inf"), "lambda is a positive number"),
+    "budget": (lambda value: 0 < value < float("inf"), "a budget is a positive number of gradients"),
     "tolerance": (lambda value: 0 <= value < float("inf"), "a tolerance is a number that is not negative"),
     "max_iterations": (lambda value: value >= 1, "an iteration takes at least one step"),
     "steps": (lambda value: value >= 1, "an iteration takes at least one step"),

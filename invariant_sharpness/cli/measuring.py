@@ -45,6 +45,13 @@ def measure(
     probes: Annotated[
         int, typer.Option(help="Hessian-vector products for each quantity that has to be sampled.", min=4, metavar="N")
     ] = 64,
+    budget: Annotated[
+        float | None,
+        typer.Option(
+            help="Gradients for the diagonal of the Hessian, in the place of --probes: exact if that fits.",
+            metavar="GRADIENTS",
+        ),
+    ] = None,
     resume: Annotated[
         Path | None,
         typer.Option(
@@ -76,7 +83,7 @@ def measure(
             new_figure(1, 1)  # if matplotlib is missing, this shall be known before the measurement
         oracle = load_oracle(target, **model_options(loss, dtype))
         with nullcontext() if resume is None else checkpoint(resume, oracle):
-            report = measure_oracle(oracle, names_in(metrics), seed=seed, probes=probes)
+            report = measure_oracle(oracle, names_in(metrics), seed=seed, probes=probes, budget=budget)
     if as_json:
         typer.echo(strict_json({"target": target} | report.to_dict(), indent=2))
     else:

@@ -7,7 +7,19 @@ import numpy as np
 from invariant_sharpness.estimators.bases import unit_vector
 from invariant_sharpness.estimators.diagonal_results import GroupDiagonal
 from invariant_sharpness.estimators.products import tracked_products
-from invariant_sharpness.protocol import CurvatureOracle
+from invariant_sharpness.protocol import CurvatureOracle, SubsetOracle, capability
+
+_MOST_COLUMNS, _TIMES, _MOST_WORK = 512, 8, 2**20
+"""So many columns, of so many times what would be spent, are taken where these columns times the examples are no more than this: a second or two."""
+
+
+def affords_columns(oracle: CurvatureOracle, entries: int, products: int) -> bool:
+    """Whether the columns of so many entries cost no more than the products, or so little that nobody has to wait for them."""
+    if entries <= products:
+        return True
+    counted = capability(oracle, SubsetOracle)
+    few = counted is not None and entries * counted.examples <= _MOST_WORK
+    return few and entries <= min(_MOST_COLUMNS, _TIMES * products)
 
 
 def column_groups(oracle: CurvatureOracle, names: frozenset[str]) -> dict[str, GroupDiagonal]:

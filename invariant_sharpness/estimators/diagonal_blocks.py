@@ -15,8 +15,8 @@ import numpy.typing as npt
 
 from invariant_sharpness import prng as random
 from invariant_sharpness.coordinates import GaussNewton, Scaled, balanced
+from invariant_sharpness.estimators.affine_groups import MOST_OUTPUTS
 from invariant_sharpness.estimators.bases import unit_vector
-from invariant_sharpness.estimators.layer_draws import MOST_OUTPUTS
 from invariant_sharpness.estimators.products import multiplied, tracked_products
 from invariant_sharpness.protocol import (
     CurvatureOracle,

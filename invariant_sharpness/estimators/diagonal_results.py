@@ -19,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from invariant_sharpness.estimators.affine_test import AffineTest
+from invariant_sharpness.estimators.residual_plan import Plan
 from invariant_sharpness.protocol import HostArrays
 from invariant_sharpness.results.estimate import methods_in_words
 
@@ -26,6 +27,10 @@ HostArray = npt.NDArray[np.float64]
 Method = Literal[
     "exact", "exact (columns)", "exact (units)", "layer draws", "probes", "residual probes", "sampled outputs", "XDiag"
 ]
+
+
+OF_AFFINE_GROUPS = frozenset({"exact", "sampled outputs"})
+"""Methods of groups in which the outputs are affine, so that the Hessian and the Gauss-Newton matrix have one diagonal."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +83,10 @@ class HessianDiagonal:
         Gauss-Newton diagonal is exact, NaN where nobody can say. Empty if the oracle cannot be asked.
     test
         The affine test itself, as long as it has not been confirmed on the diagonal.
+    gauss_newton
+        The diagonal of the Gauss-Newton matrix where it is another one and was computed on the way.
+    plan
+        How it was obtained within a budget.
 
     Examples
     --------
@@ -93,6 +102,8 @@ class HessianDiagonal:
     probes: int = 0
     defects: Mapping[str, float] = field(default_factory=dict)
     test: AffineTest | None = field(default=None, repr=False, compare=False)
+    gauss_newton: Mapping[str, GroupDiagonal] = field(default_factory=dict, repr=False)
+    plan: Plan | None = None
 
     def __getitem__(self, name: str) -> GroupDiagonal:
         return self.groups[name]
@@ -101,6 +112,12 @@ class HessianDiagonal:
     def arrays(self) -> dict[str, HostArray]:
         """The diagonal of each group, on the host."""
         return {name: group.values for name, group in self.groups.items()}
+
+    @property
+    def of_gauss_newton(self) -> HessianDiagonal:
+        """What is known of the diagonal of the Gauss-Newton matrix: that of groups in which the outputs are affine, and what was computed on the way."""
+        affine = {name: group for name, group in self.groups.items() if group.method in OF_AFFINE_GROUPS}
+        return HessianDiagonal({**self.gauss_newton, **affine}, self.probes)
 
     def sampling_error(self, derivatives: HostArrays) -> SamplingError | None:
         """Return the error of a function of the diagonal with these derivatives, to first order; None if no group was sampled.
@@ -152,11 +169,12 @@ class HessianDiagonal:
 
     def method(self, names: frozenset[str]) -> str:
         """Say how the named groups were obtained."""
-        return methods_in_words([group.method for name, group in self.groups.items() if name in names], self.probes)
+        methods = [group.method for name, group in self.groups.items() if name in names]
+        return methods_in_words(methods, self.probes if self.plan is None else self.plan)
 
     def note(self, name: str) -> str:
         """Say why a group is not exact; empty if it is, or nothing is known."""
-        if name not in self.defects or (name in self.groups and self[name].method in ("exact", "sampled outputs")):
+        if name not in self.defects or (name in self.groups and self[name].method in OF_AFFINE_GROUPS):
             return ""
         if isnan(self.defects[name]):
             return "no tested example reaches all of it, so that nobody can say whether the outputs are affine in it"

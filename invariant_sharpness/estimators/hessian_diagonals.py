@@ -8,24 +8,25 @@ outputs. The others get the columns of the Hessian if there are few, and otherwi
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
+from math import inf
 
 from invariant_sharpness import prng as random
 from invariant_sharpness.arguments import checked_numbers
 from invariant_sharpness.deprecation import renamed
-from invariant_sharpness.estimators.affine_confirmation import confirmed_defects
-from invariant_sharpness.estimators.affine_test import affine_test, exact_groups, largest_defects
-from invariant_sharpness.estimators.column_diagonal import column_groups
-from invariant_sharpness.estimators.diagonal_results import GroupDiagonal, HessianDiagonal
-from invariant_sharpness.estimators.layer_draws import MOST_OUTPUTS, curved_groups
-from invariant_sharpness.estimators.sampled_diagonal import sampled_groups
-from invariant_sharpness.protocol import (
-    CurvatureOracle,
-    GaussNewtonDiagonalOracle,
-    SampledGaussNewtonOracle,
-    capability,
+from invariant_sharpness.estimators.affine_groups import (
+    certified_diagonal,
+    checked_names,
+    exact_diagonal,
+    in_order,
+    not_curved,
 )
+from invariant_sharpness.estimators.affine_test import affine_test, exact_groups
+from invariant_sharpness.estimators.column_diagonal import affords_columns, column_groups
+from invariant_sharpness.estimators.diagonal_plan import announced, plan_of_probes, plan_within
+from invariant_sharpness.estimators.diagonal_results import HessianDiagonal
+from invariant_sharpness.estimators.layer_draws import curved_groups
+from invariant_sharpness.protocol import CurvatureOracle, GaussNewtonDiagonalOracle, capability
 
 
 @renamed(names="parameters", known="diagonal")
@@ -35,6 +36,7 @@ def hessian_diagonal(
     *,
     parameters: frozenset[str] | None = None,
     probes: int = 64,
+    budget: float | None = None,
     seed: int = 0,
     diagonal: HessianDiagonal | None = None,
 ) -> HessianDiagonal:
@@ -46,9 +48,13 @@ def hessian_diagonal(
     layers, which cost about as much as ``probes`` Hessian-vector products; outside of layers columns or probes, whichever cost
     less. Or they are probed in two stages with so many products, if the oracle cannot tell its layers apart.
 
+    With a ``budget`` everything is exact if an exact way fits into it: all columns, or the Gauss-Newton diagonal and one unit vector for each
+    output of every layer, whichever costs less. If none fits, as many draws are taken as do, and layers with few outputs stay exact
+    (:mod:`~invariant_sharpness.estimators.diagonal_plan`). ``plan`` of the result says which, and those who watch the progress are told before it is computed.
+
     Invariances: every draw transforms under a rescaling exactly as h does, :math:`h_i \to h_i / d_i^2`.
 
-    Cost: as said above, and the affine test. Memory: ten copies of the sampled groups.
+    Cost: as said above, and the affine test; with a budget no more than that, by the costs of :doc:`cost`. Memory: ten copies of the sampled groups.
     Source: Tsuzuku, Sato and Sugiyama (2019) for what it serves; this library for the two stages and the test.
 
     Parameters
@@ -59,6 +65,8 @@ def hessian_diagonal(
         Names of parameter groups; by default all.
     probes
         Number of random vectors, or of draws of the outputs, or of columns at most; at least 4.
+    budget
+        What all groups together may cost in gradients, the Gauss-Newton diagonal and the affine test included. It takes the place of ``probes``.
     seed
         Seed of the affine test and of all draws.
     diagonal
@@ -72,7 +80,7 @@ def hessian_diagonal(
     Raises
     ------
     ValueError
-        If ``probes`` is less than 4, or a group is not known.
+        If ``probes`` is less than 4, a group is not known, or nothing fits into the budget; says what the least costs.
 
     Examples
     --------
@@ -84,89 +92,42 @@ def hessian_diagonal(
     [([[2.0, 3.0]], 'exact (columns)')]
     """
     random.require_probes(probes, 4)
-    chosen = _checked(oracle, parameters)
-    certified = certified_diagonal(oracle, parameters=chosen, probes=probes, seed=seed, diagonal=diagonal)
-    rest = chosen - certified.groups.keys()
-    few = sum(group.size for group in oracle.groups if group.name in rest) <= probes
-    others = column_groups(oracle, rest) if few else curved_groups(oracle, rest, certified.defects, probes, seed)
-    return _in_order(oracle, {**certified.groups, **others}, probes, certified.defects)
+    chosen = checked_names(oracle, parameters)
+    if budget is not None:
+        return _within(oracle, chosen, budget, seed, HessianDiagonal({}) if diagonal is None else diagonal)
+    known = certified_diagonal(oracle, parameters=chosen, probes=probes, seed=seed, diagonal=diagonal)
+    rest = chosen - known.groups.keys()
+    curved = rest | frozenset(group.name for group in oracle.groups) - exact_groups(oracle, known.defects)
+    sizes = {group.name: group.size for group in oracle.groups}
+    if sum(sizes[n] for n in rest) <= probes or affords_columns(oracle, sum(sizes[n] for n in curved), probes):
+        return _with(oracle, known, HessianDiagonal(column_groups(oracle, rest)))
+    plan = announced(plan_of_probes(oracle, rest, known.defects, probes))
+    return _with(oracle, known, curved_groups(oracle, rest, known, plan, seed))
 
 
-def certified_diagonal(
-    oracle: CurvatureOracle,
-    *,
-    parameters: frozenset[str] | None = None,
-    probes: int = 64,
-    seed: int = 0,
-    diagonal: HessianDiagonal | None = None,
+def _within(
+    oracle: CurvatureOracle, chosen: frozenset[str], budget: float, seed: int, given: HessianDiagonal
 ) -> HessianDiagonal:
-    """Return the diagonal of those named groups (default: all) that pass the affine test, exact or from sampled outputs.
-
-    Cost: as many backward passes with per-example squaring as there are outputs, or ``probes`` if these are fewer and an
-    example has more than ``MOST_OUTPUTS`` outputs; and the affine test.
-    """
-    chosen = _checked(oracle, parameters)
-    if diagonal is None:
-        diagonal = exact_diagonal(oracle, parameters=chosen, seed=seed)
-    sampled, defects = _sampled(oracle, chosen - diagonal.groups.keys(), diagonal, probes, seed)
-    return _in_order(oracle, {**diagonal.groups, **sampled}, probes, defects)
-
-
-def exact_diagonal(
-    oracle: CurvatureOracle, *, parameters: frozenset[str] | None = None, seed: int = 0
-) -> HessianDiagonal:
-    """Return the diagonal of those named groups (default: all) that pass the affine test, exactly.
-
-    Cost: one backward pass per output with per-example squaring, and the affine test. It has no groups, but the verdicts
-    of the affine test, if an example has more than ``MOST_OUTPUTS`` outputs, and nothing if the oracle does not know
-    the Gauss-Newton diagonal.
-    """
-    chosen = _checked(oracle, parameters)
+    """Plan for all groups, so that a group gets the same whichever others are asked for, and compute those that are not given."""
+    everything, missing = frozenset(group.name for group in oracle.groups), chosen - given.groups.keys()
+    if not missing:
+        return given
     able = capability(oracle, GaussNewtonDiagonalOracle)
-    if able is None:
-        return HessianDiagonal({})
-    test = affine_test(able, seed)
-    possible = _not_curved(oracle, test.defects) & chosen
-    if able.outputs_per_example > MOST_OUTPUTS or not possible:
-        return HessianDiagonal({}, defects=test.defects, test=test)
-    values = oracle.to_numpy(able.gauss_newton_diagonal(oracle.parameters, possible))
-    defects = confirmed_defects(able, test, {name: values[name] for name in possible}, seed)
-    exact = exact_groups(oracle, defects) & possible
-    return HessianDiagonal({n: GroupDiagonal(values[n], "exact") for n in values if n in exact}, defects=defects)
+    test = None if able is None else affine_test(able, seed)
+    possible = frozenset() if test is None else not_curved(oracle, test.defects)
+    plan = announced(plan_within(oracle, everything - possible, budget))
+    known = HessianDiagonal({}) if test is None else HessianDiagonal({}, defects=test.defects, test=test)
+    if not plan.samples:
+        known = exact_diagonal(oracle, parameters=missing, seed=seed, test=test, most_outputs=inf)
+    known = certified_diagonal(oracle, parameters=missing, probes=plan.samples, seed=seed, diagonal=known)
+    known = replace(known, gauss_newton={**given.gauss_newton, **known.gauss_newton}, plan=plan)
+    rest = missing - known.groups.keys()
+    if rest & possible:  # these passed the affine test, and its confirmation has found them curved
+        plan = announced(plan_within(oracle, everything - exact_groups(oracle, known.defects), budget))
+    found = _with(oracle, known, curved_groups(oracle, rest, known, plan, seed) if rest else HessianDiagonal({}))
+    return _with(oracle, found, given)
 
 
-def _not_curved(oracle: CurvatureOracle, defects: Mapping[str, float]) -> frozenset[str]:
-    """Groups that pass the affine test, or that no tested example reaches."""
-    largest = largest_defects(oracle)
-    return frozenset(name for name, defect in defects.items() if not defect > largest[name])
-
-
-def _sampled(
-    oracle: CurvatureOracle, names: frozenset[str], known: HessianDiagonal, draws: int, seed: int
-) -> tuple[dict[str, GroupDiagonal], Mapping[str, float]]:
-    """Sample those of the named groups that pass the affine test, if the oracle can sample outputs, and confirm the test."""
-    able, tested = capability(oracle, SampledGaussNewtonOracle), capability(oracle, GaussNewtonDiagonalOracle)
-    possible = (exact_groups if known.test is None else _not_curved)(oracle, known.defects) & names
-    if able is None or tested is None or not possible or not able.samples_outputs:
-        return {}, known.defects
-    test = affine_test(tested, seed) if known.test is None else known.test
-    groups = sampled_groups(able, possible, draws, seed)
-    values = {name: group.values for name, group in groups.items()}
-    defects = confirmed_defects(tested, replace(test, defects=known.defects), values, seed)
-    return {name: groups[name] for name in exact_groups(oracle, defects) & possible}, defects
-
-
-def _in_order(
-    oracle: CurvatureOracle, groups: dict[str, GroupDiagonal], probes: int, defects: Mapping[str, float]
-) -> HessianDiagonal:
-    return HessianDiagonal({g.name: groups[g.name] for g in oracle.groups if g.name in groups}, probes, defects)
-
-
-def _checked(oracle: CurvatureOracle, names: frozenset[str] | None) -> frozenset[str]:
-    existing = frozenset(group.name for group in oracle.groups)
-    names = None if names is None else frozenset([names] if isinstance(names, str) else names)
-    unknown = (names or frozenset()) - existing
-    if unknown:
-        msg = f"there is no parameter group {', '.join(sorted(unknown))}; the groups are {', '.join(sorted(existing))}"
-        raise ValueError(msg)
-    return existing if names is None else names
+def _with(oracle: CurvatureOracle, known: HessianDiagonal, others: HessianDiagonal) -> HessianDiagonal:
+    gauss_newton = {**known.gauss_newton, **others.gauss_newton}
+    return in_order(oracle, replace(known, groups={**known.groups, **others.groups}, gauss_newton=gauss_newton))

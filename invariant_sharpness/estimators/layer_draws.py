@@ -14,11 +14,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from invariant_sharpness.coordinates.forwarding import Forwarding
-from invariant_sharpness.estimators.affine_test import exact_groups
 from invariant_sharpness.estimators.column_diagonal import column_groups
-from invariant_sharpness.estimators.diagonal_results import GroupDiagonal, HostArray
+from invariant_sharpness.estimators.diagonal_results import GroupDiagonal, HessianDiagonal, HostArray
 from invariant_sharpness.estimators.probed_diagonal import equal_parts, probed_groups
-from invariant_sharpness.estimators.residual_plan import GRADIENTS_PER_DRAW, number_of_draws, plan, residual_probes
+from invariant_sharpness.estimators.residual_plan import GRADIENTS_PER_DRAW, Plan
 from invariant_sharpness.estimators.sampled_diagonal import part_means, sampled_parts
 from invariant_sharpness.parameters.vector import ParameterVector
 from invariant_sharpness.protocol import (
@@ -29,37 +28,45 @@ from invariant_sharpness.protocol import (
     LayerUnits,
     ResidualDiagonalOracle,
     SampledGaussNewtonOracle,
-    capability,
     require,
 )
 from invariant_sharpness.runtime.loop import Loop
 
-MOST_OUTPUTS = 256
-"""Above this many outputs per example the exact diagonal would take as many backward passes: outputs are sampled."""
-
 
 def curved_groups(
-    oracle: CurvatureOracle, names: frozenset[str], defects: Mapping[str, float], probes: int, seed: int
-) -> dict[str, GroupDiagonal]:
-    """Estimate the diagonal of those named groups, which do not pass the affine test; ``defects`` are its verdicts.
+    oracle: CurvatureOracle, names: frozenset[str], known: HessianDiagonal, plan: Plan, seed: int
+) -> HessianDiagonal:
+    """Compute the diagonal of those named groups, which do not pass the affine test, as planned, and return it with that of the Gauss-Newton matrix.
 
-    Cost: about as many gradients as ``probes`` Hessian-vector products, and the Gauss-Newton diagonal. Where the oracle cannot tell its layers apart, or has
-    no Gauss-Newton diagonal: that of the products.
+    What is ``known`` of the latter is not computed again. Cost: what the plan says.
     """
-    able = capability(oracle, ResidualDiagonalOracle)
-    if able is None or not has_gauss_newton_diagonal(oracle):
-        return probed_groups(oracle, names, probes, seed)
-    known = able.layer_units(oracle.parameters)
-    curved = frozenset(group.name for group in oracle.groups) - exact_groups(oracle, defects) | names
-    draws = number_of_draws(oracle, known.keys() & curved, probes)
-    chosen = plan(oracle, curved, known, draws, probes, _terms(oracle, probes)).only(names)
-    ranges, rest = equal_parts(range(draws)), names - chosen.columns
-    gauss_newton = _gauss_newton(oracle, rest, probes, seed, len(ranges)) if rest else {}
+    chosen = plan.only(names)
+    if not chosen.of_residual:
+        probed = probed_groups(oracle, chosen.probed, plan.probes, seed) if chosen.probed else {}
+        return HessianDiagonal({**probed, **column_groups(oracle, chosen.columns)})
+    ranges, rest = equal_parts(range(plan.draws), plan.samples or plan.draws), names - chosen.columns
+    parts = {name: _parts(known.gauss_newton[name]) for name in rest & known.gauss_newton.keys()}
+    parts = {name: values for name, values in parts.items() if len(values) in {1, len(ranges)}}
+    if rest - parts.keys():
+        parts |= _gauss_newton(oracle, rest - parts.keys(), plan.samples, seed, len(ranges))
+    able = require(oracle, ResidualDiagonalOracle, metric="hessian_diagonal")
     residuals = {**_exact(able, chosen.units), **_drawn(able, chosen.drawn, ranges, seed)}
-    parts = {name: gauss_newton[name] + residual for name, residual in residuals.items()}
-    outside = {name: gauss_newton[name].mean(axis=0) for name in chosen.probed}
-    found = {name: _group(values) for name, values in parts.items()} | _probed(oracle, outside, probes, seed)
-    return found | column_groups(oracle, chosen.columns)
+    found = {name: _group(parts[name] + residual) for name, residual in residuals.items()}
+    found |= _probed(oracle, {name: parts[name].mean(axis=0) for name in chosen.probed}, plan.probes, seed)
+    gauss_newton = {name: _of_gauss_newton(values) for name, values in parts.items()}
+    return HessianDiagonal({**found, **column_groups(oracle, chosen.columns)}, gauss_newton=gauss_newton)
+
+
+def _parts(group: GroupDiagonal) -> HostArray:
+    return group.values[None] if group.parts is None else group.parts
+
+
+def _of_gauss_newton(parts: HostArray) -> GroupDiagonal:
+    return (
+        GroupDiagonal(parts[0], "exact")
+        if len(parts) == 1
+        else GroupDiagonal(parts.mean(axis=0), "sampled outputs", parts)
+    )
 
 
 def _group(parts: HostArray) -> GroupDiagonal:
@@ -98,30 +105,17 @@ def _drawn(
     )
 
 
-def has_gauss_newton_diagonal(oracle: CurvatureOracle) -> bool:
-    """Whether the diagonal of the Gauss-Newton matrix is exact for few outputs, or can be sampled."""
-    exact, sampled = capability(oracle, GaussNewtonDiagonalOracle), capability(oracle, SampledGaussNewtonOracle)
-    few = exact is not None and exact.outputs_per_example <= MOST_OUTPUTS
-    return few or (sampled is not None and sampled.samples_outputs)
+def _gauss_newton(oracle: CurvatureOracle, names: frozenset[str], samples: int, seed: int, parts: int) -> HostArrays:
+    """Return the Gauss-Newton diagonals: the exact ones, of shape (1, *shape), or means of samples, of shape (parts, *shape).
 
-
-def _terms(oracle: CurvatureOracle, probes: int) -> int:
-    """Return how many backward passes the Gauss-Newton diagonal takes."""
-    outputs = require(oracle, GaussNewtonDiagonalOracle, metric="hessian_diagonal").outputs_per_example
-    return outputs if outputs <= MOST_OUTPUTS else probes
-
-
-def _gauss_newton(oracle: CurvatureOracle, names: frozenset[str], probes: int, seed: int, parts: int) -> HostArrays:
-    """Return the Gauss-Newton diagonals: the exact ones, of shape (1, *shape), or means of draws, of shape (parts, *shape).
-
-    The draws are others than those of groups that pass the affine test.
+    The samples are others than those of groups that pass the affine test.
     """
-    exact = require(oracle, GaussNewtonDiagonalOracle, metric="hessian_diagonal")
-    if exact.outputs_per_example <= MOST_OUTPUTS:
+    if not samples:
+        exact = require(oracle, GaussNewtonDiagonalOracle, metric="hessian_diagonal")
         arrays = oracle.to_numpy(exact.gauss_newton_diagonal(oracle.parameters, names))
         return {name: arrays[name][None] for name in names}
-    sampled, length = require(oracle, SampledGaussNewtonOracle, metric="hessian_diagonal"), max(1, probes // parts)
-    ranges = [range(probes + number * length, probes + (number + 1) * length) for number in range(parts)]
+    sampled, length = require(oracle, SampledGaussNewtonOracle, metric="hessian_diagonal"), max(1, samples // parts)
+    ranges = [range(samples + number * length, samples + (number + 1) * length) for number in range(parts)]
     return sampled_parts(sampled, names, ranges, seed)
 
 
@@ -129,7 +123,7 @@ def _probed(oracle: CurvatureOracle, gauss_newton: HostArrays, probes: int, seed
     """Probe R on groups that belong to no layer: a product with it takes one with H and one with G."""
     if not gauss_newton:
         return {}
-    groups = probed_groups(_Residual(oracle), frozenset(gauss_newton), residual_probes(probes), seed, gauss_newton)
+    groups = probed_groups(_Residual(oracle), frozenset(gauss_newton), probes, seed, gauss_newton)
     return {name: GroupDiagonal(group.values, "residual probes", group.parts) for name, group in groups.items()}
 
 

@@ -50,6 +50,7 @@ def hessian_lipschitz_of_diagonal(
     epsilon: float = 0.1,
     draws: int = 4,
     probes: int = 64,
+    budget: float | None = None,
     seed: int = 0,
     diagonal: HessianDiagonal | None = None,
 ) -> Estimate:
@@ -76,6 +77,8 @@ def hessian_lipschitz_of_diagonal(
         Number of corners.
     probes
         Number of random vectors of each diagonal that is not exact.
+    budget
+        What all ``draws`` + 1 diagonals may cost in gradients, in the place of ``probes``, in equal shares.
     seed
         Seed of the corners and of the diagonals.
     diagonal
@@ -104,12 +107,13 @@ def hessian_lipschitz_of_diagonal(
         raise ValueError(msg)
     widths = half_widths(oracle, gamma, epsilon)
     # the diagonal at the parameters
-    first = hessian_diagonal(oracle, probes=probes, seed=seed, diagonal=diagonal).arrays
+    share = None if budget is None else budget / (draws + 1)
+    first = hessian_diagonal(oracle, probes=probes, budget=share, seed=seed, diagonal=diagonal).arrays
     sizes = oracle.to_numpy(widths)
     largest = 0.0
     for index in range(draws):
         moved = Moved(oracle, oracle.parameters + corner(oracle, widths, seed, index))
-        second = hessian_diagonal(moved, probes=probes, seed=seed).arrays
+        second = hessian_diagonal(moved, probes=probes, budget=share, seed=seed).arrays
         for name, size in sizes.items():
             # changes of the entries, over the distance of each
             change = np.abs(second[name] - first[name])

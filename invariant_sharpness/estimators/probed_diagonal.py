@@ -104,10 +104,12 @@ _COUNTS = (10, 8)
 """Even, so that one half of the parts can be held against the other."""
 
 
-def equal_parts(indices: range) -> list[range]:
-    """Cut the indices into ten or eight runs of equal length, whichever leaves fewer out; fewer indices into single ones."""
+def equal_parts(indices: range, most: int = max(_COUNTS)) -> list[range]:
+    """Cut the indices into ten or eight runs of equal length, whichever leaves fewer out, and into no more than ``most``; fewer indices into single ones."""
     count = min(_COUNTS, key=lambda parts: len(indices) % parts) if len(indices) >= min(_COUNTS) else len(indices)
     if 1 < len(indices) < min(_COUNTS):
         count = len(indices) - len(indices) % 2
+    if 1 < most < count:
+        count = most - most % 2
     length = len(indices) // max(count, 1)
     return [indices[number * length : (number + 1) * length] for number in range(count)]

@@ -14,14 +14,14 @@ from invariant_sharpness.protocol import CurvatureOracle, LayerUnits
 GRADIENTS_PER_DRAW = 0.7
 """What a draw of one layer costs, as measured on encoders of some layers."""
 
-_GRADIENTS_PER_PROBE = 7.0
+GRADIENTS_PER_PROBE = 7.0
 """What a product with the residual part costs: one with the Hessian alone, and one with the Gauss-Newton matrix."""
 
-_LEAST_DRAWS, _LEAST_PROBES = 4, 4
+LEAST_DRAWS, LEAST_PROBES = 4, 4
 
 
 class Plan(NamedTuple):
-    """What the named groups get.
+    """What the groups get in which the outputs are not affine.
 
     Parameters
     ----------
@@ -33,17 +33,43 @@ class Plan(NamedTuple):
         Those of layers at which signs are drawn.
     probed
         All others.
+    draws, probes
+        How many draws there are at each layer, and how many probes.
+    samples
+        How many samples of the outputs the Gauss-Newton diagonal is the mean of; none if it is exact.
+    of_residual
+        Whether the residual part is probed alone, and not the Hessian.
+    gradients
+        What everything costs.
     """
 
     columns: frozenset[str]
     units: Mapping[str, LayerUnits]
     drawn: Mapping[str, LayerUnits]
     probed: frozenset[str]
+    draws: int = 0
+    probes: int = 0
+    samples: int = 0
+    of_residual: bool = True
+    gradients: float = 0.0
+
+    @property
+    def words(self) -> str:
+        """What is chosen, and what it costs."""
+        ways = {
+            f"{self.samples} samples of the outputs": self.samples,
+            f"columns of {len(self.columns)} groups": len(self.columns),
+            f"unit vectors at the layers of {len(self.units)} groups": len(self.units),
+            f"{self.draws} draws at the layers of {len(self.drawn)} groups": len(self.drawn),
+            f"{self.probes} probes of {len(self.probed)} groups": len(self.probed),
+        }
+        kind = "sampled" if self.samples or self.drawn or self.probed else "exact"
+        return f"{', '.join([kind, *(text for text, count in ways.items() if count)])}; {self.gradients:.0f} gradients"
 
     def only(self, names: frozenset[str]) -> Plan:
         """Return the same plan for fewer groups."""
         units, drawn = ({n: u for n, u in layers.items() if n in names} for layers in (self.units, self.drawn))
-        return Plan(self.columns & names, units, drawn, self.probed & names)
+        return self._replace(columns=self.columns & names, units=units, drawn=drawn, probed=self.probed & names)
 
 
 def plan(
@@ -51,10 +77,9 @@ def plan(
     names: frozenset[str],
     known: Mapping[str, LayerUnits],
     draws: int,
-    probes: int,
-    terms: int,
+    most_columns: float,
 ) -> Plan:
-    """Plan the diagonal of the named groups.
+    """Plan the diagonal of the named groups, with so many draws at a layer.
 
     Parameters
     ----------
@@ -66,56 +91,61 @@ def plan(
         The output units of all layers.
     draws
         How many draws there are at a layer.
-    probes
-        How many Hessian-vector products may be spent.
-    terms
-        How many backward passes the Gauss-Newton diagonal takes.
+    most_columns
+        What the columns of groups outside of layers may cost together.
     """
     sizes = {group.name: group.size for group in oracle.groups if group.name in names}
-    tiny = {name for name in names & known.keys() if _columns(sizes[name]) <= GRADIENTS_PER_DRAW * draws}
-    columns = frozenset(tiny | _affordable(sizes, names - known.keys(), _probing(probes)))
+    tiny = {name for name in names & known.keys() if cost_of_columns(sizes[name]) <= GRADIENTS_PER_DRAW * draws}
+    columns = frozenset(tiny | _affordable(sizes, names - known.keys(), most_columns))
     layers = {name: units for name, units in known.items() if name in names - columns}
     units = {name: of_layer for name, of_layer in layers.items() if of_layer.outputs <= draws}
     drawn = {name: of_layer for name, of_layer in layers.items() if name not in units}
-    found = Plan(columns, units, drawn, names - columns - layers.keys())
-    everything = _columns(sum(sizes.values()))
-    return found if everything > _cost(oracle, found, draws, probes, terms) else Plan(names, {}, {}, frozenset())
+    return Plan(columns, units, drawn, frozenset(names - columns - layers.keys()), draws)
+
+
+def or_all_columns(oracle: CurvatureOracle, found: Plan, terms: float) -> Plan:
+    """Return the plan, or all columns where these cost no more."""
+    columns = all_columns(frozenset(found.columns | found.units.keys() | found.drawn.keys() | found.probed))
+    return columns if cost(oracle, columns) <= cost(oracle, found, terms) else found
+
+
+def all_columns(names: frozenset[str]) -> Plan:
+    """Plan the columns of all these groups."""
+    return Plan(names, {}, {}, frozenset())
+
+
+def cost(oracle: CurvatureOracle, found: Plan, terms: float = 0.0) -> float:
+    """Return what a plan costs, with ``terms`` for the Gauss-Newton diagonal if it takes that; a bias is drawn with its weight."""
+    owners = {group.name: group.owner for group in oracle.groups}
+    units = sum(of_layer.outputs for name, of_layer in found.units.items() if owners[name] not in found.units)
+    drawn = found.draws * sum(owners[name] not in found.drawn for name in found.drawn)
+    columns = cost_of_columns(sum(group.size for group in oracle.groups if group.name in found.columns))
+    beside = terms if found.of_residual and (found.units or found.drawn or found.probed) else 0
+    per_probe = GRADIENTS_PER_PROBE if found.of_residual else GRADIENTS_PER_PRODUCT
+    return beside + columns + GRADIENTS_PER_DRAW * (units + drawn) + (per_probe * found.probes if found.probed else 0.0)
+
+
+def cost_of_columns(entries: int) -> float:
+    """Return what the columns of so many entries cost."""
+    return GRADIENTS_PER_PRODUCT * entries
+
+
+def residual_probes(probes: int) -> int:
+    """Return how many probes of the residual part there are: each takes two products."""
+    return max(probes // 2, LEAST_PROBES)
+
+
+def number_of_draws(oracle: CurvatureOracle, names: Collection[str], probes: int) -> int:
+    """Return how many draws at all layers with these groups cost what the probes would: the same number whichever groups are asked for."""
+    weights = sum(group.is_weight for group in oracle.groups if group.name in names)
+    return max(LEAST_DRAWS, int(GRADIENTS_PER_PRODUCT * probes / (GRADIENTS_PER_DRAW * max(weights, 1))))
 
 
 def _affordable(sizes: Mapping[str, int], names: Collection[str], most: float) -> set[str]:
     """Return the smallest of these groups, as long as all their columns together cost no more than this."""
     found: set[str] = set()
     for name in sorted(names, key=lambda name: (sizes[name], name)):
-        if _columns(sum(sizes[other] for other in found) + sizes[name]) > most:
+        if cost_of_columns(sum(sizes[other] for other in found) + sizes[name]) > most:
             break
         found.add(name)
     return found
-
-
-def _cost(oracle: CurvatureOracle, found: Plan, draws: int, probes: int, terms: int) -> float:
-    """What a plan costs; a bias is drawn with its weight."""
-    owners = {group.name: group.owner for group in oracle.groups}
-    units = sum(of_layer.outputs for name, of_layer in found.units.items() if owners[name] not in found.units)
-    drawn = draws * sum(owners[name] not in found.drawn for name in found.drawn)
-    columns = _columns(sum(group.size for group in oracle.groups if group.name in found.columns))
-    beside = terms if found.units or found.drawn or found.probed else 0
-    return beside + columns + GRADIENTS_PER_DRAW * (units + drawn) + (_probing(probes) if found.probed else 0.0)
-
-
-def _columns(entries: int) -> float:
-    return GRADIENTS_PER_PRODUCT * entries
-
-
-def _probing(probes: int) -> float:
-    return _GRADIENTS_PER_PROBE * residual_probes(probes)
-
-
-def residual_probes(probes: int) -> int:
-    """Return how many probes of the residual part there are: each takes two products."""
-    return max(probes // 2, _LEAST_PROBES)
-
-
-def number_of_draws(oracle: CurvatureOracle, names: Collection[str], probes: int) -> int:
-    """Return how many draws at all layers with these groups cost what the probes would: the same number whichever groups are asked for."""
-    weights = sum(group.is_weight for group in oracle.groups if group.name in names)
-    return max(_LEAST_DRAWS, int(GRADIENTS_PER_PRODUCT * probes / (GRADIENTS_PER_DRAW * max(weights, 1))))

@@ -9,22 +9,26 @@ from functools import cached_property
 from importlib.metadata import version
 from math import isclose, isfinite
 from numbers import Integral
+from typing import Any
 
-from invariant_sharpness.arguments import require_oracle, require_seed
+from invariant_sharpness.arguments import check_numbers, require_oracle, require_seed
 from invariant_sharpness.coordinates.gauss_newton import GaussNewton
 from invariant_sharpness.errors import InvariantSharpnessError, NonFiniteError
-from invariant_sharpness.estimators.diagonal_results import HessianDiagonal
-from invariant_sharpness.estimators.hessian_diagonals import exact_diagonal, hessian_diagonal
-from invariant_sharpness.estimators.layer_draws import has_gauss_newton_diagonal
+from invariant_sharpness.estimators.affine_groups import exact_diagonal, has_gauss_newton_diagonal
+from invariant_sharpness.estimators.diagonal_results import OF_AFFINE_GROUPS, HessianDiagonal
+from invariant_sharpness.estimators.hessian_diagonals import hessian_diagonal
 from invariant_sharpness.evaluation.door import AnyMetric, as_metrics
 from invariant_sharpness.evaluation.report import Report
 from invariant_sharpness.metrics import Metric, normalized_sharpness
 from invariant_sharpness.prng import require_probes
-from invariant_sharpness.protocol import CurvatureOracle, GaussNewtonOracle, SubsetOracle, capability
+from invariant_sharpness.protocol import (
+    CurvatureOracle,
+    GaussNewtonOracle,
+    ResidualDiagonalOracle,
+    SubsetOracle,
+    capability,
+)
 from invariant_sharpness.results.estimate import Estimate
-
-_OF_GAUSS_NEWTON = frozenset({"exact", "sampled outputs"})
-"""Methods of groups in which the outputs are affine, so that the two matrices have one diagonal."""
 
 _SHOWN = 1e-6
 """What tables show of a number: exact values that differ by less are one number."""
@@ -39,6 +43,7 @@ def measure(
     *,
     seed: int = 0,
     probes: int = 64,
+    budget: float | None = None,
 ) -> Report:
     """Measure an oracle and return a report that prints as a table.
 
@@ -58,6 +63,8 @@ def measure(
         Seed of all draws. The same seed gives the same numbers, on every framework.
     probes
         Number of Hessian-vector products for each quantity that has to be sampled.
+    budget
+        What the diagonal of the Hessian may cost in gradients, in the place of ``probes``: it is exact if that fits, see :func:`hessian_diagonal`.
 
     Returns
     -------
@@ -87,7 +94,7 @@ def measure(
     {'hessian_trace': 3.0, 'hessian_spectral_norm': 2.0}
     """
     chosen = as_metrics(metrics)
-    measurement = Measurement(oracle, seed=seed, probes=probes)
+    measurement = Measurement(oracle, seed=seed, probes=probes, budget=budget)
     started = time.perf_counter()
     measurement.require_finite_loss()
     measured = [(metric, measurement.value(metric)) for metric in chosen]
@@ -114,7 +121,7 @@ class Measurement:
 
     Parameters
     ----------
-    oracle, seed, probes
+    oracle, seed, probes, budget
         As in :func:`measure`.
 
     Raises
@@ -123,12 +130,15 @@ class Measurement:
         If the seed or the number of probes is none.
     """
 
-    def __init__(self, oracle: CurvatureOracle, *, seed: int = 0, probes: int = 64) -> None:
+    def __init__(
+        self, oracle: CurvatureOracle, *, seed: int = 0, probes: int = 64, budget: float | None = None
+    ) -> None:
         require_oracle(oracle)
         require_seed(seed)
         if not isinstance(probes, Integral):  # how many are enough, each metric says itself
             require_probes(probes, 4)
-        self.oracle, self.seed, self.probes = oracle, seed, probes
+        check_numbers(measure, {"budget": budget})
+        self.oracle, self.seed, self.probes, self.budget = oracle, seed, probes, budget
 
     @cached_property
     def loss(self) -> float:
@@ -137,10 +147,19 @@ class Measurement:
 
     @cached_property
     def diagonal(self) -> HessianDiagonal:
-        """The diagonal of the Hessian for the weights, and for all other groups where it is exact."""
+        """The diagonal of the Hessian for the weights, and for all other groups where it is exact or costs no more, or all within a budget."""
+        if self.budget is not None:
+            return hessian_diagonal(self.oracle, budget=self.budget, seed=self.seed)
         weights = frozenset(group.name for group in self.oracle.groups if group.is_weight)
         known = exact_diagonal(self.oracle, seed=self.seed)
-        return hessian_diagonal(self.oracle, parameters=weights, probes=self.probes, seed=self.seed, diagonal=known)
+        names = weights | self._drawn_with(weights - known.groups.keys())
+        return hessian_diagonal(self.oracle, parameters=names, probes=self.probes, seed=self.seed, diagonal=known)
+
+    def _drawn_with(self, weights: frozenset[str]) -> frozenset[str]:
+        """Return all groups of layers, which cost nothing beside the draws for the weights; none where these are few enough for columns."""
+        able = capability(self.oracle, ResidualDiagonalOracle)
+        few = sum(group.size for group in self.oracle.groups if group.name in weights) <= self.probes
+        return frozenset() if able is None or few else frozenset(able.layer_units(self.oracle.parameters))
 
     def require_finite_loss(self) -> None:
         """Raise :class:`NonFiniteError` if there is no loss at this point."""
@@ -150,20 +169,21 @@ class Measurement:
 
     def value(self, metric: Metric[...]) -> Estimate:
         """Measure with one metric, which gets of seed, probes and diagonal what it has keywords for."""
-        asked = [name for name in ("seed", "probes", "diagonal") if name in metric.options]
+        shared = ("seed", "probes", "diagonal") if self.budget is None else ("seed", "probes", "budget", "diagonal")
+        asked = [name for name in shared if name in metric.options]
         return metric(self.oracle, **{name: getattr(self, name) for name in asked})
 
     def beside(self, metric: Metric[...], value: Estimate) -> Iterator[tuple[Metric[...], Estimate]]:
         """Yield the value, and (17) of the Gauss-Newton matrix beside that of the Hessian where it is another number."""
         yield metric, value
-        if (
-            metric is not normalized_sharpness
-            or {group.method for group in value.per_group.values()} <= _OF_GAUSS_NEWTON
-        ):
+        methods = {group.method for group in value.per_group.values()}
+        if metric is not normalized_sharpness or methods <= OF_AFFINE_GROUPS:
             return
         if capability(self.oracle, GaussNewtonOracle) is None or not has_gauss_newton_diagonal(self.oracle):
             return
-        other = metric(GaussNewton(self.oracle), seed=self.seed, probes=self.probes)
+        known = self.diagonal.of_gauss_newton
+        options: dict[str, Any] = {"seed": self.seed, "probes": self.probes, "budget": self.budget, "diagonal": known}
+        other = metric(GaussNewton(self.oracle), **options)
         if not (isclose(value.value, other.value, rel_tol=_SHOWN) or _overlap(value.interval(), other.interval())):
             yield metric, replace(other, name=f"{value.name} (Gauss-Newton)")
 
@@ -173,7 +193,7 @@ class Measurement:
         words = [
             ", ".join(metric.definition for metric in metrics),
             f"seed {self.seed}",
-            f"{self.probes} probes",
+            f"{self.probes} probes" if self.budget is None else f"{self.budget:g} gradients",
             *([] if counted is None else [f"{counted.examples} examples"]),
             type(self.oracle).__name__,
             f"invariant-sharpness {version('invariant-sharpness')}",

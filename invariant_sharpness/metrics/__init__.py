@@ -20,6 +20,7 @@ from invariant_sharpness.metrics import (
     parameter_normalized,
     posterior,
     regrets,
+    traces,
     volume,
     weight_norms,
     worst_case,
@@ -34,7 +35,6 @@ from invariant_sharpness.metrics.head_normalized import head_normalized_sharpnes
 from invariant_sharpness.metrics.hessian_norms import (
     hessian_frobenius_norm,
     hessian_spectral_norm,
-    hessian_trace,
 )
 from invariant_sharpness.metrics.keskar import keskar_sharpness, keskar_subspace_sharpness
 from invariant_sharpness.metrics.matrix_normalized import matrix_normalized_sharpness
@@ -44,6 +44,7 @@ from invariant_sharpness.metrics.pacgen_bound import pacgen
 from invariant_sharpness.metrics.parameter_normalized import parameter_normalized_sharpness
 from invariant_sharpness.metrics.posterior import posterior_sharpness
 from invariant_sharpness.metrics.regrets import kl_regret, local_regret
+from invariant_sharpness.metrics.traces import hessian_trace
 from invariant_sharpness.metrics.volume import flatness_volume
 from invariant_sharpness.metrics.weight_norms import stable_rank, weight_frobenius_norm, weight_spectral_norm
 from invariant_sharpness.metrics.worst_case import worst_case_adaptive_sharpness, worst_case_sharpness
@@ -83,6 +84,7 @@ __all__ = [
 ]
 
 _FAMILIES = (
+    traces,
     hessian_norms,
     worst_case,
     keskar,

@@ -51,6 +51,7 @@ def head_normalized_sharpness(
     tolerance: float = 1e-12,
     num_matvecs: int = 4096,
     probes: int = 64,
+    budget: float | None = None,
     seed: int = 0,
 ) -> Estimate:
     r"""Compute normalized sharpness of the Gauss-Newton matrix, with a full matrix of scales within each attention head.
@@ -90,6 +91,8 @@ def head_normalized_sharpness(
         Largest number of Gauss-Newton products for the blocks.
     probes
         Number of samples of the outputs for the other weights, where there are many outputs.
+    budget
+        What the diagonal of the other weights may cost in gradients, in the place of ``probes``, see :func:`hessian_diagonal`.
     seed
         Seed of these samples.
 
@@ -123,7 +126,7 @@ def head_normalized_sharpness(
     check_names(oracle.groups, named)
     rest = frozenset(group.name for group in oracle.groups if group.is_weight and group.name not in named)
     others = normalized_sharpness(
-        GaussNewton(oracle), parameters=rest, lam=lam, tolerance=tolerance, probes=probes, seed=seed
+        GaussNewton(oracle), parameters=rest, lam=lam, tolerance=tolerance, probes=probes, budget=budget, seed=seed
     )
     minima = _minima(able, named, lam, tolerance, num_matvecs, seed) if named else {}
     shares = _shares(oracle, others, minima)

@@ -11,7 +11,7 @@ import numpy as np
 from invariant_sharpness.estimators.diagonal_results import HessianDiagonal, HostArray, SamplingError
 from invariant_sharpness.metrics.counted_groups import left_out, require_weights, without_curvature
 from invariant_sharpness.metrics.declaration import metric
-from invariant_sharpness.metrics.shared_diagonal import COST_OF_DIAGONAL, diagonal_of
+from invariant_sharpness.metrics.shared_diagonal import COST_OF_DIAGONAL, diagonal_of, planned
 from invariant_sharpness.protocol import CurvatureOracle
 from invariant_sharpness.results.estimate import Estimate, GroupEstimate
 
@@ -36,6 +36,7 @@ def matrix_normalized_sharpness(
     *,
     biases: Literal["exclude", "own_group"] = "exclude",
     probes: int = 64,
+    budget: float | None = None,
     seed: int = 0,
     diagonal: HessianDiagonal | None = None,
 ) -> Estimate:
@@ -58,6 +59,8 @@ def matrix_normalized_sharpness(
         paper's footnote 1.
     probes
         Number of Hessian-vector products, or of samples of the outputs, where the diagonal is not exact.
+    budget
+        What the diagonal may cost in gradients, in the place of ``probes``: it is exact if that fits, see :func:`hessian_diagonal`.
     seed
         Seed of these draws.
     diagonal
@@ -86,7 +89,7 @@ def matrix_normalized_sharpness(
     """
     counted = frozenset(g.name for g in oracle.groups if g.is_weight or biases == "own_group")
     require_weights(oracle.groups, counted, "matrix_normalized_sharpness")
-    diagonal = diagonal_of(oracle, counted, diagonal, probes=probes, seed=seed)
+    diagonal = diagonal_of(oracle, counted, diagonal, probes=probes, budget=budget, seed=seed)
     weights = oracle.to_numpy(oracle.parameters)
     layers = [_layer(g.name, weights[g.name], diagonal) for g in oracle.groups if g.name in counted]
     error = _error(layers, diagonal)
@@ -100,7 +103,7 @@ def matrix_normalized_sharpness(
             layer.name: GroupEstimate(layer.value, diagonal[layer.name].method, layer.error, _note(layer, diagonal))
             for layer in layers
         },
-        notes=(*left_out(oracle.groups, counted), *without_curvature(diagonal, counted)),
+        notes=(*left_out(oracle.groups, counted), *without_curvature(diagonal, counted), *planned(diagonal)),
     )
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass
+from dataclasses import replace
 from functools import partial
 from math import fsum, sqrt
 from typing import Literal
@@ -15,13 +16,12 @@ from invariant_sharpness.estimators.diagonal_results import HessianDiagonal, Tan
 from invariant_sharpness.metrics.brackets import OF_THE_RESIDUAL, added_brackets, below_the_minimum, sampled_bracket
 from invariant_sharpness.metrics.counted_groups import left_out, require_weights, without_curvature
 from invariant_sharpness.metrics.declaration import metric
-from invariant_sharpness.metrics.parameter_normalized import parameterwise
-from invariant_sharpness.metrics.shared_diagonal import COST_OF_DIAGONAL, diagonal_of
+from invariant_sharpness.metrics.layer_minima import LayerMinimum, parameterwise_layer, solved
+from invariant_sharpness.metrics.shared_diagonal import COST_OF_DIAGONAL, estimated, planned
 from invariant_sharpness.parameters.matrices import HostArray, LayerMatrix, others, weights_alone, weights_with_biases
 from invariant_sharpness.protocol import CurvatureOracle, HostArrays, ParameterGroup
 from invariant_sharpness.results.estimate import Bracket, Estimate, GroupEstimate
 from invariant_sharpness.runtime.progress import track
-from invariant_sharpness.solvers.rows_columns import solve
 
 BiasPolicy = Literal["exclude", "column", "parameterwise"]
 
@@ -65,6 +65,8 @@ def normalized_sharpness(
     lam: float = 0.5,
     tolerance: float = 1e-12,
     probes: int = 64,
+    budget: float | None = None,
+    relative_error: float | None = None,
     seed: int = 0,
     diagonal: HessianDiagonal | None = None,
     parameters: frozenset[str] | None = None,
@@ -108,6 +110,10 @@ def normalized_sharpness(
         Relative duality gap at which the solver stops.
     probes
         Number of Hessian-vector products, or of samples of the outputs, where the diagonal is not exact.
+    budget
+        What the diagonal may cost in gradients, in the place of ``probes``: it is exact if that fits, see :func:`hessian_diagonal`.
+    relative_error
+        If given, drawing ends before the ``budget`` is spent where half of what the 95 % interval reaches from the value is no more than this fraction of it.
     seed
         Seed of these draws.
     diagonal
@@ -142,18 +148,37 @@ def normalized_sharpness(
     counted = frozenset([name for f in families for name in f.names] + [g.name for g in singles])
     if parameters is None or parameters:
         require_weights(chosen, counted, "normalized_sharpness")
-    diagonal = diagonal_of(oracle, counted, diagonal, probes=probes, seed=seed)
     weights = oracle.to_numpy(oracle.parameters)
 
-    def minima(curvature: HostArrays) -> list[_Layer]:
+    def minima(curvature: HostArrays) -> list[LayerMinimum]:
         tracked = track(families, "solving (17)", len(families))
-        layers = [_solve(family, weights, curvature, lam, tolerance) for family in tracked]
-        return layers + [_parameterwise(group, weights, curvature, lam) for group in singles]
+        layers = [solved(family, weights, curvature, lam, tolerance) for family in tracked]
+        return layers + [parameterwise_layer(group, weights, curvature, lam) for group in singles]
 
+    def measured(known: HessianDiagonal) -> Estimate:
+        found = _minimum(minima, known, weights, lam, tolerance)
+        return replace(
+            found, notes=(*found.notes, *left_out(chosen, counted), *without_curvature(known, counted), *planned(known))
+        )
+
+    return estimated(
+        measured, oracle, counted, diagonal, probes=probes, budget=budget, relative_error=relative_error, seed=seed
+    )
+
+
+def _minimum(
+    minima: Callable[[HostArrays], list[LayerMinimum]],
+    diagonal: HessianDiagonal,
+    weights: HostArrays,
+    lam: float,
+    tolerance: float,
+) -> Estimate:
+    """Return the sum of the minima, with its errors."""
     layers = minima(diagonal.arrays)
     plug_in, lower = fsum(x.value for x in layers), fsum(x.lower_bound for x in layers)
     gap = (plug_in - lower) / plug_in if plug_in > 0 else 0.0
     scatter = diagonal.sampling_error({name: slopes for x in layers for name, slopes in x.derivatives.items()})
+    counted = frozenset(name for x in layers for name in x.derivatives)
     methods, bracket = {diagonal[name].method for name in counted}, None
     probed, drawn = bool(methods & _OF_THE_HESSIAN), bool(methods & OF_THE_RESIDUAL)
     if probed or drawn:
@@ -171,29 +196,15 @@ def normalized_sharpness(
         certificate=gap,
         converged=gap <= tolerance,
         per_group={x.name: _group_estimate(x, diagonal) for x in layers},
-        notes=(*_notes(methods), *left_out(chosen, counted), *without_curvature(diagonal, counted)),
+        notes=_notes(methods),
     )
-
-
-@dataclass(frozen=True, slots=True)
-class _Layer:
-    """The minimum of one layer matrix: its penalty and variances, and its derivative in the curvature (the envelope theorem)."""
-
-    name: str
-    value: float
-    lower_bound: float
-    attained: bool
-    penalty: float
-    variances: HostArrays
-    derivatives: HostArrays
-    matrix: LayerMatrix | None = None
 
 
 _OF_THE_HESSIAN = frozenset({"probes", "XDiag"})
 """Methods whose noise has both signs and is clipped, and is large."""
 
 
-def _bracket(layer: _Layer, weights: HostArrays, diagonal: HessianDiagonal, lam: float) -> Bracket:
+def _bracket(layer: LayerMinimum, weights: HostArrays, diagonal: HessianDiagonal, lam: float) -> Bracket:
     """Return the sides of one layer, over all of its groups."""
     names = list(layer.derivatives)
     if {diagonal[name].method for name in names} & OF_THE_RESIDUAL:
@@ -206,14 +217,14 @@ def _bracket(layer: _Layer, weights: HostArrays, diagonal: HessianDiagonal, lam:
     return sampled_bracket(layer.value, joined, curvature, methods, sqrt(2 / lam))
 
 
-def _row_sums(layer: _Layer, arrays: HostArrays) -> HostArray:
+def _row_sums(layer: LayerMinimum, arrays: HostArrays) -> HostArray:
     """Sum over the columns of each row; what is counted parameter by parameter is one row."""
     if layer.matrix is None:
         return np.array(sum(float(array.sum()) for array in arrays.values()))
     return layer.matrix.matrices(arrays).sum(axis=-1)
 
 
-def _tangent(layers: list[_Layer]) -> Tangent:
+def _tangent(layers: list[LayerMinimum]) -> Tangent:
     return Tangent(fsum(x.penalty for x in layers), {n: v for x in layers for n, v in x.variances.items()})
 
 
@@ -229,45 +240,6 @@ def _layers(groups: tuple[ParameterGroup, ...], biases: BiasPolicy) -> tuple[lis
     return families, others(groups, families)
 
 
-def _solve(family: LayerMatrix, weights: HostArrays, curvature: HostArrays, lam: float, tolerance: float) -> _Layer:
-    # The problem (17) of this layer: curvature a, clipped at 0, and squared weights b, summed over kernel positions.
-    clipped = {name: np.clip(curvature[name], 0, None) for name in family.names}
-    a = family.matrices(clipped)
-    b = family.matrices({name: weights[name] ** 2 for name in family.names}) / (2 * lam)
-    value, lower, attained, variances = _infimum(a, b, tolerance)
-    # The value is linear in the curvature at its minimizer: what does not depend on the curvature is the penalty.
-    penalty = value - float(np.sum(a * variances))
-    slopes = family.arrays(variances)
-    derivatives = {name: np.where(curvature[name] > 0, slopes[name], 0.0) for name in family.names}
-    return _Layer(family.weight.name, value, lower, attained, penalty, slopes, derivatives, family)
-
-
-def _infimum(a: HostArray, b: HostArray, tolerance: float) -> tuple[float, float, bool, HostArray]:
-    """Solve a stack of independent matrices: value, lower bound, whether attained, and the variances."""
-    if 1 in a.shape[1:]:
-        return _single_row_or_column(a, b)
-    solutions = [solve(x, y, tolerance=tolerance) for x, y in zip(a, b, strict=True)]
-    return (
-        fsum(s.value for s in solutions),
-        fsum(s.lower_bound for s in solutions),
-        all(s.attained for s in solutions),
-        np.stack([s.variances for s in solutions]),
-    )
-
-
-def _single_row_or_column(a: HostArray, b: HostArray) -> tuple[float, float, bool, HostArray]:
-    """Solve a depthwise kernel, every entry of which has a scale of its own: the minimum is ``2 sqrt(a b)``."""
-    value = float(2 * (np.sqrt(a) * np.sqrt(b)).sum())
-    variances = np.sqrt(np.divide(b, a, out=np.zeros_like(a), where=a > 0))
-    return value, value, bool(((a > 0) == (b > 0)).all()), variances
-
-
-def _parameterwise(group: ParameterGroup, weights: HostArrays, curvature: HostArrays, lam: float) -> _Layer:
-    value, derivative = parameterwise(weights[group.name], curvature[group.name], sqrt(2 / lam))
-    variances = {group.name: derivative}
-    return _Layer(group.name, value, value, True, value / 2, variances, variances)  # noqa: FBT003
-
-
 def _notes(methods: AbstractSet[str]) -> tuple[str, ...]:
     if methods & _OF_THE_HESSIAN:
         return (
@@ -278,7 +250,7 @@ def _notes(methods: AbstractSet[str]) -> tuple[str, ...]:
     return ()
 
 
-def _group_estimate(layer: _Layer, diagonal: HessianDiagonal) -> GroupEstimate:
+def _group_estimate(layer: LayerMinimum, diagonal: HessianDiagonal) -> GroupEstimate:
     methods = dict.fromkeys(diagonal[name].method for name in layer.derivatives)
     notes = [*map(diagonal.note, layer.derivatives), "" if layer.attained else _NOT_ATTAINED]
     return GroupEstimate(

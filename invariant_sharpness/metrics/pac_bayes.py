@@ -63,6 +63,7 @@ def pac_bayes_bound(
     delta: float = 0.05,
     draws: int = 16,
     probes: int = 64,
+    budget: float | None = None,
     seed: int = 0,
     diagonal: HessianDiagonal | None = None,
 ) -> Estimate:
@@ -106,6 +107,8 @@ def pac_bayes_bound(
         Number of pairs of noise.
     probes
         Number of Hessian-vector products, or of samples of the outputs, where the diagonal is not exact.
+    budget
+        What the diagonal may cost in gradients, in the place of ``probes``: it is exact if that fits, see :func:`hessian_diagonal`.
     seed
         Seed of these draws.
     diagonal
@@ -150,6 +153,7 @@ def pac_bayes_bound(
         delta=delta,
         draws=draws,
         probes=probes,
+        budget=budget,
         seed=seed,
         diagonal=diagonal,
     )
@@ -176,6 +180,7 @@ def pac_bayes_terms(
     delta: float = 0.05,
     draws: int = 16,
     probes: int = 64,
+    budget: float | None = None,
     seed: int = 0,
     diagonal: HessianDiagonal | None = None,
 ) -> PacBayesBound:
@@ -185,7 +190,7 @@ def pac_bayes_terms(
 
     Parameters
     ----------
-    oracle, labels, num_examples, scales, lam, delta, draws, probes, seed, diagonal
+    oracle, labels, num_examples, scales, lam, delta, draws, probes, budget, seed, diagonal
         As in :func:`pac_bayes_bound`.
 
     Returns
@@ -221,7 +226,7 @@ def pac_bayes_terms(
     # The posterior, from half of the curvature of the weights, and the loss of the network with its noise.
     names = frozenset(group.name for group in oracle.groups if group.is_weight)
     require_weights(oracle.groups, names, "pac_bayes_bound")
-    diagonal = diagonal_of(oracle, names, diagonal, probes=probes, seed=seed)
+    diagonal = diagonal_of(oracle, names, diagonal, probes=probes, budget=budget, seed=seed)
     variances = chosen.posterior(oracle, {name: diagonal[name].values / 2 for name in names}, lam)
     losses = perturbed_losses(oracle, _deviations(oracle, variances), range(draws), seed, loss)
     weights = oracle.to_numpy(oracle.parameters)

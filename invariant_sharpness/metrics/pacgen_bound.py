@@ -10,7 +10,7 @@ from invariant_sharpness.estimators.diagonal_results import HessianDiagonal
 from invariant_sharpness.estimators.hessian_diagonals import hessian_diagonal
 from invariant_sharpness.estimators.lipschitz import half_widths, hessian_lipschitz_of_diagonal
 from invariant_sharpness.metrics.declaration import metric
-from invariant_sharpness.metrics.shared_diagonal import COST_OF_DIAGONAL, independent_groups
+from invariant_sharpness.metrics.shared_diagonal import COST_OF_DIAGONAL, independent_groups, planned
 from invariant_sharpness.parameters.matrices import HostArray
 from invariant_sharpness.protocol import CurvatureOracle
 from invariant_sharpness.results.estimate import Estimate, GroupEstimate
@@ -41,6 +41,7 @@ def pacgen(
     epsilon: float = 0.1,
     rho: float | None = None,
     probes: int = 64,
+    budget: float | None = None,
     seed: int = 0,
     diagonal: HessianDiagonal | None = None,
 ) -> Estimate:
@@ -71,6 +72,8 @@ def pacgen(
         neighbourhood. The constant of the definition is ``hessian_lipschitz_of_operator(oracle).value``.
     probes
         Number of Hessian-vector products, or of samples of the outputs, where the diagonal is not exact.
+    budget
+        What all diagonals may cost in gradients, in the place of ``probes``, in equal shares: they are exact if that fits, see :func:`hessian_diagonal`.
     seed
         Seed of these draws.
     diagonal
@@ -99,10 +102,18 @@ def pacgen(
     """
     widths = oracle.to_numpy(half_widths(oracle, gamma, epsilon))
     known = None if diagonal is None else independent_groups(diagonal)
-    curvature = hessian_diagonal(oracle, probes=probes, seed=seed, diagonal=known)
+    share = None if budget is None else budget / (1 if rho is not None else 1 + _CORNERS)
+    curvature = hessian_diagonal(oracle, probes=probes, budget=share, seed=seed, diagonal=known)
     if rho is None:
         rho = hessian_lipschitz_of_diagonal(
-            oracle, gamma=gamma, epsilon=epsilon, probes=probes, seed=seed, diagonal=curvature
+            oracle,
+            gamma=gamma,
+            epsilon=epsilon,
+            draws=_CORNERS,
+            probes=probes,
+            budget=budget,
+            seed=seed,
+            diagonal=curvature,
         ).value
     sizes = oracle.to_numpy(abs(oracle.parameters))
     count = sum(group.size for group in oracle.groups)
@@ -114,8 +125,12 @@ def pacgen(
         value=fsum(shares.values()),
         method=f"{curvature.method(frozenset(levels))}, rho = {rho:.4g}",
         per_group={n: GroupEstimate(s, curvature[n].method, note=curvature.note(n)) for n, s in shares.items()},
-        notes=_notes(saturated, count, curvature),
+        notes=(*_notes(saturated, count, curvature), *planned(curvature)),
     )
+
+
+_CORNERS = 4
+"""At so many other points the diagonal says how fast it changes."""
 
 
 def perturbation_levels(curvature: HostArray, widths: HostArray, *, rho: float, parameters: int) -> HostArray:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from math import fsum, sqrt
 from typing import Literal
 
@@ -12,7 +13,7 @@ from invariant_sharpness.estimators.diagonal_results import HessianDiagonal
 from invariant_sharpness.metrics.brackets import OF_THE_RESIDUAL, added_brackets, below_the_minimum, sampled_bracket
 from invariant_sharpness.metrics.counted_groups import left_out, require_weights, without_curvature
 from invariant_sharpness.metrics.declaration import metric
-from invariant_sharpness.metrics.shared_diagonal import COST_OF_DIAGONAL, diagonal_of
+from invariant_sharpness.metrics.shared_diagonal import COST_OF_DIAGONAL, estimated, planned
 from invariant_sharpness.protocol import CurvatureOracle, HostArrays
 from invariant_sharpness.results.estimate import Bracket, Estimate, GroupEstimate
 
@@ -41,6 +42,8 @@ def parameter_normalized_sharpness(
     biases: Literal["exclude", "parameterwise"] = "exclude",
     lam: float = 0.5,
     probes: int = 64,
+    budget: float | None = None,
+    relative_error: float | None = None,
     seed: int = 0,
     diagonal: HessianDiagonal | None = None,
 ) -> Estimate:
@@ -64,6 +67,10 @@ def parameter_normalized_sharpness(
         :math:`\lambda` of the PAC-Bayes bound; 1/2 in the paper.
     probes
         Number of Hessian-vector products, or of samples of the outputs, where the diagonal is not exact.
+    budget
+        What the diagonal may cost in gradients, in the place of ``probes``: it is exact if that fits, see :func:`hessian_diagonal`.
+    relative_error
+        If given, drawing ends before the ``budget`` is spent where half of what the 95 % interval reaches from the value is no more than this fraction of it.
     seed
         Seed of these draws.
     diagonal
@@ -92,7 +99,13 @@ def parameter_normalized_sharpness(
     """
     counted = frozenset(g.name for g in oracle.groups if g.is_weight or biases == "parameterwise")
     require_weights(oracle.groups, counted, "parameter_normalized_sharpness")
-    diagonal = diagonal_of(oracle, counted, diagonal, probes=probes, seed=seed)
+    measured = partial(_measured, oracle, counted, lam)
+    return estimated(
+        measured, oracle, counted, diagonal, probes=probes, budget=budget, relative_error=relative_error, seed=seed
+    )
+
+
+def _measured(oracle: CurvatureOracle, counted: frozenset[str], lam: float, diagonal: HessianDiagonal) -> Estimate:
     weights = oracle.to_numpy(oracle.parameters)
     factor = sqrt(2 / lam)
     shares = {n: parameterwise(weights[n], diagonal[n].values, factor) for n in counted}
@@ -115,7 +128,7 @@ def parameter_normalized_sharpness(
             for g in oracle.groups
             if g.name in counted
         },
-        notes=(*left_out(oracle.groups, counted), *without_curvature(diagonal, counted)),
+        notes=(*left_out(oracle.groups, counted), *without_curvature(diagonal, counted), *planned(diagonal)),
     )
 
 

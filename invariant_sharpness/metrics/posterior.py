@@ -12,7 +12,7 @@ from invariant_sharpness.estimators.perturbed_losses import perturbed_losses
 from invariant_sharpness.estimators.posterior_fit import SampledObjective, best_scales, fitted_scales
 from invariant_sharpness.metrics.counted_groups import left_out, require_weights
 from invariant_sharpness.metrics.declaration import metric
-from invariant_sharpness.metrics.shared_diagonal import diagonal_of
+from invariant_sharpness.metrics.shared_diagonal import diagonal_of, planned
 from invariant_sharpness.parameters.matrices import weights_alone
 from invariant_sharpness.protocol import CurvatureOracle
 from invariant_sharpness.results.estimate import Estimate
@@ -48,6 +48,7 @@ def posterior_sharpness(
     tolerance: float = 1e-6,
     max_iterations: int = 200,
     probes: int = 64,
+    budget: float | None = None,
     seed: int = 0,
     diagonal: HessianDiagonal | None = None,
 ) -> Estimate:
@@ -89,6 +90,8 @@ def posterior_sharpness(
         Largest number of iterations of the fit.
     probes
         Number of Hessian-vector products, or of samples of the outputs, where the diagonal is not exact.
+    budget
+        What the diagonal may cost in gradients, in the place of ``probes``: it is exact if that fits, see :func:`hessian_diagonal`.
     seed
         Seed of these draws.
     diagonal
@@ -120,7 +123,7 @@ def posterior_sharpness(
     families = weights_alone(oracle.groups)
     names = frozenset(family.weight.name for family in families)
     require_weights(oracle.groups, names, "posterior_sharpness")
-    diagonal = diagonal_of(oracle, names, diagonal, probes=probes, seed=seed)
+    diagonal = diagonal_of(oracle, names, diagonal, probes=probes, budget=budget, seed=seed)
     weights = oracle.to_numpy(oracle.parameters)
     layers = [best_scales(f, weights[f.weight.name], diagonal[f.weight.name].values, lam) for f in families]
     objective = SampledObjective(oracle, layers, range(draws), seed)
@@ -140,7 +143,7 @@ def posterior_sharpness(
         standard_error=error,
         degrees_of_freedom=draws - 1,
         converged=fit.converged,
-        notes=(*_notes(value, at_start, ran_off=fit.ran_off), *left_out(oracle.groups, names)),
+        notes=(*_notes(value, at_start, ran_off=fit.ran_off), *left_out(oracle.groups, names), *planned(diagonal)),
     )
 
 

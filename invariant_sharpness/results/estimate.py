@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from html import escape
 from math import inf
-from numbers import Real
+from numbers import Integral, Real
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 from scipy.special import stdtrit
 
@@ -194,17 +194,41 @@ class Estimate:
         }
 
 
-def methods_in_words(methods: Sequence[str], probes: int) -> str:
+class Counts(Protocol):
+    """How many draws, probes and samples of the outputs there are."""
+
+    @property
+    def draws(self) -> int: ...
+    @property
+    def probes(self) -> int: ...
+    @property
+    def samples(self) -> int: ...
+
+
+def methods_in_words(methods: Sequence[str], probes: int | Counts) -> str:
     """Say how several groups were obtained: ``"exact"``, ``"64 probes"``, or ``"4 groups exact, 2 groups by 64 probes"``."""
     counts = Counter(methods)
-    words = {
-        "probes": f"{probes} probes",
-        "residual probes": f"{max(probes // 2, 4)} probes of the residual part",
-        "layer draws": f"draws at layers for {probes} products",
-        "XDiag": f"XDiag of {probes} products",
-        "sampled outputs": f"{probes} samples of the outputs",
-    }
+    words = _for_products(probes) if isinstance(probes, int | Integral) else _by_counts(probes)
     if len(counts) < 2:
         return "".join(words.get(method, method) for method in counts)
     texts = [(count, f"by {words[method]}" if method in words else method) for method, count in sorted(counts.items())]
     return ", ".join(f"{count} {'group' if count == 1 else 'groups'} {text}" for count, text in texts)
+
+
+def _for_products(probes: int | Integral) -> dict[str, str]:
+    return {
+        "probes": f"{probes} probes",
+        "residual probes": f"{max(int(probes) // 2, 4)} probes of the residual part",
+        "layer draws": f"draws at layers for {probes} products",
+        "XDiag": f"XDiag of {probes} products",
+        "sampled outputs": f"{probes} samples of the outputs",
+    }
+
+
+def _by_counts(counts: Counts) -> dict[str, str]:
+    return {
+        "probes": f"{counts.probes} probes",
+        "residual probes": f"{counts.probes} probes of the residual part",
+        "layer draws": f"{counts.draws} draws at layers",
+        "sampled outputs": f"{counts.samples} samples of the outputs",
+    }

@@ -7,8 +7,8 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from invariant_sharpness.coordinates.scales import magnitudes
+from invariant_sharpness.estimators.affine_groups import MOST_OUTPUTS
 from invariant_sharpness.estimators.affine_test import curvature_defects, exact_groups
-from invariant_sharpness.estimators.layer_draws import MOST_OUTPUTS
 from invariant_sharpness.parameters.vector import ParameterVector
 from invariant_sharpness.protocol import (
     CurvatureOracle,

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from invariant_sharpness.estimators.layer_draws import MOST_OUTPUTS
+from invariant_sharpness.estimators.affine_groups import MOST_OUTPUTS
 from invariant_sharpness.parameters.vector import Array, ParameterVector
 from invariant_sharpness.protocol import (
     BlockProductOracle,

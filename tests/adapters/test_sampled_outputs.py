@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 import invariant_sharpness as ish
+from invariant_sharpness.estimators.affine_groups import MOST_OUTPUTS
 from invariant_sharpness.estimators.diagonal_results import HessianDiagonal
-from invariant_sharpness.estimators.hessian_diagonals import MOST_OUTPUTS
 from invariant_sharpness.estimators.sampled_diagonal import sampled_groups
 from invariant_sharpness_numpy import NetworkOracle, ReluNetwork
 

@@ -6,7 +6,13 @@ from typing import Any
 
 import numpy as np
 
-from invariant_sharpness.estimators.residual_plan import Plan, plan
+from invariant_sharpness.estimators.residual_plan import (
+    GRADIENTS_PER_PROBE,
+    Plan,
+    or_all_columns,
+    plan,
+    residual_probes,
+)
 from invariant_sharpness.protocol import LayerUnits, ParameterGroup
 
 
@@ -20,7 +26,9 @@ class Sizes:
 def planned(sizes: dict[str, int], layers: dict[str, int], draws: int = 20, probes: int = 64) -> Plan:
     oracle: Any = Sizes(**sizes)
     units = {name: LayerUnits(np.ones(outputs), outputs) for name, outputs in layers.items()}
-    return plan(oracle, frozenset(sizes), units, draws, probes, 10)
+    counted = residual_probes(probes)
+    found = plan(oracle, frozenset(sizes), units, draws, GRADIENTS_PER_PROBE * counted)
+    return or_all_columns(oracle, found._replace(probes=counted), 10)
 
 
 def test_layers_get_unit_vectors_where_outputs_are_few_and_draws_elsewhere() -> None:

@@ -32,8 +32,8 @@ def without_jacobians() -> ish.CurvatureOracle:
 
 @pytest.mark.parametrize("thing", ["hessian_frobenius_norm", ish.hessian_frobenius_norm], ids=["name", "function"])
 def test_seed_reaches_a_metric_however_it_is_given(thing: str, oracle: ish.CurvatureOracle) -> None:
-    values = [ish.measure(oracle, [thing], seed=seed, probes=8)["hessian_frobenius_norm"].value for seed in (3, 4)]
-    alone = [ish.hessian_frobenius_norm(oracle, seed=seed, probes=8).value for seed in (3, 4)]
+    values = [ish.measure(oracle, [thing], seed=seed, probes=4)["hessian_frobenius_norm"].value for seed in (3, 4)]
+    alone = [ish.hessian_frobenius_norm(oracle, seed=seed, probes=4).value for seed in (3, 4)]
     assert values == alone
     assert values[0] != values[1], f"seeds 3 and 4 give one number, {values[0]}"
 

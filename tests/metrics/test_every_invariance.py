@@ -62,8 +62,12 @@ def test_metric_survives(name: str, symmetry: str) -> None:
 @cells(lambda metric: metric.unchanged_up_to_error)
 def test_metric_stays_up_to_its_error(name: str, symmetry: str) -> None:
     before, after = estimates(name, symmetry)
-    change, error = abs(after.value - before.value), hypot(before.standard_error, after.standard_error)
-    assert STAYS * abs(before.value) < change <= 4 * error, f"{name} moved from {before} to {after}"
+    change, rounding = abs(after.value - before.value), STAYS * abs(before.value)
+    if before.standard_error is None:  # few enough columns: exact here, and sampled on larger networks
+        assert change <= rounding, f"{name} moved from {before} to {after}"
+    else:
+        error = hypot(before.standard_error, after.standard_error)
+        assert rounding < change <= 4 * error, f"{name} moved from {before} to {after}"
 
 
 @cells(lambda metric: metric.changed_by)

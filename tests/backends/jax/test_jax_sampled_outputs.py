@@ -11,7 +11,7 @@ import pytest
 
 import invariant_sharpness as ish
 from invariant_sharpness import prng
-from invariant_sharpness.estimators.hessian_diagonals import MOST_OUTPUTS
+from invariant_sharpness.estimators.affine_groups import MOST_OUTPUTS
 from invariant_sharpness_numpy import ReluNetwork
 from zoo import jax_networks  # noqa: F401 - float64
 

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 import invariant_sharpness as ish
-from invariant_sharpness.estimators.hessian_diagonals import MOST_OUTPUTS
+from invariant_sharpness.estimators.affine_groups import MOST_OUTPUTS
 from invariant_sharpness_numpy import ReluNetwork
 
 DRAWS = range(3, 7)

@@ -1,0 +1,181 @@
+"""How the diagonal of the Hessian is obtained, at the cost of some products or within a budget of gradients: decided before it is computed.
+
+Within a budget everything is exact if an exact way fits into it, and the cheapest one is taken. Otherwise the Gauss-Newton diagonal is exact if that
+leaves half of the budget, and sampled with the other half if not. What is left goes to draws, the same number at every layer; a layer with no
+more outputs than that gets unit vectors and is exact, so that the expensive layers alone are sampled.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from invariant_sharpness.errors import ArgumentError
+from invariant_sharpness.estimators.affine_groups import (
+    MOST_OUTPUTS,
+    has_gauss_newton_diagonal,
+    samples_outputs,
+)
+from invariant_sharpness.estimators.affine_test import exact_groups
+from invariant_sharpness.estimators.products import GRADIENTS_PER_PRODUCT
+from invariant_sharpness.estimators.residual_plan import (
+    GRADIENTS_PER_DRAW,
+    GRADIENTS_PER_PROBE,
+    LEAST_DRAWS,
+    Plan,
+    all_columns,
+    cost,
+    number_of_draws,
+    or_all_columns,
+    plan,
+    residual_probes,
+)
+from invariant_sharpness.estimators.sampled_diagonal import GRADIENTS_PER_SAMPLE
+from invariant_sharpness.protocol import (
+    CurvatureOracle,
+    GaussNewtonDiagonalOracle,
+    LayerUnits,
+    ResidualDiagonalOracle,
+    capability,
+    require,
+)
+from invariant_sharpness.runtime.progress import reporter
+
+GRADIENTS_PER_TERM = 1.0
+"""What a backward pass of the exact Gauss-Newton diagonal costs."""
+
+GRADIENTS_BEFOREHAND = 4.0
+"""What the affine test, its confirmation and the scales of the output units cost."""
+
+
+def plan_of_probes(oracle: CurvatureOracle, names: frozenset[str], defects: Mapping[str, float], probes: int) -> Plan:
+    """Plan the diagonal of the named groups, which do not pass the affine test, at the cost of so many Hessian-vector products.
+
+    Where the oracle cannot tell its layers apart, or has no Gauss-Newton diagonal, the products probe the Hessian itself.
+    """
+    able = capability(oracle, ResidualDiagonalOracle)
+    if able is None or not has_gauss_newton_diagonal(oracle):
+        return _probed(names, probes)._replace(gradients=GRADIENTS_PER_PRODUCT * probes)
+    known = able.layer_units(oracle.parameters)
+    curved = frozenset(group.name for group in oracle.groups) - exact_groups(oracle, defects) | names
+    draws, counted = number_of_draws(oracle, known.keys() & curved, probes), residual_probes(probes)
+    samples = 0 if _outputs(oracle) <= MOST_OUTPUTS else probes
+    found = plan(oracle, curved, known, draws, GRADIENTS_PER_PROBE * counted)
+    found = found._replace(probes=counted, samples=samples)
+    terms = samples or _outputs(oracle)
+    chosen = or_all_columns(oracle, found, terms)
+    return chosen._replace(gradients=cost(oracle, chosen, terms))
+
+
+def plan_within(oracle: CurvatureOracle, curved: frozenset[str], budget: float) -> Plan:
+    """Plan the diagonal of all groups within so many gradients.
+
+    Parameters
+    ----------
+    oracle
+        With the sizes of its groups, its layers and its outputs.
+    curved
+        The groups that do not pass the affine test.
+    budget
+        What everything may cost, with the affine test and the Gauss-Newton diagonal.
+
+    Raises
+    ------
+    ArgumentError
+        If nothing fits into the budget; says what the least costs.
+    """
+    knows = capability(oracle, GaussNewtonDiagonalOracle) is not None
+    able = capability(oracle, ResidualDiagonalOracle) if knows and curved else None
+    layers = None if able is None else able.layer_units(oracle.parameters)
+    ways = _Ways(oracle, curved, len(curved) < len(oracle.groups), layers)
+    exact = sorted(ways.exact(), key=ways.cost)
+    fitting = [way for way in [*exact[:1], ways.sampled(budget)] if ways.cost(way) <= budget]
+    if not fitting:
+        least = min(map(ways.cost, [*exact, ways.least()]))
+        msg = f"budget={budget:g}, but the diagonal of this network takes {least:.0f} gradients at least"
+        raise ArgumentError(msg)
+    return fitting[0]._replace(gradients=ways.cost(fitting[0]))
+
+
+def announced(found: Plan) -> Plan:
+    """Tell those who watch the progress what is going to be computed, and return it."""
+    reporter(f"plan: {found.words}", 1)(1)
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class _Ways:
+    """The ways to a diagonal.
+
+    Parameters
+    ----------
+    oracle
+        The oracle.
+    curved
+        The groups that do not pass the affine test.
+    has_affine
+        Whether there are others.
+    layers
+        The output units of all layers; None if what is curved has to be probed as a whole.
+    """
+
+    oracle: CurvatureOracle
+    curved: frozenset[str]
+    has_affine: bool
+    layers: Mapping[str, LayerUnits] | None
+
+    def cost(self, way: Plan) -> float:
+        """Return what it costs, with all that comes before it."""
+        of_curved = bool(way.units or way.drawn or way.probed) and way.of_residual
+        once = GRADIENTS_PER_TERM * _outputs(self.oracle) if self.has_affine or of_curved else 0.0
+        # groups that pass the affine test, and those that do not, have samples of their own
+        gauss_newton = GRADIENTS_PER_SAMPLE * way.samples * (self.has_affine + of_curved) if way.samples else once
+        beforehand = GRADIENTS_BEFOREHAND if self.has_affine or self.layers is not None else 0.0
+        return beforehand + gauss_newton + cost(self.oracle, way)
+
+    def exact(self) -> list[Plan]:
+        """Return all columns, and unit vectors at all layers."""
+        found = [all_columns(self.curved)]
+        if self.layers is not None:
+            most = max((units.outputs for units in self.layers.values()), default=0)
+            found.append(plan(self.oracle, self.curved, self.layers, most, float("inf")))
+        return found
+
+    def least(self) -> Plan:
+        """Return what costs the least."""
+        return self._drawn(self._samples(0.0), LEAST_DRAWS)
+
+    def sampled(self, budget: float) -> Plan:
+        """Return the way with the most draws within the budget, or with the least of them."""
+        samples, least, most = self._samples(budget), LEAST_DRAWS, max(LEAST_DRAWS, int(budget / GRADIENTS_PER_DRAW))
+        while least < most:
+            middle = (least + most + 1) // 2
+            fits = self.cost(self._drawn(samples, middle)) <= budget
+            least, most = (middle, most) if fits else (least, middle - 1)
+        return self._drawn(samples, least)
+
+    def _samples(self, budget: float) -> int:
+        """Return how many samples of the outputs there are; none where the exact Gauss-Newton diagonal leaves half of the budget, or costs less."""
+        calls = self.has_affine + (self.layers is not None)
+        if not calls or not samples_outputs(self.oracle):
+            return 0
+        left = (budget - GRADIENTS_BEFOREHAND) / (2 if self.curved else 1)
+        terms, samples = GRADIENTS_PER_TERM * _outputs(self.oracle), int(left / (GRADIENTS_PER_SAMPLE * calls))
+        samples = max(LEAST_DRAWS, samples)
+        return 0 if terms <= max(left, GRADIENTS_PER_SAMPLE * calls * samples) else samples
+
+    def _drawn(self, samples: int, draws: int) -> Plan:
+        """Plan so many draws at every layer, and as many probes elsewhere."""
+        if self.layers is None:
+            return _probed(self.curved, draws)._replace(samples=samples)
+        found = plan(self.oracle, self.curved, self.layers, draws, GRADIENTS_PER_PROBE * draws)
+        return found._replace(probes=draws, samples=samples)
+
+
+def _probed(names: frozenset[str], probes: int) -> Plan:
+    return Plan(frozenset(), {}, {}, names, probes=probes, of_residual=False)
+
+
+def _outputs(oracle: CurvatureOracle) -> int:
+    """Return how many backward passes the exact Gauss-Newton diagonal takes."""
+    return require(oracle, GaussNewtonDiagonalOracle, metric="hessian_diagonal").outputs_per_example

@@ -1,0 +1,67 @@
+"""An oracle that counts what is asked of it, in gradients, by what `docs/experiments/draw_costs.py` has measured."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from invariant_sharpness.coordinates.forwarding import Forwarding
+
+PRODUCT, TERM, SAMPLE, DRAW, TEST, SCALES, SQUARES = 2.0, 1.0, 1.5, 0.7, 1.0, 1.5, 1.5
+"""A product with the Hessian, a backward pass with squares, a sample of the outputs, a draw at one layer, the affine test, the scales, squared gradients."""
+
+
+class CountedGradients(Forwarding):
+    """The oracle beneath, with ``gradients`` that say what it has cost."""
+
+    def __init__(self, base: Any) -> None:
+        self.base: Any = base
+        self.gradients = 0.0
+
+    @property
+    def parameters(self) -> Any:
+        return self.base.parameters
+
+    def hessian_vector_product(self, *given: Any) -> Any:
+        self.gradients += PRODUCT
+        return self.base.hessian_vector_product(*given)
+
+    def hessian_vector_products(self, parameters: Any, vectors: Any, /) -> Any:
+        self.gradients += PRODUCT * len(vectors)
+        return self.base.hessian_vector_products(parameters, vectors)
+
+    def gauss_newton_vector_product(self, *given: Any) -> Any:
+        self.gradients += PRODUCT
+        return self.base.gauss_newton_vector_product(*given)
+
+    def gauss_newton_diagonal(self, parameters: Any, names: Any) -> Any:
+        self.gradients += TERM * self.outputs_per_example
+        return self.base.gauss_newton_diagonal(parameters, names)
+
+    def sampled_gauss_newton_diagonal(self, parameters: Any, names: Any, draws: range, seed: int) -> Any:
+        self.gradients += SAMPLE * len(draws)
+        return self.base.sampled_gauss_newton_diagonal(parameters, names, draws, seed)
+
+    def output_curvature(self, *given: Any) -> Any:
+        self.gradients += TEST
+        return self.base.output_curvature(*given)
+
+    def gradient_second_moment(self, *given: Any) -> Any:
+        self.gradients += SQUARES
+        return self.base.gradient_second_moment(*given)
+
+    def layer_units(self, *given: Any) -> Any:
+        self.gradients += SCALES
+        return self.base.layer_units(*given)
+
+    def residual_diagonal(self, parameters: Any, units: Any) -> Any:
+        self.gradients += DRAW * sum(units[name].outputs for name in self._layers(units))
+        return self.base.residual_diagonal(parameters, units)
+
+    def sampled_residual_diagonal(self, parameters: Any, units: Any, draws: range, seed: int) -> Any:
+        self.gradients += DRAW * len(draws) * len(self._layers(units))
+        return self.base.sampled_residual_diagonal(parameters, units, draws, seed)
+
+    def _layers(self, units: Any) -> list[str]:
+        """One group of each layer: a bias comes with its weight."""
+        owners = {group.name: group.owner for group in self.groups}
+        return [name for name in units if owners[name] not in units]
