@@ -75,9 +75,9 @@ def test_sampled_outputs_are_resumed_part_by_part(tmp_path: Path, monkeypatch: p
 def test_other_seed_starts_anew(tmp_path: Path) -> None:
     oracle = Interruptible(base())
     with ish.checkpoint(tmp_path / "state", oracle):
-        first = ish.hessian_frobenius_norm(oracle, probes=9, seed=0)
-        second = ish.hessian_frobenius_norm(oracle, probes=9, seed=1)
-    assert second == ish.hessian_frobenius_norm(base(), probes=9, seed=1)
+        first = ish.hessian_frobenius_norm(oracle, probes=5, seed=0)
+        second = ish.hessian_frobenius_norm(oracle, probes=5, seed=1)
+    assert second == ish.hessian_frobenius_norm(base(), probes=5, seed=1)
     assert first != second
 
 
@@ -94,17 +94,17 @@ def test_other_coordinates_do_not_share_a_state(tmp_path: Path) -> None:
     oracle = base()
     scaled = ish.Scaled(oracle, oracle.parameters.map(lambda a: np.abs(a) + 1))
     with ish.checkpoint(tmp_path / "state", oracle):
-        ish.hessian_frobenius_norm(oracle, probes=9)
-        found = ish.hessian_frobenius_norm(scaled, probes=9)
-    assert found == ish.hessian_frobenius_norm(scaled, probes=9)
+        ish.hessian_frobenius_norm(oracle, probes=5)
+        found = ish.hessian_frobenius_norm(scaled, probes=5)
+    assert found == ish.hessian_frobenius_norm(scaled, probes=5)
 
 
 def test_hessian_and_gauss_newton_matrix_do_not_share_a_state(tmp_path: Path) -> None:
     oracle = base()
     with ish.checkpoint(tmp_path / "state", oracle):
-        hessian = ish.hessian_frobenius_norm(oracle, probes=9)
-        found = ish.hessian_frobenius_norm(ish.GaussNewton(oracle), probes=9)
-    assert found == ish.hessian_frobenius_norm(ish.GaussNewton(oracle), probes=9), f"{found}, by the Hessian {hessian}"
+        hessian = ish.hessian_frobenius_norm(oracle, probes=5)
+        found = ish.hessian_frobenius_norm(ish.GaussNewton(oracle), probes=5)
+    assert found == ish.hessian_frobenius_norm(ish.GaussNewton(oracle), probes=5), f"{found}, by the Hessian {hessian}"
     assert found != hessian
 
 

@@ -65,7 +65,7 @@ class Interruptible:
         self._base, self._left, self.products = base, at, 0
 
     def __getattr__(self, name: str) -> Any:
-        if name in ("gauss_newton_diagonal", "hessian_vector_products", "sampled_gauss_newton_diagonal"):
+        if name in ("gauss_newton_diagonal", "hessian_vector_products", "sampled_gauss_newton_diagonal", "subset"):
             raise AttributeError(name)
         return getattr(self._base, name)
 

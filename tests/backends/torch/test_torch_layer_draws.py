@@ -180,7 +180,7 @@ class Twice(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.first, self.shared, self.head = nn.Linear(4, 6), nn.Linear(6, 6), nn.Linear(6, 3)
+        self.first, self.shared, self.head = nn.Linear(4, 12), nn.Linear(12, 12), nn.Linear(12, 3)
 
     def forward(self, x: Tensor) -> Tensor:
         x = functional.gelu(self.shared(functional.gelu(self.first(x))))
