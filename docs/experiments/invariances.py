@@ -26,12 +26,12 @@ def cell(metric: ish.Metric, symmetry: NamedSymmetry) -> str:
     """What the change does to the value."""
     before, after = estimates(metric.name, symmetry.name)
     change = abs(after.value - before.value)
-    if change <= STAYS * max(abs(before.value), abs(after.value)):
-        return "**=**" if symmetry in metric.unchanged_by else "="
-    if symmetry in metric.unchanged_up_to_error and change <= 4 * hypot(
-        before.standard_error or 0, after.standard_error or 0
-    ):
+    rounding = STAYS * max(abs(before.value), abs(after.value))
+    error = 4 * hypot(before.standard_error or 0, after.standard_error or 0)
+    if symmetry in metric.unchanged_up_to_error and change <= max(error, rounding):
         return "≈"
+    if change <= rounding:
+        return "**=**" if symmetry in metric.unchanged_by else "="
     factor = after.value / before.value
     return f"1{factor - 1:+.0e}" if abs(factor - 1) < 0.005 else f"{factor:#.3g}".rstrip(".")
 
