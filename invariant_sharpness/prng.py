@@ -50,6 +50,7 @@ class Stream(IntEnum):
     UNIT_FACTORS = 2**41
     SYMMETRY_ITERATIONS = 2**42
     LAYER_SIGNS = 2**43
+    NODE_SIGNS = 2**44
 
 
 class Draws(NamedTuple):
@@ -102,6 +103,12 @@ def layer_signs(seed: int, draw: int, layer: int, start: int, rows: int, width: 
     They belong to the position of an example in the data, so that batches may be cut in any way.
     """
     bits = _bits(seed, Stream.LAYER_SIGNS, draw, layer, start, rows, width).view(np.int8)
+    return 2 * bits - np.int8(1)
+
+
+def node_signs(seed: int, draw: int, node: int, start: int, rows: int, width: int) -> npt.NDArray[np.int8]:
+    """Draw random signs for the ``width`` entries that an operation takes of each of ``rows`` examples, the first of which is example ``start``."""
+    bits = _bits(seed, Stream.NODE_SIGNS, draw, node, start, rows, width).view(np.int8)
     return 2 * bits - np.int8(1)
 
 

@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager
 from typing import Any, cast
 
 from invariant_sharpness.adapters.engine import Engine, Point, Sums
-from invariant_sharpness.adapters.layers import LayerPoint, Perturbations, units_of
+from invariant_sharpness.adapters.layers import LayerPoint, NodePoint, Perturbations, units_of
 from invariant_sharpness.adapters.passes import Piece
 from invariant_sharpness.parameters.vector import ParameterVector
 from invariant_sharpness.prng import Draws
@@ -15,7 +15,7 @@ from invariant_sharpness.protocol import LayerUnits
 
 
 class LayerPasses:
-    """The methods of :class:`invariant_sharpness.protocol.ResidualDiagonalOracle`, for engines that offer it."""
+    """The methods of :class:`invariant_sharpness.protocol.ResidualDiagonalOracle` and `NodeCurvatureOracle`, for engines that offer these."""
 
     engine: Engine[Any]
     _pieces: Callable[[], Iterator[Piece]]
@@ -37,6 +37,20 @@ class LayerPasses:
     ) -> ParameterVector:
         drawn = self._residual(parameters, lambda piece: Perturbations(units, Draws(draws, seed, piece.example)))
         return drawn / float(len(draws))
+
+    def node_counts(self, parameters: ParameterVector, /) -> Mapping[str, int]:
+        with self._measuring(parameters) as point:
+            counts = [cast(NodePoint, point).node_counts(piece.batch) for piece in self._pieces()]
+        first, *others = counts
+        return {name: count for name, count in first.items() if all(name in batch for batch in others)}
+
+    def propagated_residual_diagonal(
+        self, parameters: ParameterVector, /, names: frozenset[str], draws: range, seed: int
+    ) -> ParameterVector:
+        def squares(point: Point[Any], piece: Piece) -> Sums:
+            return cast(NodePoint, point).node_squares(names, Draws(draws, seed, piece.example), piece.batch)
+
+        return self._means(parameters, squares)[0] / float(len(draws))
 
     def _residual(
         self, parameters: ParameterVector, perturbations: Callable[[Piece], Perturbations]

@@ -84,6 +84,23 @@ class LayerPoint(Protocol):
         ...
 
 
+class NodePoint(Protocol):
+    """What a point of an engine has beyond, if the engine offers :class:`invariant_sharpness.protocol.NodeCurvatureOracle`."""
+
+    def node_counts(self, batch: Any, /) -> Mapping[str, int]:
+        """Return how many nonlinear operations are above the layer of a group, for groups of layers above which the second derivative of every operation is known."""
+        ...
+
+    def node_squares(self, names: frozenset[str], draws: Draws, batch: Any, /) -> Sums:
+        r"""Sum :math:`(J_{nu}^T w^a_{nu}) \circ (J_{nu}^T w^b_{nu})` over examples n, nonlinear operations u and draws, for the named groups.
+
+        :math:`J_{nu}` is the derivative of the operation's argument in the group, and the random factors have
+        :math:`E[w^a w^{bT} + w^b w^{aT}] = 2 M_{nu}`, the second derivative of the operation along :math:`\partial \langle c_n, z_n \rangle / \partial` (its result).
+        Signs are those of :func:`invariant_sharpness.prng.node_signs`.
+        """
+        ...
+
+
 def units_of(squares: Sequence[Mapping[str, HostArray]], outputs: Sequence[Mapping[str, int]]) -> dict[str, LayerUnits]:
     """Return the output units of those layers that are in every batch."""
     first, *others = outputs

@@ -19,6 +19,7 @@ from invariant_sharpness.protocol import (
     HostArrays,
     JacobianOracle,
     LayerUnits,
+    NodeCurvatureOracle,
     ParameterGroup,
     ResidualDiagonalOracle,
     Rows,
@@ -114,6 +115,15 @@ class Forwarding:
         self, parameters: ParameterVector, /, units: Mapping[str, LayerUnits], draws: range, seed: int
     ) -> ParameterVector:
         return self._able(ResidualDiagonalOracle).sampled_residual_diagonal(parameters, units, draws, seed)
+
+    def node_counts(self, parameters: ParameterVector, /) -> Mapping[str, int]:
+        return self._able(NodeCurvatureOracle).node_counts(parameters)
+
+    def propagated_residual_diagonal(
+        self, parameters: ParameterVector, /, names: frozenset[str], draws: range, seed: int
+    ) -> ParameterVector:
+        base = self._able(NodeCurvatureOracle)
+        return base.propagated_residual_diagonal(parameters, names, draws, seed)
 
     def gauss_newton_vector_product(self, parameters: ParameterVector, vector: ParameterVector, /) -> ParameterVector:
         return self._able(GaussNewtonOracle).gauss_newton_vector_product(parameters, vector)

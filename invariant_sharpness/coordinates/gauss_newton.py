@@ -94,5 +94,9 @@ class GaussNewton(Forwarding):
         """Return nothing: there is no residual part beside the Gauss-Newton matrix."""
         return {}
 
+    def node_counts(self, parameters: ParameterVector, /) -> Mapping[str, int]:
+        """Return nothing: there is no residual part beside the Gauss-Newton matrix."""
+        return {}
+
     def subset(self, examples: Sequence[int], /) -> GaussNewton:
         return GaussNewton(self._able(SubsetOracle).subset(examples))

@@ -21,6 +21,7 @@ from invariant_sharpness.protocol import (
     HostArrays,
     JacobianOracle,
     LayerUnits,
+    NodeCurvatureOracle,
     ParameterGroup,
     ResidualDiagonalOracle,
     Rows,
@@ -152,6 +153,16 @@ class Restricted(Forwarding):
     ) -> ParameterVector:
         base = self._able(ResidualDiagonalOracle)
         return self._kept(base.sampled_residual_diagonal(self._point(parameters), units, draws, seed))
+
+    def node_counts(self, parameters: ParameterVector, /) -> Mapping[str, int]:
+        counts = self._able(NodeCurvatureOracle).node_counts(self._point(parameters))
+        return {name: count for name, count in counts.items() if name in self.names}
+
+    def propagated_residual_diagonal(
+        self, parameters: ParameterVector, /, names: frozenset[str], draws: range, seed: int
+    ) -> ParameterVector:
+        base = self._able(NodeCurvatureOracle)
+        return self._kept(base.propagated_residual_diagonal(self._point(parameters), names, draws, seed))
 
     def gauss_newton_vector_product(self, parameters: ParameterVector, vector: ParameterVector, /) -> ParameterVector:
         base = self._able(GaussNewtonOracle)

@@ -19,6 +19,7 @@ from invariant_sharpness.protocol import (
     GaussNewtonOracle,
     JacobianOracle,
     LayerUnits,
+    NodeCurvatureOracle,
     ResidualDiagonalOracle,
     Rows,
     SampledGaussNewtonOracle,
@@ -141,6 +142,16 @@ class Scaled(Forwarding):
     ) -> ParameterVector:
         base = self._able(ResidualDiagonalOracle)
         drawn = base.sampled_residual_diagonal(self._point(parameters), units, draws, seed)
+        return self.scale * self.scale * drawn
+
+    def node_counts(self, parameters: ParameterVector, /) -> Mapping[str, int]:
+        return self._able(NodeCurvatureOracle).node_counts(self._point(parameters))
+
+    def propagated_residual_diagonal(
+        self, parameters: ParameterVector, /, names: frozenset[str], draws: range, seed: int
+    ) -> ParameterVector:
+        base = self._able(NodeCurvatureOracle)
+        drawn = base.propagated_residual_diagonal(self._point(parameters), names, draws, seed)
         return self.scale * self.scale * drawn
 
     def gauss_newton_vector_product(self, parameters: ParameterVector, vector: ParameterVector, /) -> ParameterVector:

@@ -147,6 +147,28 @@ class ResidualDiagonalOracle(CurvatureOracle, Protocol):
 
 
 @runtime_checkable
+class NodeCurvatureOracle(CurvatureOracle, Protocol):
+    r"""An oracle that knows the second derivative of every operation above some of its layers, and propagates it to them.
+
+    The residual part :math:`R = H - G` has the block :math:`E_n \sum_u J_{nu}^T M_{nu} J_{nu}` on the parameters of a layer: a sum over the nonlinear operations u above it,
+    with the derivative :math:`J_{nu}` of the operation's argument in these parameters, and the operation's own second derivative :math:`M_{nu}` along the cotangent of its result.
+    """
+
+    def node_counts(self, parameters: ParameterVector, /) -> Mapping[str, int]:
+        """Return the number of nonlinear operations above the layer of a group, for every group of a layer with none above it that is unknown."""
+        ...
+
+    def propagated_residual_diagonal(
+        self, parameters: ParameterVector, /, names: frozenset[str], draws: range, seed: int
+    ) -> ParameterVector:
+        r"""The mean of the draws with these numbers, :math:`E_n \sum_u (J_{nu}^T w^a_{nu}) \circ (J_{nu}^T w^b_{nu})`, on the named groups, zero elsewhere.
+
+        The factors are made of signs that are drawn anew for each operation, example and entry, with :math:`E[w^a w^{bT} + w^b w^{aT}] = 2 M_{nu}`. Unbiased.
+        """
+        ...
+
+
+@runtime_checkable
 class GaussNewtonOracle(CurvatureOracle, Protocol):
     """An oracle that multiplies with the generalized Gauss-Newton matrix."""
 
