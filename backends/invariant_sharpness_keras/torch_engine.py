@@ -18,7 +18,7 @@ from invariant_sharpness.adapters.whole_batches import Examples
 from invariant_sharpness.errors import ModelError
 from invariant_sharpness.losses import FunctionLoss
 from invariant_sharpness.parameters.groups import ParameterGroup
-from invariant_sharpness.protocol import ResidualDiagonalOracle
+from invariant_sharpness.protocol import NodeCurvatureOracle, ResidualDiagonalOracle
 from invariant_sharpness_keras import inference
 from invariant_sharpness_keras.batch import host_batch
 from invariant_sharpness_keras.losses import Loss
@@ -47,7 +47,7 @@ class KerasTorchEngine(TorchEngine):
         Whether an example is a row of a batch, or a whole batch.
     """
 
-    offers = TorchEngine.offers - {ResidualDiagonalOracle}
+    offers = TorchEngine.offers - {ResidualDiagonalOracle, NodeCurvatureOracle}
 
     def __init__(
         self,
@@ -85,7 +85,7 @@ class KerasTorchEngine(TorchEngine):
     @contextmanager
     def at(self, parameters: Arrays, /) -> Generator[TorchPoint]:
         with holding(self.model, self._parameters, parameters):
-            point = TorchPoint(self._evaluate, self._parameters, self.loss, self._squares, self._residuals)
+            point = self._point()
             try:
                 yield point
             finally:

@@ -2,7 +2,7 @@ r"""The NumPy engine: a ReLU network with a loss, differentiated in closed form;
 
 from __future__ import annotations
 
-from collections.abc import Collection, Generator, Iterable, Sequence
+from collections.abc import Collection, Generator, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
@@ -16,8 +16,8 @@ from invariant_sharpness.adapters.layers import LayerMoments, Perturbations
 from invariant_sharpness.adapters.outputs import CotangentRows
 from invariant_sharpness.errors import NonFiniteError
 from invariant_sharpness.losses import ConvexLoss, OutputLoss, convex
-from invariant_sharpness.prng import output_signs
-from invariant_sharpness.protocol import EVERY_CAPABILITY, ResidualDiagonalOracle
+from invariant_sharpness.prng import Draws, output_signs
+from invariant_sharpness.protocol import EVERY_CAPABILITY, NodeCurvatureOracle, ResidualDiagonalOracle
 from invariant_sharpness_numpy.derivatives import ForwardPass, backward, finite_forward, gradient, squared_gradients
 from invariant_sharpness_numpy.layers import Array, Layer, from_arrays, layer_groups, to_arrays
 from invariant_sharpness_numpy.network import ReluNetwork
@@ -93,9 +93,18 @@ class NumpyPoint:
 
     def residual_squares(self, perturbations: Perturbations, batch: Batch, /) -> Sums:
         r"""Zeros: with fixed cotangents, :math:`\delta_l` moves with :math:`z_l` through the slopes of the layers above alone, and those of ReLU do not move: :math:`K_n = 0`."""
+        return self._zeros(perturbations.units.keys(), batch)
+
+    def node_counts(self, _batch: Batch, /) -> Mapping[str, int]:
+        """Zeros: ReLU is linear on either side of its kink."""
+        return dict.fromkeys(self._arrays(self._layers), 0)
+
+    def node_squares(self, names: frozenset[str], _draws: Draws, batch: Batch, /) -> Sums:
+        return self._zeros(names, batch)
+
+    def _zeros(self, names: Collection[str], batch: Batch) -> Sums:
         _, w = self._passed_and_weights(batch)
-        sums = self._sums(w, [Layer(np.zeros_like(W), np.zeros_like(b)) for W, b in self._layers])
-        return _named(sums, perturbations.units.keys())
+        return _named(self._sums(w, [Layer(np.zeros_like(W), np.zeros_like(b)) for W, b in self._layers]), names)
 
     def slopes(self, vector: Arrays, batch: Batch, /) -> Sums:
         r""":math:`\sum_n w_n (u \cdot \nabla \ell_n)^2`, with :math:`u \cdot \nabla \ell_n = \nabla_z \ell_n \cdot J_n u`."""
@@ -189,7 +198,7 @@ class NumpyEngine(HostEngine):
     """
 
     name = "NumPy"
-    offers = EVERY_CAPABILITY | {ResidualDiagonalOracle}
+    offers = EVERY_CAPABILITY | {NodeCurvatureOracle, ResidualDiagonalOracle}
 
     def __init__(self, network: ReluNetwork, loss: OutputLoss) -> None:
         super().__init__(layer_groups(network.layers, biases=network.biases is not None))

@@ -17,7 +17,7 @@ Node = Any
 Consumers = dict[Node, list[tuple[Node, int, int]]]
 """By node, the operations that take a result of it: the operation, as which argument, and which result."""
 
-_VIEWS = frozenset(
+VIEWS = frozenset(
     f"{name}Backward0"
     for name in (
         *("T", "Transpose", "Permute", "View", "UnsafeView", "ReshapeAlias", "Alias", "Clone", "Unsqueeze", "Squeeze"),
@@ -135,7 +135,7 @@ def _reached(
         if consumer.name() == TABLE and (rows := list(_rows_for_all(consumer, views, consumers, for_all=for_all))):
             yield from rows
             continue
-        if consumer.name() not in _VIEWS:
+        if consumer.name() not in VIEWS:
             yield views, consumer, argument
             continue
         for number in range(len(consumer._input_metadata)):

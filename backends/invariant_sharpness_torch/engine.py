@@ -19,7 +19,12 @@ from invariant_sharpness.adapters.host_engine import EngineDefaults
 from invariant_sharpness.adapters.loss_terms import LossTerms
 from invariant_sharpness.adapters.whole_batches import Examples
 from invariant_sharpness.parameters.groups import HostArrays, ParameterGroup
-from invariant_sharpness.protocol import EVERY_CAPABILITY, DoublePrecisionOracle, ResidualDiagonalOracle
+from invariant_sharpness.protocol import (
+    EVERY_CAPABILITY,
+    DoublePrecisionOracle,
+    NodeCurvatureOracle,
+    ResidualDiagonalOracle,
+)
 from invariant_sharpness_torch import batches
 from invariant_sharpness_torch.batches import Forward, byte_rows, evaluation, to_device
 from invariant_sharpness_torch.changing_modules import check_rescaled_rows, check_steady
@@ -29,6 +34,7 @@ from invariant_sharpness_torch.holding import check_differentiable, holding, loa
 from invariant_sharpness_torch.loss_parameters import check_loss_of_outputs
 from invariant_sharpness_torch.losses import function_terms
 from invariant_sharpness_torch.models import check_modules, in_precision, trainable_parameters
+from invariant_sharpness_torch.node_curvature import NodeCurvature
 from invariant_sharpness_torch.point import TorchPoint, on_host
 from invariant_sharpness_torch.residuals import LayerResiduals
 from invariant_sharpness_torch.squares import ExampleSquares
@@ -59,7 +65,7 @@ class TorchEngine(EngineDefaults):
 
     name = "PyTorch"
     xp = xp
-    offers = EVERY_CAPABILITY | {DoublePrecisionOracle, ResidualDiagonalOracle}
+    offers = EVERY_CAPABILITY | {DoublePrecisionOracle, ResidualDiagonalOracle, NodeCurvatureOracle}
 
     def __init__(
         self,
@@ -82,6 +88,7 @@ class TorchEngine(EngineDefaults):
         self._parameters = {group.name: parameters[group.name] for group in groups}
         self._squares = ExampleSquares(model, self._parameters)
         self._residuals = LayerResiduals(groups, self._squares)
+        self._nodes = NodeCurvature(self._parameters, self._squares)
         self._footprint: Footprint | None = None
 
     @property
@@ -136,11 +143,14 @@ class TorchEngine(EngineDefaults):
         check_steady(self.model)
         with holding(self.model, self._parameters, parameters):
             check_rescaled_rows(self.model)
-            point = TorchPoint(self._evaluate, self._parameters, self.loss, self._squares, self._residuals)
+            point = self._point()
             try:
                 yield point
             finally:
                 point.close()
+
+    def _point(self) -> TorchPoint:
+        return TorchPoint(self._evaluate, self._parameters, self.loss, self._squares, self._residuals, self._nodes)
 
     def add(self, total: Arrays, part: Arrays, /) -> Arrays:
         return {name: array + part[name] for name, array in total.items()}

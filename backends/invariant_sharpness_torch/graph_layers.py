@@ -16,7 +16,7 @@ from torch.autograd.graph import GradientEdge
 from invariant_sharpness_torch.affine_operations import KINDS, Kind, Taken
 from invariant_sharpness_torch.autograd_uses import TABLE, Node, Use, consumers_of, result_shape, uses
 from invariant_sharpness_torch.layer_rules import Accumulator
-from invariant_sharpness_torch.layouts import Layout
+from invariant_sharpness_torch.layouts import Layout, layouts
 
 _OF_ROWS = frozenset({"ViewBackward0", "UnsafeViewBackward0", "ReshapeAliasBackward0"})
 """Views of rows that leave each row as it is, if they leave its length."""
@@ -57,12 +57,8 @@ class Operation:
         return tuple((attribute, use.kind) for attribute, use in self.taken.items() if use.name == name)
 
     def layouts(self, examples: int) -> Iterator[Layout]:
-        """Yield all places where the outputs may have so many examples."""
-        shape, units = result_shape(self.node, 0), self.units
-        for axis, size in enumerate(shape):
-            if axis not in units and size and size % examples == 0:
-                for last in (False, True) if 1 < examples < size else (False,):
-                    yield Layout(shape, units, examples, axis, last)
+        """Return all places where the outputs may have so many examples."""
+        return layouts(result_shape(self.node, 0), self.units, examples)
 
 
 class GraphLayer:

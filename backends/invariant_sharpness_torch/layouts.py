@@ -2,9 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
+
+
+def layouts(shape: torch.Size, units: tuple[int, ...], examples: int) -> Iterator[Layout]:
+    """Yield all places where a tensor with these axes of units may have so many examples."""
+    for axis, size in enumerate(shape):
+        if axis not in units and size and size % examples == 0:
+            for last in (False, True) if 1 < examples < size else (False,):
+                yield Layout(shape, units, examples, axis, last)
 
 
 @dataclass(frozen=True, slots=True)

@@ -59,26 +59,27 @@ class ModuleLayer:
         self.owned = layer.owned
         self.output = get_gradient_edge(record.outputs[0])
         self._outputs = record.outputs[0].detach()
-        self._layer = layer
-        self._inputs = record.inputs[0].detach()
+        self.module = layer.module
+        self.inputs = record.inputs[0].detach()
+        self._rule = layer.rule
 
     def accumulator(self, attributes: frozenset[str]) -> Accumulator:
-        return self._layer.rule(self._layer.module, self._inputs, attributes)
+        return self._rule(self.module, self.inputs, attributes)
 
     def outputs(self) -> torch.Tensor:
         return self._outputs
 
     def by_unit(self, outputs: torch.Tensor, /) -> torch.Tensor:
-        if isinstance(self._layer.module, _CHANNELS_FIRST):
+        if isinstance(self.module, _CHANNELS_FIRST):
             return outputs.flatten(2).mT if outputs.ndim > 2 else outputs[:, None]
         return outputs.reshape(len(outputs), -1, self._width)
 
     def in_layout(self, by_unit: torch.Tensor, /) -> torch.Tensor:
-        first = isinstance(self._layer.module, _CHANNELS_FIRST)
+        first = isinstance(self.module, _CHANNELS_FIRST)
         return (by_unit.mT if first else by_unit).reshape(self._outputs.shape)
 
     @property
     def _width(self) -> int:
         """How many of the last entries of an example are output units: all that a normalization has gains for."""
-        shape = getattr(self._layer.module, "normalized_shape", self._outputs.shape[-1:])
+        shape = getattr(self.module, "normalized_shape", self._outputs.shape[-1:])
         return int(torch.Size(shape).numel())

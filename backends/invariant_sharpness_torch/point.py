@@ -14,8 +14,10 @@ from invariant_sharpness.adapters.engine import Arrays, Cotangents, CotangentsOf
 from invariant_sharpness.adapters.layers import LayerMoments, Perturbations
 from invariant_sharpness.adapters.loss_terms import LossTerms
 from invariant_sharpness.adapters.outputs import CotangentRows
+from invariant_sharpness.prng import Draws
 from invariant_sharpness_torch.batches import Evaluate
 from invariant_sharpness_torch.half_precision import held
+from invariant_sharpness_torch.node_curvature import NodeCurvature
 from invariant_sharpness_torch.products import (
     Tensors,
     block_product,
@@ -43,6 +45,8 @@ class TorchPoint:
         Squared derivatives of examples.
     residuals
         What the residual part of the Hessian is made of.
+    nodes
+        The same, by curvature propagation.
     """
 
     def __init__(
@@ -52,12 +56,14 @@ class TorchPoint:
         loss: LossTerms,
         squares: ExampleSquares,
         residuals: LayerResiduals,
+        nodes: NodeCurvature,
     ) -> None:
         self._evaluate = evaluate
         self._parameters = parameters
         self._loss = loss
         self._squares = squares
         self._residuals = residuals
+        self._nodes = nodes
 
     def close(self) -> None:
         """Refuse all further questions: the module holds other parameters from now on."""
@@ -98,6 +104,12 @@ class TorchPoint:
 
     def residual_squares(self, perturbations: Perturbations, batch: Any, /) -> Sums:
         return self._residuals.sums(self._evaluate, self._loss, perturbations, batch)
+
+    def node_counts(self, batch: Any, /) -> Mapping[str, int]:
+        return self._nodes.counts(self._evaluate, batch)
+
+    def node_squares(self, names: frozenset[str], draws: Draws, batch: Any, /) -> Sums:
+        return self._nodes.sums(self._evaluate, self._loss, names, draws, batch)
 
     def slopes(self, vector: Arrays, batch: Any, /) -> Sums:
         r""":math:`\sum_r w_r (u \cdot \nabla \ell_r)^2`."""

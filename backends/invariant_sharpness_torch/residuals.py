@@ -43,7 +43,9 @@ class LayerResiduals:
 
     def moments(self, evaluate: Evaluate, loss: LossTerms, batch: Any) -> LayerMoments:
         """Sum the squares of the outputs of the layers, and of their cotangents, unit by unit."""
-        opened = _Opened(self._squares.opened(evaluate, batch, frozenset(group.name for group in self._groups)), loss)
+        opened = OpenedCotangents(
+            self._squares.opened(evaluate, batch, frozenset(group.name for group in self._groups)), loss
+        )
         squares: dict[str, list[torch.Tensor]] = defaultdict(list)
         outputs: dict[str, int] = defaultdict(int)
         for layer, delta in zip(opened.layers, opened.deltas(), strict=True):
@@ -56,7 +58,7 @@ class LayerResiduals:
 
     def sums(self, evaluate: Evaluate, loss: LossTerms, perturbations: Perturbations, batch: Any) -> Sums:
         """Sum the products of what perturbations of a layer's outputs, and their images under K, make of the layer's parameters."""
-        opened = _Opened(self._squares.opened(evaluate, batch, frozenset(perturbations.units)), loss)
+        opened = OpenedCotangents(self._squares.opened(evaluate, batch, frozenset(perturbations.units)), loss)
         totals: dict[str, torch.Tensor] = {}
         passed: dict[str, int] = defaultdict(int)
         for layer, delta in zip(opened.layers, opened.deltas(create_graph=True), strict=True):
@@ -89,23 +91,23 @@ class LayerResiduals:
             accumulator.add(ones, held(left), held(_derivative(delta, along, layer.output)))
 
 
-class _Opened:
+class OpenedCotangents:
     """A batch in the model, with the cotangents of its outputs."""
 
     def __init__(self, opened: Opened, loss: LossTerms) -> None:
         self.layers = opened.layers
-        self._outputs = opened.outputs
+        self.outputs = opened.outputs
         leaf = opened.outputs.detach().requires_grad_()
         losses, weights = loss.values(leaf, opened.targets)
-        (self._cotangents,) = gradients((losses * weights).sum(), [leaf])
+        (self.cotangents,) = gradients((losses * weights).sum(), [leaf])
         self.weight, self.rows = weights.detach().sum(), len(weights)
 
     def deltas(self, *, create_graph: bool = False) -> list[torch.Tensor]:
         """The derivatives of the outputs along their cotangents, in the outputs of the layers: one backward pass."""
-        if not self._outputs.requires_grad:
+        if not self.outputs.requires_grad:
             return [torch.zeros_like(layer.outputs()) for layer in self.layers]
         targets = [layer.output for layer in self.layers]
-        return layer_cotangents(self._outputs, targets, self._cotangents.detach(), create_graph=create_graph)
+        return layer_cotangents(self.outputs, targets, self.cotangents.detach(), create_graph=create_graph)
 
 
 def _derivative(delta: torch.Tensor, along: torch.Tensor, output: GradientEdge) -> torch.Tensor:

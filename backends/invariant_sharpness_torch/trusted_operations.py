@@ -67,24 +67,34 @@ def _trust(name: str, own: Sequence[Operation], layouts: Mapping[Operation, Layo
 def _layouts(
     outputs: torch.Tensor, found: Sequence[Operation], examples: int
 ) -> tuple[dict[Operation, Layout], Deltas]:
-    """Return for each operation the first layout in which an example's cotangents belong to it alone, and all cotangents.
-
-    Where some examples do not reach an operation it has to be the only one.
-    """
+    """Return where the examples are in each operation with room for them apart, and all cotangents."""
     distinct = list(dict.fromkeys(found))
     edges = [GradientEdge(operation.node, 0) for operation in distinct]
+    placed, deltas = examples_apart(outputs, edges, [list(operation.layouts(examples)) for operation in distinct])
+    known = {operation: layout for operation, layout in zip(distinct, placed, strict=True) if layout is not None}
+    return known, dict(zip(distinct, deltas, strict=True))
+
+
+def examples_apart(
+    outputs: torch.Tensor, edges: Sequence[GradientEdge], candidates: Sequence[Sequence[Layout]]
+) -> tuple[list[Layout | None], list[Sequence[torch.Tensor]]]:
+    """Return for each place in the graph the first layout in which an example's cotangents belong to it alone, and all cotangents.
+
+    Where some examples do not reach a place it has to be the only one.
+    """
     by_example = [layer_cotangents(outputs, edges, alone) for alone in one_by_one(outputs)] if edges else []
-    deltas = dict(zip(distinct, zip(*by_example, strict=True), strict=True))
-    candidates = [(o, layout, *_flags(layout, deltas[o])) for o in distinct for layout in o.layouts(examples)]
-    flags = [torch.stack(pair).to(outputs.device) for _, _, *pair in candidates]
+    deltas: list[Sequence[torch.Tensor]] = list(zip(*by_example, strict=True))
+    pairs = [(edge, layout) for edge, layouts in enumerate(candidates) for layout in layouts]
+    flags = [torch.stack(_flags(layout, deltas[edge])).to(outputs.device) for edge, layout in pairs]
     verdicts: list[list[bool]] = torch.stack(flags).tolist() if flags else []
-    possible: dict[Operation, list[Layout]] = defaultdict(list)
-    reached: dict[Operation, bool] = {}
-    for (operation, layout, *_), (mixed, everywhere) in zip(candidates, verdicts, strict=True):
-        reached[operation] = everywhere
+    possible: dict[int, list[Layout]] = defaultdict(list)
+    reached: dict[int, bool] = {}
+    for (edge, layout), (mixed, everywhere) in zip(pairs, verdicts, strict=True):
+        reached[edge] = everywhere
         if not mixed:
-            possible[operation].append(layout)
-    return {o: places[0] for o, places in possible.items() if len(places) == 1 or reached[o]}, deltas
+            possible[edge].append(layout)
+    known = {edge: places[0] for edge, places in possible.items() if len(places) == 1 or reached[edge]}
+    return [known.get(edge) for edge in range(len(edges))], deltas
 
 
 def _flags(layout: Layout, deltas: Sequence[torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
