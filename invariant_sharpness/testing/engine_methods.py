@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, cast
 from invariant_sharpness.adapters.data import PASS_SEED, Batches, Dataset, batch_size, take
 from invariant_sharpness.adapters.dataset_oracle import DatasetOracle
 from invariant_sharpness.adapters.engine import Arrays, Cotangents, Engine, Point, Sums
-from invariant_sharpness.adapters.layers import LayerPoint, Perturbations, units_of
+from invariant_sharpness.adapters.layers import LayerPoint, NodePoint, Perturbations, units_of
 from invariant_sharpness.parameters.groups import HostArrays
 from invariant_sharpness.prng import Draws
 from invariant_sharpness.protocol import (
@@ -19,6 +19,7 @@ from invariant_sharpness.protocol import (
     GaussNewtonDiagonalOracle,
     GaussNewtonOracle,
     LayerUnits,
+    NodeCurvatureOracle,
     ResidualDiagonalOracle,
     SampledGaussNewtonOracle,
 )
@@ -54,6 +55,8 @@ class Case:
         Two parameter points, and two directions, as the engine's tensors.
     units
         The output units of layers, at the point.
+    propagated
+        Groups to which curvature can be propagated from something above them.
     """
 
     engine: Engine[Any]
@@ -64,6 +67,7 @@ class Case:
     other: Arrays
     directions: tuple[Arrays, Arrays]
     units: Mapping[str, LayerUnits]
+    propagated: frozenset[str]
 
     @property
     def all_names(self) -> frozenset[str]:
@@ -99,6 +103,8 @@ class Case:
             found['squares of "sampled"'] = self.some_names, drawn
         if self.units:
             found["residual_squares"] = frozenset(self.units), self._residual_squares
+        if self.propagated:
+            found["node_squares"] = self.propagated, self._node_squares
         return found
 
     def _squares(self, cotangents: Callable[[int], Cotangents]) -> Method:
@@ -107,6 +113,9 @@ class Case:
     def _residual_squares(self, point: Point[Any], batch: Any, start: Start) -> Sums:
         perturbations = Perturbations(self.units, Draws(range(2), 0, start.example))
         return cast(LayerPoint, point).residual_squares(perturbations, batch)
+
+    def _node_squares(self, point: Point[Any], batch: Any, start: Start) -> Sums:
+        return cast(NodePoint, point).node_squares(self.propagated, Draws(range(2), 0, start.example), batch)
 
 
 def case_of(engine: Engine[Any], batch: Any, seed: int) -> Case:
@@ -121,7 +130,7 @@ def case_of(engine: Engine[Any], batch: Any, seed: int) -> Case:
     ]
     point, other, u, v = (engine.native(dict(vector.arrays)) for vector in vectors)
     before, units = engine.to_numpy(engine.parameters()), _layer_units(engine, parts, point)
-    return Case(engine, batch, parts, before, point, other, (u, v), units)
+    return Case(engine, batch, parts, before, point, other, (u, v), units, _propagated(engine, parts, point))
 
 
 def _layer_units(engine: Engine[Any], parts: list[Any], parameters: Arrays) -> Mapping[str, LayerUnits]:
@@ -132,6 +141,15 @@ def _layer_units(engine: Engine[Any], parts: list[Any], parameters: Arrays) -> M
         moments = [cast(LayerPoint, point).layer_moments(engine.batch(part)) for part in parts]
         squares = [dict(zip(m.squares, engine.read(list(m.squares.values())), strict=True)) for m in moments]
     return units_of(squares, [m.outputs for m in moments])
+
+
+def _propagated(engine: Engine[Any], parts: list[Any], parameters: Arrays) -> frozenset[str]:
+    """Return the groups below curved operations in every part; none if the engine does not propagate curvature."""
+    if NodeCurvatureOracle not in engine.offers:
+        return frozenset()
+    with engine.random_state(PASS_SEED, ()), engine.at(parameters) as point:
+        counts = [cast(NodePoint, point).node_counts(engine.batch(part)) for part in parts]
+    return frozenset(name for name in counts[0] if all(count.get(name) for count in counts))
 
 
 def oracle_of_batches(engine: Engine[Any], batches: list[Any]) -> DatasetOracle:

@@ -21,7 +21,7 @@ from invariant_sharpness.testing.gauss_newton import (
 )
 from invariant_sharpness.testing.precision import Check, decided_in_double_precision
 from invariant_sharpness.testing.purity import check_determinism, check_purity
-from invariant_sharpness.testing.residual_diagonal import check_residual_diagonal
+from invariant_sharpness.testing.residual_diagonal import check_node_curvature, check_residual_diagonal
 from invariant_sharpness.testing.results import CheckResult, OnFail, caught, results_of
 from invariant_sharpness.testing.structure import check_finite, check_groups, check_round_trip, check_vectors
 
@@ -40,6 +40,7 @@ CHECKS: dict[str, Check] = {
     "check_gauss_newton_diagonal": check_gauss_newton_diagonal,
     "check_gauss_newton_product": check_gauss_newton_product,
     "check_residual_diagonal": check_residual_diagonal,
+    "check_node_curvature": check_node_curvature,
     "check_jacobian": decided_in_double_precision(check_jacobian),
     "check_sampled_outputs": check_sampled_outputs,
     "check_second_moments": check_second_moments,

@@ -18,6 +18,7 @@ from invariant_sharpness.protocol import (
     GaussNewtonDiagonalOracle,
     GaussNewtonOracle,
     JacobianOracle,
+    NodeCurvatureOracle,
     ResidualDiagonalOracle,
     SampledGaussNewtonOracle,
     capability,
@@ -152,7 +153,14 @@ def _gauss_newton_evaluations(oracle: CurvatureOracle) -> dict[str, Evaluation]:
         )
     if (telling := capability(oracle, ResidualDiagonalOracle)) is not None:
         found["sampled_residual_diagonal"] = lambda p, _: _drawn_at_layers(telling, p)
+    if (propagating := capability(oracle, NodeCurvatureOracle)) is not None:
+        found["propagated_residual_diagonal"] = lambda p, _: _drawn_at_nodes(propagating, p)
     return found
+
+
+def _drawn_at_nodes(oracle: NodeCurvatureOracle, point: ParameterVector) -> Any:
+    names = frozenset(name for name, count in oracle.node_counts(point).items() if count)
+    return oracle.propagated_residual_diagonal(point, names, range(1), 0) if names else ()
 
 
 def _drawn_at_layers(oracle: ResidualDiagonalOracle, point: ParameterVector) -> Any:

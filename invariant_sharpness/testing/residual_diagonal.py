@@ -1,4 +1,4 @@
-r"""The diagonal of the residual part :math:`R = H - G` at layers: from unit vectors, and from draws."""
+r"""The diagonal of the residual part :math:`R = H - G`: from unit vectors and draws at layers, and from draws at the operations above them."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from invariant_sharpness.protocol import (
     CurvatureOracle,
     GaussNewtonOracle,
     HostArrays,
+    NodeCurvatureOracle,
     ResidualDiagonalOracle,
     capability,
     machine_epsilon,
@@ -51,13 +52,40 @@ def check_residual_diagonal(oracle: CurvatureOracle, seed: int) -> Figures:
     parts = [able.to_numpy(able.sampled_residual_diagonal(point, units, draws, seed)) for draws in ranges]
     check_restriction("sampled_residual_diagonal", parts[0], frozenset(units))
     expected = _expected(able, point, {name: np.mean([part[name] for part in parts], axis=0) for name in units}, seed)
-    figures = {"standard_errors_off": _distance(parts, expected)}
+    advice = "Draw signs for each example, position and output unit, and divide by the scale what the other side has times it"
+    figures = {"standard_errors_off": _distance("sampled_residual_diagonal", parts, expected, advice)}
     few = {name: of_layer for name, of_layer in units.items() if of_layer.outputs <= _MOST_OUTPUTS}
     if few:
         exact = able.to_numpy(able.residual_diagonal(point, few))
         check_restriction("residual_diagonal", exact, frozenset(few))
         figures["roundings_off"] = _error(exact, [one for one in expected if one.entry[0] in few])
     return figures
+
+
+def check_node_curvature(oracle: CurvatureOracle, seed: int) -> Figures:
+    """Check that on groups below operations of known curvature, draws at these give the diagonal of H - G on average; other groups get zero.
+
+    The largest and a random entry of up to six groups. Cost: 16 draws, and twelve products with each matrix.
+    """
+    able, point = capability(oracle, NodeCurvatureOracle), nearby_point(oracle, seed)
+    if able is None or capability(oracle, GaussNewtonOracle) is None:
+        msg = "the oracle does not know the curvature of the operations above its layers, or nothing else says what the residual part is"
+        raise CheckSkippedError(msg)
+    names = frozenset(name for name, count in able.node_counts(point).items() if count)
+    if not names:
+        return {"curved_groups": 0}
+    parts = [
+        able.to_numpy(able.propagated_residual_diagonal(point, names, range(draw, draw + 1), seed))
+        for draw in range(_PARTS)
+    ]
+    check_restriction("propagated_residual_diagonal", parts[0], names)
+    expected = _expected(able, point, {name: np.mean([part[name] for part in parts], axis=0) for name in names}, seed)
+    advice = (
+        "Leave out groups above which an operation is unknown, take the cotangents of the outputs with the weights of the loss, "
+        "and draw signs for each operation, example and entry"
+    )
+    distance = _distance("propagated_residual_diagonal", parts, expected, advice)
+    return {"curved_groups": len(names), "standard_errors_off": distance}
 
 
 def _with_layers(oracle: CurvatureOracle) -> ResidualDiagonalOracle:
@@ -109,8 +137,8 @@ def _error(exact: HostArrays, expected: Collection[_Expected]) -> float:
     return worst
 
 
-def _distance(parts: Sequence[HostArrays], expected: Collection[_Expected]) -> float:
-    """Return the largest distance of the mean of all draws from what is expected, in standard errors."""
+def _distance(method: str, parts: Sequence[HostArrays], expected: Collection[_Expected], advice: str) -> float:
+    """Return the largest distance of the mean of all parts from what is expected, in standard errors."""
     worst = 0.0
     for (name, index), value, rounding in expected:
         values = np.array([part[name][index] for part in parts])
@@ -118,9 +146,9 @@ def _distance(parts: Sequence[HostArrays], expected: Collection[_Expected]) -> f
         worst = max(worst, distance)
         if distance > _STANDARD_ERRORS:
             msg = (
-                f"the mean of {_PARTS * _DRAWS_OF_PART} draws of sampled_residual_diagonal is {values.mean():.4g} in {name!r} at {index}, "
+                f"the mean of all draws of {method} is {values.mean():.4g} in {name!r} at {index}, "
                 f"{distance:.0f} standard errors from {value:.4g}, by which the columns of the Hessian and of the Gauss-Newton matrix "
-                f"differ. Draw signs for each example, position and output unit, and divide by the scale what the other side has times it"
+                f"differ. {advice}"
             )
             raise CheckFailedError(msg, {"standard_errors_off": distance})
     return worst

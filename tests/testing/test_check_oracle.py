@@ -85,6 +85,7 @@ OPTIONAL = {
     "check_gauss_newton_diagonal",
     "check_gauss_newton_product",
     "check_jacobian",
+    "check_node_curvature",
     "check_residual_diagonal",
     "check_sampled_outputs",
     "check_second_moments",
