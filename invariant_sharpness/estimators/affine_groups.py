@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from invariant_sharpness.estimators.affine_confirmation import confirmed_defects
-from invariant_sharpness.estimators.affine_test import AffineTest, affine_test, exact_groups, largest_defect
+from invariant_sharpness.estimators.affine_test import AffineTest, affine_test, exact_groups, largest_defects
 from invariant_sharpness.estimators.diagonal_results import GroupDiagonal, HessianDiagonal
 from invariant_sharpness.estimators.sampled_diagonal import sampled_groups
 from invariant_sharpness.protocol import (

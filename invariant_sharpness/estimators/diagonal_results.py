@@ -25,7 +25,15 @@ from invariant_sharpness.results.estimate import methods_in_words
 
 HostArray = npt.NDArray[np.float64]
 Method = Literal[
-    "exact", "exact (columns)", "exact (units)", "layer draws", "probes", "residual probes", "sampled outputs", "XDiag"
+    "exact",
+    "exact (columns)",
+    "exact (units)",
+    "curvature propagation",
+    "layer draws",
+    "probes",
+    "residual probes",
+    "sampled outputs",
+    "XDiag",
 ]
 
 
@@ -42,8 +50,8 @@ class GroupDiagonal:
     values
         The entries in the parameter's shape, on the host.
     method
-        How they were obtained: ``"exact"``, ``"exact (columns)"``, ``"exact (units)"``, ``"layer draws"``, ``"probes"`` (of the Hessian),
-        ``"residual probes"``, ``"XDiag"`` or ``"sampled outputs"``.
+        How they were obtained: ``"exact"``, ``"exact (columns)"``, ``"exact (units)"``, ``"curvature propagation"``, ``"layer draws"``,
+        ``"probes"`` (of the Hessian), ``"residual probes"``, ``"XDiag"`` or ``"sampled outputs"``.
     parts
         Independent means of equal numbers of draws, shape ``(parts, *shape)``, where the diagonal was sampled. For XDiag, the
         pseudo-values, whose variance tells the error of sums over entries, and which are not independent.

@@ -17,7 +17,7 @@ COST_OF_DIAGONAL = "3 to 8 gradients for ten outputs where the diagonal is exact
 """As measured in three frameworks, where one product with the Hessian costs 1.3 to 3.1 gradients."""
 
 
-_INDEPENDENT = ("exact", "exact (units)", "layer draws", "sampled outputs")
+_INDEPENDENT = ("exact", "exact (units)", "curvature propagation", "layer draws", "sampled outputs")
 
 
 def require_diagonal(oracle: Any, given: object) -> None:

@@ -27,8 +27,8 @@ class GroupEstimate:
     value
         The contribution; those of a metric that is a sum add up to its value.
     method
-        How it was obtained: ``"exact"``, ``"exact (columns)"``, ``"exact (units)"``, ``"layer draws"``, ``"probes"``, ``"residual probes"``, ``"XDiag"``
-        or ``"sampled outputs"``.
+        How it was obtained: ``"exact"``, ``"exact (columns)"``, ``"exact (units)"``, ``"curvature propagation"``, ``"layer draws"``, ``"probes"``,
+        ``"residual probes"``, ``"XDiag"`` or ``"sampled outputs"``.
     standard_error
         The standard error of a sampled value; None if it is exact.
     note
@@ -219,6 +219,7 @@ def _for_products(probes: int | Integral) -> dict[str, str]:
     return {
         "probes": f"{probes} probes",
         "residual probes": f"{max(int(probes) // 2, 4)} probes of the residual part",
+        "curvature propagation": f"curvature propagation for {probes} products",
         "layer draws": f"draws at layers for {probes} products",
         "XDiag": f"XDiag of {probes} products",
         "sampled outputs": f"{probes} samples of the outputs",
