@@ -46,6 +46,10 @@ class CheckpointError(InvariantSharpnessError, ValueError):
     """The files of an interrupted run belong to another one, are damaged, or cannot be read or written."""
 
 
+class ProcessError(InvariantSharpnessError, RuntimeError):
+    """Another process that has a part of the data has ended, or computes something else."""
+
+
 def missing_dependency(package: str, extra: str, purpose: str) -> MissingDependencyError:
     """The error for an optional package that is not there, with the command that installs it."""
     msg = f"{purpose} needs {package}, which is not installed: pip install 'invariant-sharpness[{extra}]'"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from itertools import chain
+from itertools import chain, islice
 from math import prod
 from typing import Any, NamedTuple
 
@@ -29,9 +29,9 @@ def uses(
     None stands for a parameter that is used in two ways, or is multiplied with another one, so that its axes are those of no layer.
     Those that enter in no matrix product, convolution or table as they are, such as normalized ones, are absent.
     """
-    with engine.random_state(PASS_SEED, dataset.batches.source), engine.at(engine.parameters()) as point:
-        batch = next(iter(dataset))
-        with _Uses(parameters) as looking:
+    state = engine.random_state(PASS_SEED, dataset.batches.source)
+    with state, engine.at(engine.parameters()) as point, _Uses(parameters) as looking:
+        for batch in islice(dataset, 1):
             point.evaluate(batch)
     return looking.found
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from math import prod
-from typing import Any
+from typing import Any, NamedTuple
 
 from invariant_sharpness.adapters.alone import Evaluate, check_half
 from invariant_sharpness.adapters.data import (
@@ -16,11 +16,15 @@ from invariant_sharpness.adapters.data import (
     check_inputs,
     check_outputs,
     checked_dataset,
+    fingerprint,
     in_batch,
+    no_examples,
 )
 from invariant_sharpness.adapters.engine import Array, Engine, Point
 from invariant_sharpness.adapters.whole_batches import Examples, batches_of
+from invariant_sharpness.errors import DataError
 from invariant_sharpness.runtime.exclusive import exclusive
+from invariant_sharpness.runtime.processes import ALONE, Processes, together
 
 CheckFirst = Callable[[Engine[Any], Evaluate, Any, Array], None]
 """Looks at the model once more on the first batch, whose outputs are given."""
@@ -36,6 +40,7 @@ def checked_data(
     examples: Examples = "rows",
     advice: str = "Check what the model takes and returns",
     check_first: CheckFirst = check_half,
+    processes: Processes = ALONE,
 ) -> tuple[Dataset[Any], int]:
     """Make the user's data a data set that does not change, and look at every batch once.
 
@@ -52,6 +57,8 @@ def checked_data(
         What to do where model and data do not fit together.
     check_first
         Another look at the model on the first batch; by default, whether half of it has the same outputs.
+    processes
+        Those that have the data together, of which ``data`` is the part of this one.
 
     Returns
     -------
@@ -63,15 +70,58 @@ def checked_data(
     ModelError, DataError, LossError, NonFiniteError
         Each names the batch or example that is wrong, and what to do.
     """
-    batches = batches_of(data, batch_size, microbatch, examples)
-    dataset = checked_dataset(
-        batches, engine.batch, engine.host_rows, lambda seed: engine.random_state(seed, batches.source)
-    )
-    with engine.random_state(PASS_SEED, batches.source), engine.at(engine.native(engine.parameters())) as point:
-        widths = [
-            _check_batch(engine, point, batch, number, advice, check_first) for number, batch in enumerate(dataset)
-        ]
-    return dataset, max(widths)
+
+    def look() -> tuple[Dataset[Any], _Seen]:
+        batches = batches_of(data, batch_size, microbatch, examples)
+        dataset = checked_dataset(
+            batches,
+            engine.batch,
+            engine.host_rows,
+            lambda seed: engine.random_state(seed, batches.source),
+            may_be_empty=processes.size > 1,
+        )
+        return dataset, _seen(engine, dataset, advice, check_first, with_others=processes.size > 1)
+
+    (dataset, _), seen = together(processes, look, lambda found: found[1])
+    _check_parts(seen)
+    return dataset, max(one.outputs for one in seen)
+
+
+class _Seen(NamedTuple):
+    """What all processes learn of the examples of one: how many there are, how many outputs one has at most, and their fingerprint."""
+
+    examples: int
+    outputs: int
+    fingerprint: int
+
+
+def _seen(
+    engine: Engine[Any], dataset: Dataset[Any], advice: str, check_first: CheckFirst, *, with_others: bool
+) -> _Seen:
+    """Look at every batch; at the examples themselves, if other processes may have the same."""
+    seen = _Seen(0, 0, 0)
+    source = dataset.batches.source
+    with engine.random_state(PASS_SEED, source), engine.at(engine.native(engine.parameters())) as point:
+        for number, batch in enumerate(dataset):
+            width = _check_batch(engine, point, batch, number, advice, check_first)
+            found = fingerprint(engine.host_rows(batch)) if with_others else 0
+            seen = _Seen(
+                seen.examples + batch_size(batch), max(seen.outputs, width), (seen.fingerprint + found) % 2**64
+            )
+    return seen
+
+
+def _check_parts(seen: Sequence[_Seen]) -> None:
+    """Raise if there is no example, or processes that should have different parts of the data have the same one."""
+    parts = [one for one in seen if one.examples]
+    if not parts:
+        raise no_examples()
+    if len(parts) > 1 and len(set(parts)) == 1:
+        msg = (
+            f"{len(parts)} processes have the same {parts[0].examples} examples, but each has to give its own part of the data, "
+            f"such as x[rank::{len(seen)}] and y[rank::{len(seen)}]"
+        )
+        raise DataError(msg)
 
 
 def _check_batch(

@@ -13,18 +13,27 @@ import numpy as np
 import numpy.typing as npt
 
 from invariant_sharpness import prng
-from invariant_sharpness.adapters.data import PASS_SEED, Batch, Dataset, all_examples, batch_size, take
+from invariant_sharpness.adapters.data import PASS_SEED, Dataset, batch_size, take
 from invariant_sharpness.adapters.engine import Arrays, Cotangents, Engine, Point, Sums
-from invariant_sharpness.adapters.first_examples import FirstExamples, SpreadExamples, tested_examples
+from invariant_sharpness.adapters.first_examples import FirstExamples, SpreadExamples
 from invariant_sharpness.adapters.layer_passes import LayerPasses
-from invariant_sharpness.adapters.outputs import CotangentRows, stacked
-from invariant_sharpness.adapters.passes import Piece, Total, checked_total, constant_outputs, depends, in_total
+from invariant_sharpness.adapters.passes import (
+    Partial,
+    Piece,
+    Total,
+    added,
+    checked_total,
+    constant_outputs,
+    depends,
+    in_total,
+)
 from invariant_sharpness.parameters.fitting import require_fitting
-from invariant_sharpness.parameters.groups import HostArrays, ParameterGroup, Rows
+from invariant_sharpness.parameters.groups import HostArrays, ParameterGroup
 from invariant_sharpness.parameters.vector import ParameterVector
 from invariant_sharpness.prng import Draws
 from invariant_sharpness.protocol import GaussNewtonDiagonalOracle
 from invariant_sharpness.runtime.exclusive import exclusive
+from invariant_sharpness.runtime.processes import ALONE, Processes, everywhere
 
 Self = TypeVar("Self", bound="DatasetOracle")
 
@@ -42,13 +51,18 @@ class DatasetOracle(LayerPasses):
     engine
         The model with its loss.
     dataset
-        The batches, in the engine's form.
+        The batches of this process, in the engine's form.
     outputs_per_example
         The largest number of outputs that an example has.
+    processes
+        Those that have the data together: every result is that of all the data, and the same on each of them.
     """
 
-    def __init__(self, engine: Engine[Any], dataset: Dataset[Any], outputs_per_example: int) -> None:
+    def __init__(
+        self, engine: Engine[Any], dataset: Dataset[Any], outputs_per_example: int, processes: Processes = ALONE
+    ) -> None:
         self.engine = engine
+        self.processes = processes
         self.outputs_per_example = outputs_per_example
         self._read_from(dataset)
 
@@ -57,7 +71,8 @@ class DatasetOracle(LayerPasses):
         self._first = FirstExamples(dataset, whole=self.engine.fixed_shapes)
         self._spread = SpreadExamples(dataset)
         self._has_derivatives = False
-        self.__dict__.pop("examples", None)
+        self._counted = None
+        self.__dict__.pop("_first_row", None)
 
     @property
     def xp(self) -> Any:
@@ -117,8 +132,10 @@ class DatasetOracle(LayerPasses):
     def sampled_gauss_newton_diagonal(
         self, parameters: ParameterVector, /, names: frozenset[str], draws: range, seed: int
     ) -> ParameterVector:
+        first = self._first_row
+
         def squares(point: Point[Any], piece: Piece) -> Sums:
-            return point.squares(names, Cotangents("sampled", Draws(draws, seed, piece.row)), piece.batch)
+            return point.squares(names, Cotangents("sampled", Draws(draws, seed, first + piece.row)), piece.batch)
 
         return self._means(parameters, squares)[0] / float(len(draws))
 
@@ -129,60 +146,6 @@ class DatasetOracle(LayerPasses):
     def directional_second_moment(self, parameters: ParameterVector, direction: ParameterVector, /) -> float:
         along = self._native(direction)
         return self._mean_value(parameters, lambda point, piece: point.slopes(along, piece.batch))
-
-    def output_curvature(
-        self, parameters: ParameterVector, direction: ParameterVector, /, seed: int
-    ) -> tuple[ParameterVector, ParameterVector]:
-        names = frozenset(group.name for group in self.groups)
-        return self.block_curvature(parameters, direction, names, tested_examples(self.examples), seed)
-
-    def block_curvature(
-        self,
-        parameters: ParameterVector,
-        direction: ParameterVector,
-        /,
-        names: frozenset[str],
-        examples: int,
-        seed: int,
-    ) -> tuple[ParameterVector, ParameterVector]:
-        total: tuple[Arrays, ...] | None = None
-        along = {name: array for name, array in self._native(direction).items() if name in names}
-        count, start = self.examples, 0
-        with self._measuring(parameters) as point:
-            for batch in (part for whole in self._spread.examples(examples, count) for _, part in self._cut(whole)):
-                cotangents = partial(prng.cotangents, seed, start=start)
-                total = in_total(self.engine, total, point.output_curvature(along, cotangents, batch))
-                start += batch_size(batch)
-        first, second = total or ({}, {})
-        return self._vector(first), self._vector(second)
-
-    def outputs(self, parameters: ParameterVector, /, examples: int) -> Rows:
-        return self._rows(parameters, examples, lambda point, batch: point.evaluate(batch)[0])
-
-    def jacobian_vector_product(self, parameters: ParameterVector, vector: ParameterVector, /, examples: int) -> Rows:
-        along = self._native(vector)
-        return self._rows(parameters, examples, lambda point, batch: point.pushforward(along, batch))
-
-    def vector_jacobian_product(self, parameters: ParameterVector, cotangents: Rows, /) -> ParameterVector:
-        rows, total = CotangentRows(cotangents), None
-        with self._measuring(parameters) as point:
-            for batch in self._first_pieces(len(rows)):
-                total = in_total(self.engine, total, (point.pullback(rows, batch),))
-        rows.check_used()
-        return self._vector(total[0] if total else {})
-
-    @cached_property
-    def examples(self) -> int:
-        """Number of examples in a pass. Cost: one pass over the data, without the model."""
-        with self._reading():
-            return self._dataset.count()
-
-    def subset(self: Self, examples: Sequence[int], /) -> Self:
-        with self._reading():
-            dataset = self._dataset.subset(examples)
-        part = copy(self)
-        part._read_from(dataset)
-        return part
 
     def with_engine(self: Self, engine: Engine[Any]) -> Self:
         """The oracle of another engine on the same data, which it takes as this one's engine has made them."""
@@ -196,17 +159,6 @@ class DatasetOracle(LayerPasses):
 
     def to_numpy(self, vector: ParameterVector, /) -> dict[str, npt.NDArray[np.float64]]:
         return self.engine.to_numpy(dict(vector.arrays))
-
-    def all_examples(self) -> Batch:
-        """Return all inputs and all targets, each in one array or nest of arrays.
-
-        Raises
-        ------
-        DataError
-            If examples have different shapes.
-        """
-        with self._reading():
-            return all_examples(self._dataset)
 
     def _means(
         self, parameters: ParameterVector, sums_of: Callable[[Point[Any], Piece], Sums]
@@ -223,10 +175,14 @@ class DatasetOracle(LayerPasses):
         """Raise where the outputs are constant, here, with other signs, and elsewhere: units that are off, and weights of zero, act there."""
         flipped = (parameters * prng.signs(self, 0, number) for number in range(4))
         for at in (parameters, *flipped, *(prng.uniform(self, 0, number) for number in range(4, 8))):
-            with self._measuring(at) as point:
-                if depends(self.engine, point, self._native(at), (piece.batch for piece in self._pieces())):
-                    return True
+            if any(everywhere(self.processes, partial(self._depends, at))):
+                return True
         raise constant_outputs()
+
+    def _depends(self, parameters: ParameterVector) -> bool:
+        """Whether an output of this process's examples depends on any parameter."""
+        with self._measuring(parameters) as point:
+            return depends(self.engine, point, self._native(parameters), (piece.batch for piece in self._pieces()))
 
     def _mean_value(self, parameters: ParameterVector, sums_of: Callable[[Point[Any], Piece], Sums]) -> float:
         total = self._pass(parameters, sums_of)
@@ -234,6 +190,11 @@ class DatasetOracle(LayerPasses):
 
     def _pass(self, parameters: ParameterVector, sums_of: Callable[[Point[Any], Piece], Sums]) -> Total:
         """Add up where the arrays are, over batches and processes; read once; nothing leaves that is not finite."""
+        sums = added(self.processes, self.engine, lambda: self._sums(parameters, sums_of))
+        return checked_total(self.processes, self.engine, sums, lambda: self._row_losses(parameters))
+
+    def _sums(self, parameters: ParameterVector, sums_of: Callable[[Point[Any], Piece], Sums]) -> Partial:
+        """The sums over the examples of this process."""
         arrays: tuple[Arrays, ...] | None = None
         parts: list[Sums] = []
         row = 0
@@ -242,7 +203,19 @@ class DatasetOracle(LayerPasses):
                 part = sums_of(point, piece._replace(row=row))
                 arrays, row = in_total(self.engine, arrays, part.arrays), row + part.rows
                 parts.append(part._replace(arrays=()))
-        return checked_total(self.engine, arrays, parts, lambda: self._row_losses(parameters))
+        return Partial(arrays, parts)
+
+    @cached_property
+    def _first_row(self) -> int:
+        """The number of this process's first row of the loss. Cost: one pass over the data, if there are several processes."""
+        if self.processes.size == 1:
+            return 0
+        return sum(everywhere(self.processes, self._count_rows)[: self.processes.rank])
+
+    def _count_rows(self) -> int:
+        return sum(
+            part.rows for part in self._sums(self.parameters, lambda point, piece: point.losses(piece.batch)).parts
+        )
 
     def _row_losses(self, parameters: ParameterVector) -> Iterator[tuple[Piece, npt.NDArray[Any]]]:
         """A second pass, to name the example whose loss is not finite."""
@@ -262,16 +235,6 @@ class DatasetOracle(LayerPasses):
         examples, size = batch_size(batch), self.engine.examples_at_once(batch)
         for start in range(0, examples, size):
             yield start, batch if size >= examples else take(batch, start, start + size)
-
-    def _first_pieces(self, examples: int) -> Iterator[Any]:
-        """The first examples of a pass, in pieces within the memory limit."""
-        return (part for batch in self._first.batches(examples) for _, part in self._cut(batch))
-
-    def _rows(self, parameters: ParameterVector, examples: int, function: Callable[[Point[Any], Any], Any]) -> Rows:
-        """What a function of the first examples gives, one row for each."""
-        with self._measuring(parameters) as point:
-            parts = (self.engine.read(function(point, batch)) for batch in self._first_pieces(examples))
-            return stacked(parts)[:examples]
 
     @contextmanager
     def _measuring(self, parameters: ParameterVector) -> Generator[Point[Any]]:

@@ -238,10 +238,6 @@ class Engine(Protocol[Batch]):
         """Transfer a nest of lists and tuples of arrays to the host at once: scalars as numbers, arrays in float64."""
         ...
 
-    def all_reduce(self, tree: Any, /) -> Any:
-        """Sum over the processes that share the data; the same bits on all of them."""
-        ...
-
     def infinite_derivative(self, name: str, /) -> NonFiniteError:
         """Return the error that names the parameter whose derivative is NaN or infinite."""
         ...

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from invariant_sharpness.adapters.data import Dataset, batch_size, joined_by_form, take
+from invariant_sharpness.adapters.shares import Share
 from invariant_sharpness.errors import DataError
 
 
@@ -81,16 +82,16 @@ class SpreadExamples:
         self._dataset = dataset
         self._held: dict[int, Dataset[Any]] = {}
 
-    def examples(self, wanted: int, total: int) -> Dataset[Any]:
-        """Return so many of ``total`` examples, held in memory; all of them, if there are no more.
+    def examples(self, wanted: int, share: Share) -> tuple[Dataset[Any], int]:
+        """Return those of so many examples of all that are here, held in memory, and the number of their first among these.
 
-        Those of one form are joined, since every shape is compiled anew on some engines. Cost: one pass over the data, without
-        the model, when they are first asked for.
+        All that are here, if there are no more than that. Those of one form are joined, since every shape is compiled anew on some engines.
+        Cost: one pass over the data, without the model, when they are first asked for.
         """
-        if wanted >= total:
-            return self._dataset
+        if wanted >= share.total:
+            return self._dataset, share.start
+        numbers = (2 * np.arange(wanted) + 1) * share.total // (2 * wanted)
         if wanted not in self._held:
-            numbers = (2 * np.arange(wanted) + 1) * total // (2 * wanted)
-            part = self._dataset.subset(numbers.tolist())
+            part = self._dataset.subset(share.here(numbers).tolist())
             self._held[wanted] = part.holding(joined_by_form(part))
-        return self._held[wanted]
+        return self._held[wanted], int(np.sum(numbers < share.start))

@@ -1,4 +1,4 @@
-"""What engines share: the defaults of one process, and all bookkeeping of those whose arrays are NumPy's."""
+"""What engines share: defaults, and all bookkeeping of those whose arrays are NumPy's."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from invariant_sharpness.parameters.groups import HostArrays, ParameterGroup
 
 
 class EngineDefaults:
-    """What most engines share: vectors are the engine's own tensors, batches are computed whole, and one process has all data."""
+    """What most engines share: vectors are the engine's own tensors, and batches are computed whole."""
 
     fixed_shapes = False
     reduction: Literal["mean", "sum"] = "mean"
@@ -36,9 +36,6 @@ class EngineDefaults:
 
     def examples_at_once(self, batch: Any, /) -> int:
         return batch_size(batch)
-
-    def all_reduce(self, tree: Any, /) -> Any:
-        return tree
 
     def infinite_derivative(self, name: str, /) -> NonFiniteError:
         return infinite_derivative(name)

@@ -3,31 +3,38 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager
 from typing import Any, cast
 
-from invariant_sharpness.adapters.engine import Engine, Point, Sums
-from invariant_sharpness.adapters.layers import LayerPoint, NodePoint, Perturbations, units_of
+from invariant_sharpness.adapters.engine import Point, Sums
+from invariant_sharpness.adapters.example_passes import ExamplePasses
+from invariant_sharpness.adapters.layers import HostMoments, LayerPoint, NodePoint, Perturbations, merged, units_of
 from invariant_sharpness.adapters.passes import Piece
 from invariant_sharpness.parameters.vector import ParameterVector
 from invariant_sharpness.prng import Draws
 from invariant_sharpness.protocol import LayerUnits
+from invariant_sharpness.runtime.processes import everywhere
 
 
-class LayerPasses:
+class LayerPasses(ExamplePasses):
     """The methods of :class:`invariant_sharpness.protocol.ResidualDiagonalOracle` and `NodeCurvatureOracle`, for engines that offer these."""
 
-    engine: Engine[Any]
     _pieces: Callable[[], Iterator[Piece]]
-    _measuring: Callable[[ParameterVector], AbstractContextManager[Point[Any]]]
     _means: Callable[[ParameterVector, Callable[[Point[Any], Piece], Sums]], list[ParameterVector]]
 
     def layer_units(self, parameters: ParameterVector, /) -> Mapping[str, LayerUnits]:
+        found = everywhere(self.processes, lambda: self._layer_moments(parameters))
+        return units_of([moments for of_process in found for moments in of_process])
+
+    def _layer_moments(self, parameters: ParameterVector) -> list[HostMoments]:
+        """Those of this process, together; none where it has no example."""
         with self._measuring(parameters) as point:
             moments = [cast(LayerPoint, point).layer_moments(piece.batch) for piece in self._pieces()]
             read = self.engine.read([list(batch.squares.values()) for batch in moments])
-        squares = [dict(zip(batch.squares, arrays, strict=True)) for batch, arrays in zip(moments, read, strict=True)]
-        return units_of(squares, [batch.outputs for batch in moments])
+        batches = [
+            HostMoments(dict(zip(batch.squares, arrays, strict=True)), batch.outputs)
+            for batch, arrays in zip(moments, read, strict=True)
+        ]
+        return [merged(batches)] if batches else []
 
     def residual_diagonal(self, parameters: ParameterVector, /, units: Mapping[str, LayerUnits]) -> ParameterVector:
         return self._residual(parameters, lambda _: Perturbations(units, None))
@@ -35,20 +42,28 @@ class LayerPasses:
     def sampled_residual_diagonal(
         self, parameters: ParameterVector, /, units: Mapping[str, LayerUnits], draws: range, seed: int
     ) -> ParameterVector:
-        drawn = self._residual(parameters, lambda piece: Perturbations(units, Draws(draws, seed, piece.example)))
+        first = self._share.start
+        drawn = self._residual(
+            parameters, lambda piece: Perturbations(units, Draws(draws, seed, first + piece.example))
+        )
         return drawn / float(len(draws))
 
     def node_counts(self, parameters: ParameterVector, /) -> Mapping[str, int]:
+        found = everywhere(self.processes, lambda: self._node_counts(parameters))
+        first, *others = (counts for of_process in found for counts in of_process)
+        return {name: count for name, count in first.items() if all(name in counts for counts in others)}
+
+    def _node_counts(self, parameters: ParameterVector) -> list[Mapping[str, int]]:
+        """Those of every batch of this process."""
         with self._measuring(parameters) as point:
-            counts = [cast(NodePoint, point).node_counts(piece.batch) for piece in self._pieces()]
-        first, *others = counts
-        return {name: count for name, count in first.items() if all(name in batch for batch in others)}
+            return [cast(NodePoint, point).node_counts(piece.batch) for piece in self._pieces()]
 
     def propagated_residual_diagonal(
         self, parameters: ParameterVector, /, names: frozenset[str], draws: range, seed: int
     ) -> ParameterVector:
         def squares(point: Point[Any], piece: Piece) -> Sums:
-            return cast(NodePoint, point).node_squares(names, Draws(draws, seed, piece.example), piece.batch)
+            signs = Draws(draws, seed, self._share.start + piece.example)
+            return cast(NodePoint, point).node_squares(names, signs, piece.batch)
 
         return self._means(parameters, squares)[0] / float(len(draws))
 

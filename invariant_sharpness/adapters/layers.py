@@ -101,16 +101,27 @@ class NodePoint(Protocol):
         ...
 
 
-def units_of(squares: Sequence[Mapping[str, HostArray]], outputs: Sequence[Mapping[str, int]]) -> dict[str, LayerUnits]:
+class HostMoments(NamedTuple):
+    """The moments of a batch, or of several, on the host."""
+
+    squares: Mapping[str, HostArray]
+    outputs: Mapping[str, int]
+
+
+def merged(batches: Sequence[HostMoments]) -> HostMoments:
+    """Return the moments of all batches, for those layers that are in every one."""
+    first, *others = (batch.outputs for batch in batches)
+    common = [name for name in first if all(name in outputs for outputs in others)]
+    return HostMoments(
+        {name: np.sum([batch.squares[name] for batch in batches], axis=0) for name in common},
+        {name: max(batch.outputs[name] for batch in batches) for name in common},
+    )
+
+
+def units_of(batches: Sequence[HostMoments]) -> dict[str, LayerUnits]:
     """Return the output units of those layers that are in every batch."""
-    first, *others = outputs
-    common = [name for name in first if all(name in batch for batch in others)]
-    return {
-        name: LayerUnits(
-            _scale(np.sum([batch[name] for batch in squares], axis=0)), max(batch[name] for batch in outputs)
-        )
-        for name in common
-    }
+    squares, outputs = merged(batches)
+    return {name: LayerUnits(_scale(array), outputs[name]) for name, array in squares.items()}
 
 
 def _scale(squares: HostArray) -> HostArray:

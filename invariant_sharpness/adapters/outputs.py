@@ -55,6 +55,10 @@ class CotangentRows:
     def __len__(self) -> int:
         return len(self._rows)
 
+    def part(self, start: int, stop: int | None = None) -> CotangentRows:
+        """Those of some examples alone."""
+        return CotangentRows(self._rows[start:stop])
+
     def next_like(self, shape: tuple[int, ...]) -> Rows:
         """The next rows, in the shape of a batch of outputs.
 

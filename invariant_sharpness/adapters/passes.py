@@ -14,7 +14,8 @@ import numpy.typing as npt
 from invariant_sharpness import prng
 from invariant_sharpness.adapters.data import batch_size, infinite_loss, positive_weight
 from invariant_sharpness.adapters.engine import Arrays, Engine, Point, Sums
-from invariant_sharpness.errors import DataError, ModelError, NonFiniteError
+from invariant_sharpness.errors import DataError, ModelError, NonFiniteError, ProcessError
+from invariant_sharpness.runtime.processes import Processes, everywhere, together
 
 
 class Total(NamedTuple):
@@ -77,10 +78,68 @@ def in_total(engine: Engine[Any], total: tuple[Arrays, ...] | None, part: tuple[
     return part if total is None else tuple(map(engine.add, total, part))
 
 
-def checked_total(
-    engine: Engine[Any], arrays: tuple[Arrays, ...] | None, parts: Sequence[Sums], row_losses: RowLosses
-) -> Total:
-    """Add up over processes, read all numbers in one transfer, and raise unless everything is finite.
+class Partial(NamedTuple):
+    """What a pass over the examples of one process adds up to.
+
+    Parameters
+    ----------
+    arrays
+        One dictionary for each vector; None if the process has no example for it.
+    parts
+        The other sums of each piece.
+    """
+
+    arrays: tuple[Arrays, ...] | None
+    parts: Sequence[Sums] = ()
+
+    def names(self) -> list[list[str]] | None:
+        """Return which groups have arrays, for each vector."""
+        return None if self.arrays is None else [list(one) for one in self.arrays]
+
+
+def added(processes: Processes, engine: Engine[Any], compute: Callable[[], Partial]) -> Partial:
+    """Compute on every process, and add the arrays over all of them; the other sums stay those of this one.
+
+    Raises
+    ------
+    ProcessError
+        If the processes do not compute the same.
+    InvariantSharpnessError
+        What one of them raises.
+    """
+    partial, told = together(processes, compute, Partial.names)
+    names = next((one for one in told if one is not None), None)
+    if processes.size == 1 or names is None:
+        return partial
+    if any(one not in (None, names) for one in told):
+        msg = "the processes compute different things: call the same functions with the same arguments on all of them"
+        raise ProcessError(msg)
+    holders = [one is not None for one in told]
+    arrays = partial.arrays or _placeholders(engine, names)
+    return Partial(
+        tuple({name: processes.add(array, holders) for name, array in one.items()} for one in arrays), partial.parts
+    )
+
+
+def _placeholders(engine: Engine[Any], names: Sequence[Sequence[str]]) -> tuple[Arrays, ...]:
+    """Arrays of the right shapes, for a process that has no example."""
+    arrays = engine.native(engine.parameters())
+    return tuple({name: arrays[name] for name in one} for one in names)
+
+
+def checked_total(processes: Processes, engine: Engine[Any], sums: Partial, row_losses: RowLosses) -> Total:
+    """Add up the numbers over processes, read all of them in one transfer, and raise unless everything is finite.
+
+    Parameters
+    ----------
+    processes
+        Those that have the data together.
+    engine
+        The model with its loss.
+    sums
+        Arrays that are added over processes already, and this process's other sums.
+    row_losses
+        Reads the losses of this process once more.
 
     Raises
     ------
@@ -89,18 +148,18 @@ def checked_total(
     NonFiniteError
         If the loss of an example, or a derivative, is NaN or infinite; names the example or the parameter.
     """
-    if arrays is None:
+    if sums.arrays is None:
         msg = "the data yielded no batch on this pass"
         raise DataError(msg)
-    reduced = tuple(engine.all_reduce(one) for one in arrays)
-    numbers = [[part.weight for part in parts], [part.value for part in parts if part.value is not None]]
-    weights, values, finite = engine.read((*numbers, [engine.finite(one) for one in reduced]))
-    weight, value = engine.all_reduce((_in_order(weights), _in_order(values)))
+    numbers = [[part.weight for part in sums.parts], [part.value for part in sums.parts if part.value is not None]]
+    weights, values, finite = engine.read((*numbers, [engine.finite(one) for one in sums.arrays]))
+    of_processes = processes.gather((_in_order(weights), _in_order(values)))
+    weight, value = (_in_order(column) for column in zip(*of_processes, strict=True))
     if not isfinite(value):
-        raise _infinite_value(row_losses())
-    _check_finite(engine, reduced, finite)
+        raise _infinite_value(processes, row_losses)
+    _check_finite(engine, sums.arrays, finite)
     divisor = positive_weight(weight)
-    return Total(reduced, value, divisor if engine.reduction == "mean" else 1.0)
+    return Total(sums.arrays, value, divisor if engine.reduction == "mean" else 1.0)
 
 
 def _in_order(numbers: Sequence[float]) -> float:
@@ -115,14 +174,23 @@ def _check_finite(engine: Engine[Any], arrays: Sequence[Arrays], finite: Sequenc
                 raise engine.infinite_derivative(name)
 
 
-def _infinite_value(rows: Iterable[tuple[Place, npt.NDArray[Any]]]) -> NonFiniteError:
-    """The error that names the first example whose loss is not finite; positions of an example count as it."""
+def _infinite_value(processes: Processes, row_losses: RowLosses) -> NonFiniteError:
+    """The error that names the first example whose loss is not finite."""
+    found = everywhere(processes, lambda: _first_infinite(row_losses()))
+    for rank, message in enumerate(found):
+        if message:
+            return NonFiniteError(message if processes.size == 1 else f"process {rank}: {message}")
+    return NonFiniteError("a sum over the examples is NaN or infinite, although the loss of every example is finite")
+
+
+def _first_infinite(rows: Iterable[tuple[Place, npt.NDArray[Any]]]) -> str:
+    """Say which example has a loss that is not finite, if there is one; positions of an example count as it."""
     for place, losses in rows:
         wrong = np.flatnonzero(~np.isfinite(losses))
         if len(wrong):
             example = place.start + int(wrong[0]) * batch_size(place.batch) // len(losses)
-            return infinite_loss(example, place.number, float(losses[wrong[0]]))
-    return NonFiniteError("a sum over the examples is NaN or infinite, although the loss of every example is finite")
+            return str(infinite_loss(example, place.number, float(losses[wrong[0]])))
+    return ""
 
 
 def depends(engine: Engine[Any], point: Point[Any], along: Arrays, batches: Iterable[Any]) -> bool:

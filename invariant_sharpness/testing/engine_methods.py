@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, cast
 from invariant_sharpness.adapters.data import PASS_SEED, Batches, Dataset, batch_size, take
 from invariant_sharpness.adapters.dataset_oracle import DatasetOracle
 from invariant_sharpness.adapters.engine import Arrays, Cotangents, Engine, Point, Sums
-from invariant_sharpness.adapters.layers import LayerPoint, NodePoint, Perturbations, units_of
+from invariant_sharpness.adapters.layers import HostMoments, LayerPoint, NodePoint, Perturbations, units_of
 from invariant_sharpness.parameters.groups import HostArrays
 from invariant_sharpness.prng import Draws
 from invariant_sharpness.protocol import (
@@ -140,7 +140,7 @@ def _layer_units(engine: Engine[Any], parts: list[Any], parameters: Arrays) -> M
     with engine.random_state(PASS_SEED, ()), engine.at(parameters) as point:
         moments = [cast(LayerPoint, point).layer_moments(engine.batch(part)) for part in parts]
         squares = [dict(zip(m.squares, engine.read(list(m.squares.values())), strict=True)) for m in moments]
-    return units_of(squares, [m.outputs for m in moments])
+    return units_of([HostMoments(read, m.outputs) for read, m in zip(squares, moments, strict=True)])
 
 
 def _propagated(engine: Engine[Any], parts: list[Any], parameters: Arrays) -> frozenset[str]:

@@ -19,7 +19,14 @@ from invariant_sharpness.adapters.data.checks import (
     positive_weight,
     real_outputs,
 )
-from invariant_sharpness.adapters.data.datasets import PASS_SEED, Dataset, checked_dataset, fingerprint, random_state
+from invariant_sharpness.adapters.data.datasets import (
+    PASS_SEED,
+    Dataset,
+    checked_dataset,
+    fingerprint,
+    no_examples,
+    random_state,
+)
 from invariant_sharpness.adapters.data.examples import (
     Batch,
     WeightedTargets,
@@ -35,7 +42,7 @@ from invariant_sharpness.adapters.data.examples import (
     take,
     weighted_pair,
 )
-from invariant_sharpness.adapters.data.subsets import all_examples, chosen_examples, joined_by_form
+from invariant_sharpness.adapters.data.subsets import all_examples, chosen_examples, joined_by_form, require_examples
 
 __all__ = [
     "PASS_SEED",
@@ -64,11 +71,13 @@ __all__ = [
     "joined_by_form",
     "leaves",
     "map_leaves",
+    "no_examples",
     "output_array",
     "plain",
     "positive_weight",
     "random_state",
     "real_outputs",
+    "require_examples",
     "split_batch",
     "take",
     "weighted_pair",

@@ -88,12 +88,15 @@ class Dataset(Generic[T]):
         From one of the adapter's to arrays on the host, with one row per example.
     expected
         Fingerprint of the set of examples, compared on every pass; None for data that lie in memory.
+    may_be_empty
+        Whether these are a part of the data, beside which there are others.
     """
 
     batches: Batches
     convert: Callable[[Any], T]
     rows: Callable[[T], Sequence[npt.NDArray[Any]]]
     expected: int | None = None
+    may_be_empty: bool = False
 
     def __iter__(self) -> Iterator[T]:
         seen, empty = 0, True
@@ -105,17 +108,16 @@ class Dataset(Generic[T]):
             yield batch
         if self.expected is not None and seen % 2**64 != self.expected:
             raise DataError(_CHANGED)
-        if empty:
-            msg = "the data are empty: there is no batch to measure on; pass at least one example"
-            raise DataError(msg)
+        if empty and not self.may_be_empty:
+            raise no_examples()
 
     def subset(self, examples: Sequence[int]) -> Dataset[T]:
-        """The examples with these numbers in a pass, held in memory."""
-        return self.holding(chosen_examples(self, examples))
+        """The examples with these numbers in a pass, held in memory; none only of a part of the data."""
+        return self.holding([] if self.may_be_empty and not examples else chosen_examples(self, examples))
 
     def holding(self, batches: Sequence[Any]) -> Dataset[T]:
         """These batches in the place of the user's, held in memory."""
-        return Dataset(Batches(batches, static=True), self.convert, self.rows)
+        return replace(self, batches=Batches(batches, static=True), expected=None)
 
     def count(self) -> int:
         """How many examples there are in a pass."""
@@ -127,12 +129,14 @@ def checked_dataset(
     convert: Callable[[Any], T],
     rows: Callable[[T], Sequence[npt.NDArray[Any]]],
     fixed_state: Callable[[int], AbstractContextManager[None]] = random_state,
+    *,
+    may_be_empty: bool = False,
 ) -> Dataset[T]:
     """A data set that is known not to change: what is not in memory is read twice, with different random states.
 
     Parameters
     ----------
-    batches, convert, rows
+    batches, convert, rows, may_be_empty
         As in :class:`Dataset`.
     fixed_state
         Fixes the state of all random generators that a loader may draw from, by a seed.
@@ -142,7 +146,7 @@ def checked_dataset(
     DataError
         If the two passes have different examples, or there are none.
     """
-    dataset = Dataset(batches, convert, rows)
+    dataset = Dataset(batches, convert, rows, may_be_empty=may_be_empty)
     if batches.static:
         return dataset
     prints = []
@@ -152,6 +156,11 @@ def checked_dataset(
     if prints[0] != prints[1]:
         raise DataError(_CHANGED)
     return replace(dataset, expected=prints[0])
+
+
+def no_examples() -> DataError:
+    """The error for data without a batch."""
+    return DataError("the data are empty: there is no batch to measure on; pass at least one example")
 
 
 _CHANGED = (

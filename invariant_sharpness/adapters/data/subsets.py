@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from array_api_compat import array_namespace
 
 from invariant_sharpness.adapters.data.examples import (
@@ -32,11 +33,7 @@ def chosen_examples(batches: Iterable[Any], examples: Sequence[int]) -> list[Any
     DataError
         If there is no example with one of the numbers, or there are no numbers.
     """
-    numbers = np.asarray(examples)
-    if numbers.size and numbers.dtype.kind not in "iu":
-        msg = f"a subset is given by the numbers of its examples, which are integers, and not by {numbers.dtype}: of a mask, np.flatnonzero(mask)"
-        raise DataError(msg)
-    wanted = np.unique(numbers.astype(np.int64))
+    wanted = _numbers(examples)
     parts: list[Any] = []
     sizes: list[int] = []
     for batch in batches:
@@ -45,13 +42,36 @@ def chosen_examples(batches: Iterable[Any], examples: Sequence[int]) -> list[Any
         sizes.append(size)
         if len(rows):
             parts.append(choose(batch, rows))
-    if len(wanted) == 0 or wanted[0] < 0 or wanted[-1] >= sum(sizes):
-        msg = f"examples are numbered from 0 to {sum(sizes) - 1}, and a subset has at least one of them; got {list(examples)}"
-        raise DataError(msg)
+    require_examples(examples, sum(sizes))
     if len({_form(part) for part in parts}) > 1:
         return parts
     joined = _joined(parts)
     return [take(joined, start, start + sizes[0]) for start in range(0, len(wanted), sizes[0])]
+
+
+def require_examples(examples: Sequence[int], total: int) -> npt.NDArray[np.int64]:
+    """Return the numbers of some of ``total`` examples in order, each once.
+
+    Raises
+    ------
+    DataError
+        If there is no example with one of the numbers, or there are no numbers.
+    """
+    wanted = _numbers(examples)
+    if len(wanted) == 0 or wanted[0] < 0 or wanted[-1] >= total:
+        msg = (
+            f"examples are numbered from 0 to {total - 1}, and a subset has at least one of them; got {list(examples)}"
+        )
+        raise DataError(msg)
+    return wanted
+
+
+def _numbers(examples: Sequence[int]) -> npt.NDArray[np.int64]:
+    numbers = np.asarray(examples)
+    if numbers.size and numbers.dtype.kind not in "iu":
+        msg = f"a subset is given by the numbers of its examples, which are integers, and not by {numbers.dtype}: of a mask, np.flatnonzero(mask)"
+        raise DataError(msg)
+    return np.unique(numbers.astype(np.int64))
 
 
 def joined_by_form(batches: Iterable[Any]) -> list[Any]:

@@ -1,0 +1,144 @@
+"""Processes that have the data together: each computes on its part, and all learn the same.
+
+Processes wait for one another at two places alone: where each tells all others what came of its part, and where arrays are added.
+What one process raises, all raise there, so that none is left waiting, and all go on in the same way.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple, Protocol, TypeVar, cast
+
+from invariant_sharpness.errors import InvariantSharpnessError, ModelError
+from invariant_sharpness.protocol import CurvatureOracle, innermost
+
+Array = Any
+
+
+class Processes(Protocol):
+    """Some processes, of which this is one. All of them call the same methods in the same order."""
+
+    @property
+    def rank(self) -> int:
+        """The number of this process, from 0."""
+        ...
+
+    @property
+    def size(self) -> int:
+        """How many processes there are."""
+        ...
+
+    def gather(self, told: Any, /) -> list[Any]:
+        """Return what each process tells, in the order of their ranks: small things that can be pickled."""
+        ...
+
+    def add(self, array: Array, holders: Sequence[bool], /) -> Array:
+        """Add the arrays of those processes that hold one, in the order of their ranks: the same bits on all processes.
+
+        All arrays have one shape and dtype; those of the other processes do not count.
+        """
+        ...
+
+
+class OneProcess:
+    """One process, which has all the data."""
+
+    rank = 0
+    size = 1
+
+    def gather(self, told: Any, /) -> list[Any]:
+        return [told]
+
+    def add(self, array: Array, holders: Sequence[bool], /) -> Array:
+        return array
+
+
+ALONE = OneProcess()
+
+Found = TypeVar("Found")
+Told = TypeVar("Told")
+
+
+class _Failure(NamedTuple):
+    """An error of one process, as the others learn of it."""
+
+    kind: type[InvariantSharpnessError]
+    message: str
+
+
+def together(
+    processes: Processes, compute: Callable[[], Found], tell: Callable[[Found], Told]
+) -> tuple[Found, list[Told]]:
+    """Compute something on every process, and tell all of them about it.
+
+    Parameters
+    ----------
+    processes
+        Those that take part.
+    compute
+        Computes with what this process has. It asks no other process.
+    tell
+        What all processes learn of the result.
+
+    Returns
+    -------
+    tuple
+        The result of this process, and what all of them tell, in the order of their ranks.
+
+    Raises
+    ------
+    InvariantSharpnessError
+        On every process, if one of them raises: the error of the first, with its rank.
+    """
+    if processes.size == 1:
+        found = compute()
+        return found, [tell(found)]
+    attempt = _attempted(compute, tell)
+    answers = processes.gather(attempt.told)
+    _raise_first(answers, attempt.error)
+    return cast(Found, attempt.found), answers
+
+
+def everywhere(processes: Processes, compute: Callable[[], Told]) -> list[Told]:
+    """Return what every process computes, in the order of their ranks."""
+    return together(processes, compute, lambda found: found)[1]
+
+
+class _Attempt(NamedTuple):
+    """What came of a computation, what the others learn of it, and what it raised."""
+
+    found: Any
+    told: Any
+    error: Exception | None = None
+
+
+def _attempted(compute: Callable[[], Found], tell: Callable[[Found], Told]) -> _Attempt:
+    try:
+        found = compute()
+        return _Attempt(found, tell(found))
+    except Exception as error:  # whatever it is: the others must not wait
+        return _Attempt(None, _failure(error), error)
+
+
+def _failure(error: Exception) -> _Failure:
+    if isinstance(error, InvariantSharpnessError):
+        return _Failure(type(error), str(error))
+    return _Failure(ModelError, f"{type(error).__name__}: {error}")
+
+
+def _raise_first(answers: Sequence[Any], own: Exception | None) -> None:
+    """Raise the error of the first process that has one; where all have the same, each raises its own."""
+    failures = [(rank, answer) for rank, answer in enumerate(answers) if isinstance(answer, _Failure)]
+    if not failures:
+        return
+    if own is not None and len(failures) == len(answers) == [answer for _, answer in failures].count(failures[0][1]):
+        raise own
+    rank, (kind, message) = failures[0]
+    msg = f"process {rank}: {message}"
+    raise kind(msg) from own
+
+
+def processes_of(oracle: CurvatureOracle, otherwise: Processes = ALONE) -> Processes:
+    """Return the processes that have the data of an oracle, in whatever coordinates."""
+    found: Processes = getattr(innermost(oracle), "processes", otherwise)
+    return found
