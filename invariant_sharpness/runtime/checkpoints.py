@@ -6,18 +6,23 @@ Nobody listens by default. A loop asks for its state when it starts, and hands i
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from os import PathLike
 from pathlib import Path
+from typing import NamedTuple, TypeVar
 
 from invariant_sharpness.parameters.vector import ParameterVector
 from invariant_sharpness.protocol import CurvatureOracle, innermost
 from invariant_sharpness.runtime.folder import CheckpointFolder, Snapshot
-from invariant_sharpness.runtime.identity import Identity, coordinates_and_operator, digest, product_digest
+from invariant_sharpness.runtime.identity import Arrays, Identity, coordinates_and_operator, digest, product_digest
+from invariant_sharpness.runtime.processes import Processes, processes_of, together
 
 __all__ = ["checkpoint", "name_of", "read", "write"]
+
+
+T = TypeVar("T")
 
 
 class _Known:
@@ -40,8 +45,35 @@ class _Run:
 
     def __init__(self, path: Path, oracle: CurvatureOracle) -> None:
         identity = Identity.of(oracle)
-        self.folder = CheckpointFolder(path, identity)
+        self.processes = processes_of(oracle)
+        self._folder = self._first_alone(self.processes, lambda: CheckpointFolder(path, identity))
         self._own = self._other = _Known(oracle, identity)
+
+    def _first_alone(self, processes: Processes, use: Callable[[], T]) -> T | None:
+        """Let the first process use the folder; all learn of its errors."""
+        return together(processes, lambda: use() if self.processes.rank == 0 else None, lambda _: None)[0]
+
+    def read(self, loop: str, oracle: CurvatureOracle) -> Snapshot | None:
+        """Read in the first process, and hand the snapshot to the others."""
+        processes = processes_of(oracle, self.processes)
+
+        def read() -> Snapshot | None:
+            return None if self._folder is None else self._folder.read(loop, oracle)
+
+        own, told = together(processes, read, lambda found: _on_host(found, oracle) if processes.size > 1 else None)
+        if processes.size == 1 or processes.rank == 0 or told[0] is None:
+            return own
+        return Snapshot(told[0].arrays, {name: oracle.from_numpy(arrays) for name, arrays in told[0].vectors.items()})
+
+    def write(self, loop: str, oracle: CurvatureOracle, snapshot: Callable[[], Snapshot]) -> None:
+        """Write in the first process."""
+        folder = self._folder
+
+        def write() -> None:
+            if folder is not None:
+                folder.write(loop, oracle, snapshot())
+
+        together(processes_of(oracle, self.processes), write, lambda _: None)
 
     def words(self, oracle: CurvatureOracle, order: int) -> str:
         coordinates, operator = coordinates_and_operator(oracle)
@@ -50,6 +82,19 @@ class _Run:
         if operator is not self._other.oracle:
             self._other = _Known(operator)
         return f"{coordinates} {self._other.words(order)}"
+
+
+class _OnHost(NamedTuple):
+    """A snapshot as processes hand it to one another."""
+
+    arrays: Arrays
+    vectors: Mapping[str, Arrays]
+
+
+def _on_host(snapshot: Snapshot | None, oracle: CurvatureOracle) -> _OnHost | None:
+    if snapshot is None:
+        return None
+    return _OnHost(snapshot.arrays, {name: oracle.to_numpy(vector) for name, vector in snapshot.vectors.items()})
 
 
 _run: ContextVar[_Run | None] = ContextVar("checkpoint", default=None)
@@ -70,7 +115,8 @@ def checkpoint(path: str | PathLike[str], oracle: CurvatureOracle) -> Generator[
 
     Every file has a digest, so that one that was cut, overwritten or put in another's place is an error that names it. A process that is
     killed, or whose disk is full, leaves the last state that was written. Several processes may use one folder: each loop is stored
-    by one of them, the others compute on alone, and all values are those of a process alone.
+    by one of them, the others compute on alone, and all values are those of a process alone. Where processes have the data together, the
+    first alone reads and writes, and hands what it reads to the others.
 
     Cost: one loss, one gradient and, if there is a loop of products, one product; the same for each other oracle; and each state
     once. On disk is what a loop has in memory: numbers for ``hutchinson_trace``, the products of a sketch (``num_matvecs // 3`` for
@@ -127,11 +173,11 @@ def name_of(kind: str, oracle: CurvatureOracle, settings: tuple[object, ...], or
 def read(loop: str, oracle: CurvatureOracle) -> Snapshot | None:
     """Return the snapshot in which the loop of this name was left, if it was."""
     run = _run.get()
-    return None if run is None else run.folder.read(loop, oracle)
+    return None if run is None else run.read(loop, oracle)
 
 
 def write(loop: str, oracle: CurvatureOracle, snapshot: Callable[[], Snapshot]) -> None:
     """Store a snapshot, which is made only if somebody wants to go on from it."""
     run = _run.get()
     if run is not None:
-        run.folder.write(loop, oracle, snapshot())
+        run.write(loop, oracle, snapshot)
