@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from torch import nn
 
 from invariant_sharpness.adapters.alone import Evaluate, check_own_outputs
-from invariant_sharpness.adapters.building import checked_data
+from invariant_sharpness.adapters.building import CheckFirst, checked_data
+from invariant_sharpness.adapters.data import Dataset
 from invariant_sharpness.adapters.engine import Engine
 from invariant_sharpness.adapters.whole_batches import Examples
 from invariant_sharpness.protocol import ParameterGroup
 from invariant_sharpness.runtime.exclusive import exclusive
+from invariant_sharpness.runtime.processes import Processes, everywhere, together
 from invariant_sharpness_torch.backward import check_backward, check_unchanged
 from invariant_sharpness_torch.batches import Forward, default_forward
 from invariant_sharpness_torch.engine import TorchEngine
@@ -22,13 +24,16 @@ from invariant_sharpness_torch.losses import resolve_loss
 from invariant_sharpness_torch.models import (
     check_finite_parameters,
     check_modules,
+    check_not_sharded,
     in_precision,
     trainable_parameters,
     unwrapped,
 )
 from invariant_sharpness_torch.oracle import TorchOracle
 from invariant_sharpness_torch.own_losses import check_own_loss
+from invariant_sharpness_torch.processes import check_same_model, processes_in, state_of
 from invariant_sharpness_torch.roles import uses
+from invariant_sharpness_torch.shards import own_part
 
 _ADVICE = "Check what the model takes, or pass forward=(model, batch) -> (outputs, targets)"
 
@@ -45,6 +50,7 @@ def build_oracle(
     forward: Forward = default_forward,
     groups: Sequence[ParameterGroup] = (),
     examples: Examples = "rows",
+    process_group: Any = None,
 ) -> TorchOracle:
     """Return the oracle of a module; read the data once (a loader three times) and check everything.
 
@@ -75,41 +81,86 @@ def build_oracle(
     examples
         ``"batches"``: a batch is one example, which is never cut. The loss returns one number for it; what is measured is the mean
         over the batches.
+    process_group
+        A process group of ``torch.distributed``: ``data`` are this process's own part, and what is measured is the loss of all parts together. Of
+        a loader with a ``DistributedSampler``, or of accelerate, the data set is divided anew, and every example counts once.
 
     Raises
     ------
-    ModelError, DataError, LossError, NonFiniteError
+    ArgumentError, ProcessError, ModelError, DataError, LossError, NonFiniteError
         Each names the parameter, module, batch or example that is wrong, and what to do.
     """
-    given = unwrapped(model)
-    model = in_precision(given, dtype)
-    check_modules(model, examples)
-    parameters = trainable_parameters(model)
-    check_finite_parameters(parameters)
-    described = parameter_groups(model, frozenset(parameters), groups)
-    originals = () if model is given else tuple(given.named_parameters())
-    terms = resolve_loss(loss)
-    engine = TorchEngine(model, forward, parameters, described, terms, examples, originals)
-    before = engine.parameters()
+    processes = processes_in(process_group)
 
-    def check_first(_: Engine[Any], evaluate: Evaluate, batch: Any, outputs: torch.Tensor) -> None:
-        check_unchanged(before, engine.parameters())
-        check_own_outputs(engine, evaluate, batch, outputs)
-        check_backward(engine, forward, batch)
-        engine.examples_at_once(batch)  # measured now, so that no pass runs the model for it
-        if forward is default_forward and examples == "rows":
-            check_own_loss(model, terms, batch, outputs, engine.eps)
+    def prepare() -> tuple[TorchEngine, Any]:
+        engine = _engine(model, loss, dtype, forward, groups, examples)
+        return engine, own_part(data, processes, examples)
 
+    engine, part = _same_everywhere(processes, prepare)
     dataset, outputs = checked_data(
         engine,
-        data,
+        part,
         batch_size=batch_size,
         microbatch=microbatch,
         examples=examples,
         advice=_ADVICE,
-        check_first=check_first,
+        check_first=_check_first(engine, forward),
+        processes=processes,
     )
-    if untold := untold_parameters(model, described):
-        used = uses(engine, untold, dataset)
-        engine.groups = parameter_groups(model, frozenset(parameters), groups, used)
-    return TorchOracle(engine, dataset, outputs)
+    _find_roles(engine, groups, dataset, processes)
+    return TorchOracle(engine, dataset, outputs, processes)
+
+
+def _same_everywhere(processes: Processes, prepare: Callable[[], tuple[TorchEngine, Any]]) -> tuple[TorchEngine, Any]:
+    """What is prepared in every process, if all have the same model."""
+    several = processes.size > 1
+    prepared, states = together(processes, prepare, lambda found: state_of(found[0].model) if several else {})
+    check_same_model(states)
+    return prepared
+
+
+def _engine(
+    given: nn.Module,
+    loss: Any,
+    dtype: str | None,
+    forward: Forward,
+    groups: Sequence[ParameterGroup],
+    examples: Examples,
+) -> TorchEngine:
+    """The engine of a model that can be measured."""
+    inner = unwrapped(given)
+    check_not_sharded(inner)
+    model = in_precision(inner, dtype)
+    check_modules(model, examples)
+    parameters = trainable_parameters(model)
+    check_finite_parameters(parameters)
+    described = parameter_groups(model, frozenset(parameters), groups)
+    originals = () if model is inner else tuple(inner.named_parameters())
+    return TorchEngine(model, forward, parameters, described, resolve_loss(loss), examples, originals)
+
+
+def _check_first(engine: TorchEngine, forward: Forward) -> CheckFirst:
+    """What is looked at on the first batch."""
+    before = engine.parameters()
+
+    def check(_: Engine[Any], evaluate: Evaluate, batch: Any, outputs: torch.Tensor) -> None:
+        check_unchanged(before, engine.parameters())
+        check_own_outputs(engine, evaluate, batch, outputs)
+        check_backward(engine, forward, batch)
+        engine.examples_at_once(batch)  # measured now, so that no pass runs the model for it
+        if forward is default_forward and engine.examples == "rows":
+            check_own_loss(engine.model, engine.loss, batch, outputs, engine.eps)
+
+    return check
+
+
+def _find_roles(
+    engine: TorchEngine, groups: Sequence[ParameterGroup], dataset: Dataset[Any], processes: Processes
+) -> None:
+    """Describe the parameters whose modules do not tell their axes, as the first batch of the first process that has one uses them."""
+    untold = untold_parameters(engine.model, engine.groups)
+    if not untold:
+        return
+    found = everywhere(processes, lambda: uses(engine, untold, dataset))
+    used = next((one for one in found if one), {})
+    engine.groups = parameter_groups(engine.model, frozenset(group.name for group in engine.groups), groups, used)

@@ -22,7 +22,7 @@ class TorchBackend:
     """The backend for every ``torch.nn.Module``."""
 
     name = "PyTorch"
-    options = frozenset({"batch_size", "dtype", "examples", "forward", "groups", "microbatch"})
+    options = frozenset({"batch_size", "dtype", "examples", "forward", "groups", "microbatch", "process_group"})
 
     def accepts(self, model: object, /) -> bool:
         """Whether ``model`` is a ``torch.nn.Module``, told by the names of its base classes.

@@ -14,6 +14,9 @@ from invariant_sharpness.adapters.alone import BY_BATCHES
 from invariant_sharpness.adapters.whole_batches import Examples
 from invariant_sharpness.errors import ModelError, NonFiniteError
 
+_SHARDING = {"FullyShardedDataParallel": "FullyShardedDataParallel", "FSDPModule": "fully_shard"}
+"""Classes of modules that divide their parameters, and how a module becomes one."""
+
 _DTYPES = {"float32": torch.float32, "float64": torch.float64}
 
 
@@ -29,6 +32,34 @@ def unwrapped(model: nn.Module) -> nn.Module:
             model = inner
         else:
             return model
+
+
+def check_not_sharded(model: nn.Module) -> None:
+    """Raise if the parameters are divided among processes or devices; nothing of the model is touched.
+
+    Raises
+    ------
+    ModelError
+        Names the module or the parameter, and says what to do.
+    """
+    wrapped = [
+        f"module {name!r} went through {how}"
+        for name, module in model.named_modules()
+        for kind, how in _SHARDING.items()
+        if any(base.__name__ == kind for base in type(module).__mro__)
+    ]
+    divided = [
+        f"parameter {name!r} is a DTensor, as parallelize_module makes them"
+        for name, parameter in model.named_parameters()
+        if hasattr(parameter, "device_mesh")
+    ]
+    for what in (*wrapped, *divided):
+        msg = (
+            f"{what}, and parameters that are divided among processes cannot be measured: load them into a model that is not divided. "
+            f"get_model_state_dict(model, options=StateDictOptions(full_state_dict=True)) of torch.distributed.checkpoint.state_dict "
+            f"has all of them, in every process"
+        )
+        raise ModelError(msg)
 
 
 def in_precision(model: nn.Module, dtype: str | None) -> nn.Module:

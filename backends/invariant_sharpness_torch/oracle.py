@@ -14,6 +14,7 @@ from invariant_sharpness.adapters.dataset_oracle import DatasetOracle
 from invariant_sharpness.adapters.model_metrics import foreign_oracle
 from invariant_sharpness.parameters.vector import ParameterVector
 from invariant_sharpness.runtime.exclusive import exclusive
+from invariant_sharpness.runtime.processes import ALONE, Processes
 from invariant_sharpness_torch.engine import TorchEngine
 from invariant_sharpness_torch.models import copied
 
@@ -29,12 +30,16 @@ class TorchOracle(DatasetOracle):
         Batches of tensors.
     outputs_per_example
         The largest number of outputs that an example has.
+    processes
+        Those that have the data together.
     """
 
     engine: TorchEngine
 
-    def __init__(self, engine: TorchEngine, dataset: Dataset[Any], outputs_per_example: int) -> None:
-        super().__init__(engine, dataset, outputs_per_example)
+    def __init__(
+        self, engine: TorchEngine, dataset: Dataset[Any], outputs_per_example: int, processes: Processes = ALONE
+    ) -> None:
+        super().__init__(engine, dataset, outputs_per_example, processes)
         self.model = engine.model
 
     @contextmanager

@@ -88,6 +88,7 @@ class OracleOptions(TypedDict, total=False):
     parameters: Any
     forward: Callable[[Any, Any], tuple[Any, Any]]
     examples: Literal["rows", "batches"]
+    process_group: Any
 
 
 def oracle(model: Any, data: Any, loss: Any = "cross_entropy", **options: Unpack[OracleOptions]) -> CurvatureOracle:
@@ -110,28 +111,32 @@ def oracle(model: Any, data: Any, loss: Any = "cross_entropy", **options: Unpack
     options
         The options of the model's backend:
 
-        ============== ===================================== ======= ===== ===== =====
-        option         what it is                            PyTorch JAX   Keras NumPy
-        ============== ===================================== ======= ===== ===== =====
-        ``batch_size`` examples of a batch of ``(x, y)``,    yes     yes   yes   yes
-                       256 by default; no value depends on
-                       it
-        ``microbatch`` cut the batches of a loader into      yes     yes
-                       pieces of at most so many examples
-        ``dtype``      ``"float32"`` or ``"float64"``:       yes     yes
-                       measure a copy in this precision
-        ``groups``     descriptions of parameters that       yes     yes   yes
-                       replace those of the library
-        ``parameters`` the tree of arrays that a function            yes
-                       takes
-        ``forward``    ``(model, batch) -> (outputs,         yes
-                       targets)`` for other forms of batch
-        ``examples``   ``"batches"``: a batch is one         yes     yes   yes
-                       example, as contrastive losses and
-                       graphs need it; the loss returns one
-                       number for it, and is averaged over
-                       the batches
-        ============== ===================================== ======= ===== ===== =====
+        ================= ===================================== ======= ===== ===== =====
+        option            what it is                            PyTorch JAX   Keras NumPy
+        ================= ===================================== ======= ===== ===== =====
+        ``batch_size``    examples of a batch of ``(x, y)``,    yes     yes   yes   yes
+                          256 by default; no value depends on
+                          it
+        ``microbatch``    cut the batches of a loader into      yes     yes
+                          pieces of at most so many examples
+        ``dtype``         ``"float32"`` or ``"float64"``:       yes     yes
+                          measure a copy in this precision
+        ``groups``        descriptions of parameters that       yes     yes   yes
+                          replace those of the library
+        ``parameters``    the tree of arrays that a function            yes
+                          takes
+        ``forward``       ``(model, batch) -> (outputs,         yes
+                          targets)`` for other forms of batch
+        ``examples``      ``"batches"``: a batch is one         yes     yes   yes
+                          example, as contrastive losses and
+                          graphs need it; the loss returns one
+                          number for it, and is averaged over
+                          the batches
+        ``process_group`` a process group of                    yes
+                          ``torch.distributed``: the data are
+                          this process's own part, and the
+                          loss is that of all parts
+        ================= ===================================== ======= ===== ===== =====
 
     Returns
     -------

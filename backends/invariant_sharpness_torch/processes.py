@@ -1,0 +1,118 @@
+"""The processes of ``torch.distributed`` that have the data together, and what has to be the same on all of them."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import distributed, nn
+
+from invariant_sharpness.errors import ArgumentError, ModelError, ProcessError
+from invariant_sharpness.runtime.processes import ALONE, Processes
+
+_CHUNK = 2**22
+"""So many numbers of each process are on one device at a time."""
+
+
+class ProcessGroup:
+    """The processes of a group.
+
+    Arrays are gathered, and added in double precision in the order of the ranks, so that all processes have the same bits by construction: an
+    ``all_reduce`` adds in an order that depends on the backend, the network and the number of entries.
+
+    Parameters
+    ----------
+    group
+        A process group of ``torch.distributed``.
+    """
+
+    def __init__(self, group: distributed.ProcessGroup) -> None:
+        self._group = group
+        self.rank = distributed.get_rank(group)
+        self.size = distributed.get_world_size(group)
+
+    def gather(self, told: Any, /) -> list[Any]:
+        answers: list[Any] = [None] * self.size
+        with _talking():
+            distributed.all_gather_object(answers, told, group=self._group)
+        return answers
+
+    def add(self, array: torch.Tensor, holders: Sequence[bool], /) -> torch.Tensor:
+        chunks = array.detach().reshape(-1).split(_CHUNK)
+        return torch.cat([self._added(chunk, holders) for chunk in chunks]).reshape(array.shape)
+
+    def _added(self, chunk: torch.Tensor, holders: Sequence[bool]) -> torch.Tensor:
+        on_host = distributed.get_backend(self._group) == "gloo"
+        own = (chunk.cpu() if on_host else chunk).contiguous()
+        parts = [torch.empty_like(own) for _ in range(self.size)]
+        with _talking():
+            distributed.all_gather(parts, own, group=self._group)
+        first, *others = (part.double() for part, holds in zip(parts, holders, strict=True) if holds)
+        for part in others:
+            first = first + part
+        return first.to(chunk.device, chunk.dtype)
+
+
+@contextmanager
+def _talking() -> Generator[None]:
+    """Where another process has ended, or waits for something else, the group raises."""
+    try:
+        yield
+    except RuntimeError as error:
+        msg = (
+            f"the process group raised {type(error).__name__}: {error}. Has another process ended, or does it compute something else? All "
+            f"processes have to call the same functions with the same arguments"
+        )
+        raise ProcessError(msg) from error
+
+
+def processes_in(group: Any) -> Processes:
+    """Return the processes of a group; this one alone, if there is none.
+
+    Raises
+    ------
+    ArgumentError
+        If it is no process group, or this process is not in it.
+    """
+    if group is None:
+        return ALONE
+    if not (distributed.is_available() and distributed.is_initialized()):
+        msg = "process_group is given, but torch.distributed is not initialized: call torch.distributed.init_process_group first"
+        raise ArgumentError(msg)
+    if not isinstance(group, distributed.ProcessGroup):
+        msg = f"process_group={group!r} is no process group: pass torch.distributed.group.WORLD, or what new_group returned, in a process that is in it"
+        raise ArgumentError(msg)
+    return ProcessGroup(group) if distributed.get_world_size(group) > 1 else ALONE
+
+
+def state_of(model: nn.Module) -> dict[str, str]:
+    """Return a digest of every parameter and buffer of the model."""
+    tensors = {**dict(model.named_parameters()), **dict(model.named_buffers())}
+    return {name: _digest(tensor) for name, tensor in tensors.items()}
+
+
+def _digest(tensor: torch.Tensor) -> str:
+    numbers = tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy()
+    return f"{tuple(tensor.shape)} {tensor.dtype} {hashlib.sha256(numbers.tobytes()).hexdigest()[:16]}"
+
+
+def check_same_model(states: Sequence[dict[str, str]]) -> None:
+    """Raise unless all processes have the same parameters and buffers.
+
+    Raises
+    ------
+    ModelError
+        Names the first that differs, and what to do.
+    """
+    for rank, state in enumerate(states[1:], start=1):
+        differing = [name for name in {**states[0], **state} if states[0].get(name) != state.get(name)]
+        if differing:
+            msg = (
+                f"{differing[0]!r} of the model is not the same in process {rank} as in process 0, so that there is no one model to measure: "
+                f"send parameters and buffers from one process to the others, with torch.distributed.broadcast(tensor.data, 0) for each of "
+                f"model.state_dict().values(). In DistributedDataParallel, the running statistics of batch normalization differ after training"
+            )
+            raise ModelError(msg)
