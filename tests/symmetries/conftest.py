@@ -17,5 +17,6 @@ collect_ignore = files_that_lack(
         "test_symmetries_three_axes.py": ("torch",),
         "test_symmetries_jax.py": ("jax", "flax"),
         "test_symmetries_real.py": ("torch", "transformers", "sklearn"),
+        "test_symmetries_vit.py": ("torch", "transformers", "sklearn"),
     }
 )
