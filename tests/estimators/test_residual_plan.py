@@ -52,7 +52,7 @@ def test_factor_of_a_layer_gets_its_column() -> None:
 
 
 def test_small_network_gets_all_columns() -> None:
-    sizes = {"recurrent": 108, "weight": 10}
+    sizes = {"recurrent": 96, "weight": 10}
     found = planned(sizes, {"weight": 300})
     assert found == Plan(frozenset(sizes), {}, {}, frozenset()), found
 

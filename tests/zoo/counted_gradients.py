@@ -6,8 +6,8 @@ from typing import Any
 
 from invariant_sharpness.coordinates.forwarding import Forwarding
 
-PRODUCT, TERM, SAMPLE, DRAW, TEST, SCALES, SQUARES = 2.0, 1.0, 1.5, 0.7, 1.0, 1.5, 1.5
-"""A product with the Hessian, a backward pass with squares, a sample of the outputs, a draw at one layer, the affine test, the scales, squared gradients."""
+PRODUCT, PASS, PASS_OF_POSITIONS, DRAW, TEST, SCALES, SQUARES = 2.0, 0.65, 3.2, 0.55, 1.2, 1.3, 1.5
+"""A product with the Hessian, a backward pass with squares on vectors and on sequences, a draw at one layer, the affine test, the scales, squared gradients."""
 
 
 class CountedGradients(Forwarding):
@@ -34,11 +34,11 @@ class CountedGradients(Forwarding):
         return self.base.gauss_newton_vector_product(*given)
 
     def gauss_newton_diagonal(self, parameters: Any, names: Any) -> Any:
-        self.gradients += TERM * self.outputs_per_example
+        self.gradients += self._per_pass() * self.outputs_per_example
         return self.base.gauss_newton_diagonal(parameters, names)
 
     def sampled_gauss_newton_diagonal(self, parameters: Any, names: Any, draws: range, seed: int) -> Any:
-        self.gradients += SAMPLE * len(draws)
+        self.gradients += self._per_pass() * len(draws)
         return self.base.sampled_gauss_newton_diagonal(parameters, names, draws, seed)
 
     def output_curvature(self, *given: Any) -> Any:
@@ -60,6 +60,10 @@ class CountedGradients(Forwarding):
     def sampled_residual_diagonal(self, parameters: Any, units: Any, draws: range, seed: int) -> Any:
         self.gradients += DRAW * len(draws) * len(self._layers(units))
         return self.base.sampled_residual_diagonal(parameters, units, draws, seed)
+
+    def _per_pass(self) -> float:
+        units = self.base.layer_units(self.parameters).values()
+        return PASS_OF_POSITIONS if any(one.outputs > len(one.scale) for one in units) else PASS
 
     def _layers(self, units: Any) -> list[str]:
         """One group of each layer: a bias comes with its weight."""
