@@ -6,18 +6,13 @@ r"""The diagonal of the Hessian by curvature propagation: that of the Gauss-Newt
 from __future__ import annotations
 
 from invariant_sharpness.arguments import checked_numbers
+from invariant_sharpness.coordinates.gauss_newton import GaussNewton
 from invariant_sharpness.estimators.diagonal_results import GroupDiagonal, HessianDiagonal, HostArray
-from invariant_sharpness.estimators.layer_draws import MOST_OUTPUTS
+from invariant_sharpness.estimators.hessian_diagonals import hessian_diagonal
 from invariant_sharpness.estimators.probed_diagonal import equal_parts
-from invariant_sharpness.estimators.sampled_diagonal import part_means, sampled_parts
+from invariant_sharpness.estimators.sampled_diagonal import part_means
 from invariant_sharpness.prng import require_probes
-from invariant_sharpness.protocol import (
-    CurvatureOracle,
-    GaussNewtonDiagonalOracle,
-    NodeCurvatureOracle,
-    SampledGaussNewtonOracle,
-    require,
-)
+from invariant_sharpness.protocol import CurvatureOracle, NodeCurvatureOracle, require
 from invariant_sharpness.runtime.loop import Loop
 
 _GRADIENTS_PER_OPERATION = 0.9
@@ -81,7 +76,7 @@ def propagated_diagonal(oracle: CurvatureOracle, *, draws: int = 16, seed: int =
     cost = _GRADIENTS_PER_OPERATION * max(counts.values()) * len(ranges[0])
     settings = (seed, *ranges, *sorted(names))
     loop = Loop("propagating curvature", oracle, settings, total=len(ranges), gradients=cost, order=1)
-    gauss_newton = _gauss_newton(oracle, names, ranges, seed)
+    gauss_newton = _gauss_newton(oracle, names, draws, seed)
     parts = part_means(
         loop, names, ranges, lambda part: able.propagated_residual_diagonal(oracle.parameters, names, part, seed)
     )
@@ -90,14 +85,7 @@ def propagated_diagonal(oracle: CurvatureOracle, *, draws: int = 16, seed: int =
     return HessianDiagonal(groups, draws)
 
 
-def _gauss_newton(
-    oracle: CurvatureOracle, names: frozenset[str], ranges: list[range], seed: int
-) -> dict[str, HostArray]:
-    """Return the Gauss-Newton diagonals: the exact ones, of shape (1, *shape), or means of draws of the outputs, of shape (parts, *shape)."""
-    exact = require(oracle, GaussNewtonDiagonalOracle, metric="propagated_diagonal")
-    if exact.outputs_per_example > MOST_OUTPUTS:
-        return sampled_parts(
-            require(oracle, SampledGaussNewtonOracle, metric="propagated_diagonal"), names, ranges, seed
-        )
-    arrays = oracle.to_numpy(exact.gauss_newton_diagonal(oracle.parameters, names))
-    return {name: arrays[name][None] for name in names}
+def _gauss_newton(oracle: CurvatureOracle, names: frozenset[str], draws: int, seed: int) -> dict[str, HostArray]:
+    """Return the Gauss-Newton diagonals: the exact ones, of shape (1, *shape), or means of samples of the outputs, of shape (parts, *shape)."""
+    found = hessian_diagonal(GaussNewton(oracle), parameters=names, probes=draws, seed=seed)
+    return {name: group.values[None] if group.parts is None else group.parts for name, group in found.groups.items()}

@@ -219,7 +219,6 @@ def _for_products(probes: int | Integral) -> dict[str, str]:
     return {
         "probes": f"{probes} probes",
         "residual probes": f"{max(int(probes) // 2, 4)} probes of the residual part",
-        "curvature propagation": f"curvature propagation for {probes} products",
         "layer draws": f"draws at layers for {probes} products",
         "XDiag": f"XDiag of {probes} products",
         "sampled outputs": f"{probes} samples of the outputs",

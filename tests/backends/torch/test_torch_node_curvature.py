@@ -223,3 +223,13 @@ def test_propagated_diagonal_is_that_of_the_hessian(monkeypatch: pytest.MonkeyPa
     for name, group in found.groups.items():
         error = np.abs(group.values.ravel() - dense[name][name].diagonal().numpy()).max()
         assert error <= 1e-13, f"{name} is off by {error:.1e}"
+
+
+def test_propagated_diagonal_of_many_outputs_samples_them() -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(2, 3), nn.Tanh(), nn.Linear(3, 300)).double()
+    oracle = ish.oracle(model, (torch.randn(3, 2, dtype=torch.float64), torch.tensor([0, 1, 299])))
+    found = propagated_diagonal(oracle, draws=32)["2.bias"]
+    assert found.parts is not None, "the outputs were not sampled"
+    assert len(found.parts) == 8, f"{len(found.parts)} parts"
+    assert found.parts.std(axis=0).min() > 0, "no samples were drawn"
