@@ -89,7 +89,7 @@ def plan_within(oracle: CurvatureOracle, curved: frozenset[str], budget: float) 
     layers = None if able is None else able.layer_units(oracle.parameters)
     ways = _Ways(oracle, curved, len(curved) < len(oracle.groups), layers)
     exact = sorted(ways.exact(), key=ways.cost)
-    fitting = [way for way in [*exact[:1], ways.sampled(budget)] if ways.cost(way) <= budget]
+    fitting = [way for way in [*exact[:1], ways.sampled(budget), ways.least()] if ways.cost(way) <= budget]
     if not fitting:
         least = min(map(ways.cost, [*exact, ways.least()]))
         msg = f"budget={budget:g}, but the diagonal of this network takes {least:.0f} gradients at least"

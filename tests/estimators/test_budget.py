@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from functools import cache
 from typing import Any
 
@@ -57,6 +58,19 @@ def test_no_more_is_spent(kind: str, budget: float) -> None:
         return
     assert oracle.gradients <= 1.1 * budget, f"{oracle.gradients:.0f} gradients of {budget} for {found.plan}"
     assert oracle.gradients <= 1.1 * found.plan.gradients, f"{oracle.gradients:.0f} gradients for {found.plan.words}"
+
+
+@pytest.mark.slow
+def test_the_least_that_is_named_suffices() -> None:
+    torch.manual_seed(0)
+    layers = [part for _ in range(11) for part in (nn.Linear(30, 30), nn.GELU())]
+    x, y = torch.randn(20, 30, dtype=torch.float64), torch.randint(0, 60, (20,))
+    oracle = oracle_of((nn.Sequential(*layers, nn.Linear(30, 60)).double(), x, y))
+    with pytest.raises(ish.errors.ArgumentError) as refused:
+        ish.hessian_diagonal(oracle, budget=1)
+    least = int(re.findall(r"takes (\d+) gradients at least", str(refused.value))[0])
+    found = ish.hessian_diagonal(oracle, budget=least + 1)
+    assert found.plan.gradients <= least + 1, f"{found.plan.gradients:.0f} gradients of {least + 1}"
 
 
 @KINDS
