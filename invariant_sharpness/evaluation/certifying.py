@@ -20,6 +20,10 @@ from invariant_sharpness.symmetries import Symmetries, Symmetry, Transformation,
 from invariant_sharpness.symmetries.invariances import covers
 
 
+_MOST_UNKNOWNS = 1000
+"""Of the search: a certificate takes a few of the rescalings, and the time to know that none is missing would not change it."""
+
+
 @checked_numbers
 def certify(
     oracle: CurvatureOracle,
@@ -132,7 +136,7 @@ class _Comparison:
 def _families(oracle: CurvatureOracle, symmetries: Symmetry | Sequence[Symmetry] | None, seed: int) -> list[Symmetry]:
     """List the symmetries; a collection of found ones is one of them, though it is a sequence of generators."""
     if symmetries is None:
-        found = find_symmetries(oracle, seed=seed)
+        found = find_symmetries(oracle, seed=seed, max_unknowns=_MOST_UNKNOWNS)
         layers = found.by_layer()
         families: list[Symmetry] = [family for family in (found, layers) if len(family)]
     elif isinstance(symmetries, Sequence) and not isinstance(symmetries, Symmetries):
