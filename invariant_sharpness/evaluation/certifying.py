@@ -19,7 +19,6 @@ from invariant_sharpness.runtime.progress import track
 from invariant_sharpness.symmetries import Symmetries, Symmetry, Transformation, find_symmetries, transformations_of
 from invariant_sharpness.symmetries.invariances import covers
 
-
 _MOST_UNKNOWNS = 1000
 """Of the search: a certificate takes a few of the rescalings, and the time to know that none is missing would not change it."""
 

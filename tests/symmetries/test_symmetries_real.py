@@ -28,7 +28,7 @@ def found(name: str) -> Symmetries:
     if name == "ResNet-18":
         return ish.find_symmetries(ish.oracle(*networks()["resnet18"]()))
     problem = networks()["gpt2"](LAYERS, WIDTH, tied=name == "GPT-2")
-    return ish.find_symmetries(ish.oracle(*problem, forward=networks()["next_bytes"]))
+    return ish.find_symmetries(ish.oracle(*problem, forward=networks()["next_bytes"]), max_unknowns=1000)
 
 
 def of_resnet() -> set[str]:
