@@ -1,10 +1,10 @@
 """What it takes to measure networks of other people, and which of their weights are certified exact.
 
     python docs/experiments/real_networks.py
-    python docs/experiments/real_networks.py "tiny ViT" --probes 64 256 1024 4096 8192
+    python docs/experiments/real_networks.py "tiny ViT" --budgets 64 256 1024 20000
 
-The architectures are those of the ``transformers`` package, with random weights: nothing is downloaded. The images are
-scikit-learn's digits, enlarged to 32 x 32; the texts are the bytes of this repository's license. Everything is in single
+The architectures are those of the ``transformers`` package, of Flax and of Keras (with ``KERAS_BACKEND=tensorflow``), with random weights: nothing is
+downloaded. The images are scikit-learn's digits, enlarged to 32 x 32; the texts are the bytes of this repository's license. Everything is in single
 precision. Each measurement has a process of its own, whose peak is the memory of its row.
 """
 
@@ -15,8 +15,9 @@ import resource
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,10 @@ import torch
 from sklearn.datasets import load_digits
 from torch import nn
 from transformers import (
+    BertConfig,
+    BertForSequenceClassification,
+    ConvNextConfig,
+    ConvNextForImageClassification,
     GPT2Config,
     GPT2LMHeadModel,
     ResNetConfig,
@@ -33,6 +38,9 @@ from transformers import (
 )
 
 import invariant_sharpness as ish
+from invariant_sharpness.estimators.probed_diagonal import probed_groups
+from invariant_sharpness.estimators.products import GRADIENTS_PER_PRODUCT
+from invariant_sharpness.protocol import CurvatureOracle
 
 LICENSE = Path(__file__).parents[2] / "LICENSE"
 VOCABULARY = 256
@@ -105,70 +113,154 @@ def next_bytes(model: nn.Module, batch: Mapping[str, torch.Tensor]) -> tuple[tor
     return model(input_ids=batch["input_ids"]).logits[:, :-1], batch["labels"][:, 1:]
 
 
+def bert() -> Problem:
+    """The encoder of two layers that is known as BERT-tiny, with bytes for words; it tells which quarter of the license a text is from."""
+    torch.manual_seed(0)
+    configuration = BertConfig(
+        vocab_size=VOCABULARY,
+        hidden_size=128,
+        intermediate_size=512,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        max_position_embeddings=64,
+        num_labels=4,
+    )
+    tokens = texts(160, 64)["input_ids"][::10]
+    labels = torch.arange(len(tokens)) * 4 // len(tokens)
+    return BertForSequenceClassification(configuration).eval(), {"input_ids": tokens, "labels": labels}
+
+
+def convnext() -> Problem:
+    """ConvNeXt-tiny, with patches of 2 pixels instead of 4."""
+    torch.manual_seed(0)
+    configuration = ConvNextConfig(num_channels=1, patch_size=2, num_labels=10)
+    return ConvNextForImageClassification(configuration).eval(), digits(0, 4, channels=1)
+
+
+def flax_vit() -> CurvatureOracle:
+    """A vision transformer of four layers of width 64, made of Flax's modules."""
+    import jax
+    from flax import linen
+
+    from invariant_sharpness_jax import from_linen
+
+    class Layer(linen.Module):
+        @linen.compact
+        def __call__(self, x: Any) -> Any:
+            x = x + linen.MultiHeadDotProductAttention(num_heads=4)(linen.LayerNorm()(x))
+            return x + linen.Dense(64)(linen.gelu(linen.Dense(256)(linen.LayerNorm()(x))))
+
+    class Transformer(linen.Module):
+        @linen.compact
+        def __call__(self, x: Any) -> Any:
+            x = linen.Conv(64, (4, 4), strides=(4, 4))(x).reshape(len(x), -1, 64)
+            x = x + self.param("positions", linen.initializers.normal(0.02), x.shape[1:])
+            for _ in range(4):
+                x = Layer()(x)
+            return linen.Dense(10)(linen.LayerNorm()(x.mean(1)))
+
+    images, labels = digits(0, 16, channels=1)
+    x, module = images.movedim(1, -1).numpy(), Transformer()
+    apply, parameters = from_linen(module, module.init(jax.random.key(0), x))
+    return ish.oracle(apply, (x, labels.numpy()), parameters=parameters)
+
+
+def efficientnet() -> CurvatureOracle:
+    """EfficientNet-B0 of Keras, with the statistics of 64 other images in its batch norms."""
+    import keras
+
+    keras.utils.set_random_seed(0)
+    model = keras.applications.EfficientNetB0(
+        weights=None, input_shape=(32, 32, 3), classes=10, classifier_activation=None
+    )
+    norms = [layer for layer in model.layers if isinstance(layer, keras.layers.BatchNormalization)]
+    for norm in norms:
+        norm.momentum = 0.0
+    model(digits(1000, 1064, channels=3)[0].movedim(1, -1).numpy(), training=True)
+    images, labels = digits(0, 8, channels=3)
+    return ish.oracle(model, (images.movedim(1, -1).numpy(), labels.numpy()))
+
+
+Diagonal = Callable[[CurvatureOracle, frozenset[str], int], ish.HessianDiagonal]
+"""The diagonal of named groups, within a budget of gradients."""
+
+
+def within(oracle: CurvatureOracle, names: frozenset[str], budget: int) -> ish.HessianDiagonal:
+    return ish.hessian_diagonal(oracle, parameters=names, budget=budget)
+
+
+def all_probed(oracle: CurvatureOracle, names: frozenset[str], budget: int) -> ish.HessianDiagonal:
+    """From products with the Hessian alone, as if nothing were known of the network."""
+    probes = int(budget / GRADIENTS_PER_PRODUCT)
+    return ish.HessianDiagonal(probed_groups(oracle, names, probes, seed=0), probes)
+
+
 @dataclass(frozen=True)
 class Network:
-    """A row of the table: what is measured, on what, with which options, and what is taken for exact."""
+    """A row of the table: what is measured, on what, and how."""
 
-    build: Callable[[], Problem]
+    oracle: Callable[[], CurvatureOracle]
     data: str
-    options: Mapping[str, Any] = field(default_factory=dict)
-    known: ish.HessianDiagonal | None = None
+    diagonal: Diagonal = within
+
+
+def torch_network(build: Callable[[], Problem], data: str, **options: Any) -> Network:
+    return Network(lambda: ish.oracle(*build(), **options), data)
 
 
 NETWORKS = {
-    "ResNet-18": Network(resnet18, "8 images"),
-    "ResNet-18, all sampled": Network(resnet18, "8 images", known=ish.HessianDiagonal({})),
-    "ResNet-18 with GELU": Network(lambda: resnet18(activation="gelu"), "8 images"),
-    "ViT-Ti": Network(vision_transformer, "16 images"),
-    "GPT-2 of 4 layers": Network(gpt2, "8 texts of 64 bytes", {"forward": next_bytes}),
-    "tiny ViT": Network(lambda: vision_transformer(1, 16, 2, 16), "16 images"),
+    "ResNet-18": torch_network(resnet18, "8 images"),
+    "ResNet-18, all probed": Network(lambda: ish.oracle(*resnet18()), "8 images", all_probed),
+    "ResNet-18 with GELU": torch_network(lambda: resnet18(activation="gelu"), "8 images"),
+    "ViT-Ti": torch_network(vision_transformer, "16 images"),
+    "ConvNeXt-tiny": torch_network(convnext, "4 images"),
+    "GPT-2 of 4 layers": torch_network(gpt2, "8 texts of 64 bytes", forward=next_bytes),
+    "GPT-2 of 4 layers, untied": torch_network(lambda: gpt2(tied=False), "8 texts of 64 bytes", forward=next_bytes),
+    "BERT-tiny": torch_network(bert, "16 texts of 64 bytes"),
+    "ViT of Flax": Network(flax_vit, "16 images"),
+    "EfficientNet-B0 of Keras": Network(efficientnet, "8 images"),
+    "tiny ViT": torch_network(lambda: vision_transformer(1, 16, 2, 16), "16 images"),
 }
 """All but the last, whose Hessian is small enough to be computed column by column, are measured by default."""
 
 COLUMNS = (
-    *("network", "parameters", "data", "probes", "weights exact, others sampled"),
-    *("normalized_sharpness", "matrix_normalized_sharpness", "normalized_sharpness of Gauss-Newton"),
+    *("network", "parameters", "data", "budget", "weights"),
+    *("normalized_sharpness", "95 % interval", "matrix_normalized_sharpness"),
     *("seconds", "gradients", "peak memory, MB"),
 )
 
 
-def row(name: str, probes: int) -> list[str]:
+def row(name: str, budget: int) -> list[str]:
     """Measure in this process. Time and memory are those of normalized sharpness."""
     network = NETWORKS[name]
-    oracle = ish.oracle(*network.build(), **network.options)
+    oracle = network.oracle()
     gradient = min(seconds(lambda: oracle.gradient(oracle.parameters)) for _ in range(3))
     weights = frozenset(group.name for group in oracle.groups if group.is_weight)
-    started = time.perf_counter()
-    diagonal = ish.hessian_diagonal(oracle, parameters=weights, probes=probes, diagonal=network.known)
+    started = time.process_time()
+    diagonal = network.diagonal(oracle, weights, budget)
     normalized = ish.normalized_sharpness(oracle, diagonal=diagonal)
-    elapsed, memory = time.perf_counter() - started, peak_memory()
+    elapsed, memory = time.process_time() - started, peak_memory()
     by_layer = ish.matrix_normalized_sharpness(oracle, diagonal=diagonal)
-    gauss_newton = ish.normalized_sharpness(ish.GaussNewton(oracle), probes=probes)
+    low, high = normalized.interval()
     return [
-        *(name, f"{sum(group.size for group in oracle.groups):,}", network.data, str(probes)),
-        what_is_exact(diagonal),
-        *(f"{estimate.value:.6g} ({estimate.error_text()})" for estimate in (normalized, by_layer, gauss_newton)),
+        *(name, f"{sum(group.size for group in oracle.groups):,}", network.data, str(budget)),
+        how(diagonal),
+        *(f"{normalized.value:.6g}", f"{low:.4g} to {high:.4g}", f"{by_layer.value:.6g} ({by_layer.error_text()})"),
         *(f"{elapsed:.1f}", f"{elapsed / gradient:.0f}", f"{memory:.0f}"),
     ]
 
 
-def what_is_exact(diagonal: ish.HessianDiagonal) -> str:
-    """How many groups are exact, and why the others are not."""
-    sampled = [name for name, group in diagonal.groups.items() if group.method == "probes"]
-    counted = f"{len(diagonal.groups) - len(sampled)} of {len(diagonal.groups)}"
-    if not sampled:
-        return counted
-    if not diagonal.defects:
-        return f"{counted}: by choice"
-    defects = [diagonal.defects[name] for name in sampled]
-    return f"{counted}: not affine, defects from {min(defects):.1g} to {max(defects):.1g}"
+def how(diagonal: ish.HessianDiagonal) -> str:
+    """How many groups were obtained in which way."""
+    methods = Counter(group.method for group in diagonal.groups.values())
+    return ", ".join(f"{count} {method}" for method, count in methods.most_common())
 
 
 def seconds(function: Callable[[], object]) -> float:
-    """How long it takes."""
-    started = time.perf_counter()
+    """How much processor time it takes."""
+    started = time.process_time()
     function()
-    return time.perf_counter() - started
+    return time.process_time() - started
 
 
 def peak_memory() -> float:
@@ -176,10 +268,10 @@ def peak_memory() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1e6 if sys.platform == "darwin" else 1e3)
 
 
-def in_own_process(name: str, probes: int) -> str:
+def in_own_process(name: str, budget: int) -> str:
     """The row, as a line of Markdown."""
-    command = [sys.executable, __file__, name, "--probes", str(probes), "--here"]
-    return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+    command = [sys.executable, __file__, name, "--budgets", str(budget), "--here"]
+    return subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout.strip()
 
 
 def line(cells: list[str] | tuple[str, ...]) -> str:
@@ -191,16 +283,16 @@ def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("names", nargs="*", default=list(NETWORKS)[:-1], help=f"of {', '.join(NETWORKS)}")
-    parser.add_argument("--probes", type=int, nargs="+", default=[64])
+    parser.add_argument("--budgets", type=int, nargs="+", default=[128], help="in gradients")
     parser.add_argument("--here", action="store_true", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.here:
-        print(line(row(arguments.names[0], arguments.probes[0])))
+        print(line(row(arguments.names[0], arguments.budgets[0])))
         return
     print(line(COLUMNS), line(["---"] * len(COLUMNS)), sep="\n")
     for name in arguments.names:
-        for probes in arguments.probes:
-            print(in_own_process(name, probes), flush=True)
+        for budget in arguments.budgets:
+            print(in_own_process(name, budget), flush=True)
 
 
 if __name__ == "__main__":
