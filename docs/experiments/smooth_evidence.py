@@ -220,8 +220,9 @@ def tables(found: list[Row]) -> Iterator[str]:
         at_64 = [of.get((network, stage, name, 64)) for name in ESTIMATORS]
         others = ["-" if other is None else percent(other.normalized_mean, "+.1f") for other in at_64]
         error = percent(row.normalized_mean, "+.2f")
+        held = "-" if error == "exact" else f"{row.held} of {row.seeds}"
         error += "" if error == "exact" else f" ± {percent(row.normalized_deviation, '.2f')}"
-        cells = stage, f"{row.loss:.3f}", str(row.budget), error, f"{row.held} of {row.seeds}", f"{row.gradients:.0f}"
+        cells = stage, f"{row.loss:.3f}", str(row.budget), error, held, f"{row.gradients:.0f}"
         yield f"| {' | '.join((network, *cells, *others))} |"
     yield ""
     yield f"| stage | estimator | budget | networks | gradients | {' | '.join(QUANTITIES.values())} |"
