@@ -110,7 +110,7 @@ def main() -> None:
     for name in dict.fromkeys(name for framework, work in columns for name in measured[framework][work]):
         cells = [measured[framework][work].get(name) for framework, work in columns]
         table.add_row(name, *("-" if cell is None else f"{cell:.2f}" for cell in cells))
-    Console(width=120).print(table)
+    Console(width=150).print(table)
 
 
 if __name__ == "__main__":
