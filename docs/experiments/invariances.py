@@ -1,7 +1,8 @@
 """What each metric does when a network is changed in a way that its function, or its accuracy, does not see.
 
-    python docs/experiments/invariances.py            # the table in docs/invariances.md
-    python docs/experiments/invariances.py --short    # the table in README.md
+    python docs/experiments/invariances.py              # the table in docs/invariances.md
+    python docs/experiments/invariances.py --short      # the table in README.md
+    python docs/experiments/invariances.py stable_rank  # the row of one metric
 
 Every cell is measured: the metric before and after, with the same seed, on the networks of ``symmetric_networks.py``. ``=`` stands for a relative
 change below 1e-7, in bold where the metric declares it; ``≈`` for one within four standard errors, where the metric declares no more; and all
@@ -44,11 +45,13 @@ def main() -> None:
     """Print the table in Markdown."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--short", action="store_true", help="some of the columns")
-    columns = [s for s in SYMMETRIES if s.name in SHORT] if parser.parse_args().short else SYMMETRIES
+    parser.add_argument("metrics", nargs="*", default=list(ish.METRICS), help="metrics; by default all")
+    chosen = parser.parse_args()
+    columns = [s for s in SYMMETRIES if s.name in SHORT] if chosen.short else SYMMETRIES
     print_row(["metric", *(symmetry.heading for symmetry in columns)])
     print_row(["---"] * (len(columns) + 1))
-    for name, metric in ish.METRICS.items():
-        print_row([f"`{name}`", *(cell(metric, symmetry) for symmetry in columns)])
+    for name in chosen.metrics:
+        print_row([f"`{name}`", *(cell(ish.METRICS[name], symmetry) for symmetry in columns)])
 
 
 if __name__ == "__main__":
