@@ -38,10 +38,10 @@ def dense() -> dict[str, dict[str, torch.Tensor]]:
     return dense_hessian(*smooth_network(), cross_entropy)
 
 
-def coverage(values: list[float], errors: list[float], truth: float) -> float:
+def coverage(estimates: list[ish.Estimate], truth: float) -> float:
     """Share of the 95 % intervals that hold the truth."""
-    hits = [abs(value - truth) <= 1.96 * error for value, error in zip(values, errors, strict=True)]
-    return float(np.mean(hits))
+    intervals = [estimate.interval() for estimate in estimates]
+    return float(np.mean([lower <= truth <= upper for lower, upper in intervals]))
 
 
 def test_only_the_last_layer_is_certified() -> None:
@@ -52,7 +52,7 @@ def test_only_the_last_layer_is_certified() -> None:
 
 @pytest.mark.slow
 def test_sampled_diagonal_is_unbiased() -> None:
-    diagonals = [ish.hessian_diagonal(smooth_oracle(), probes=24, seed=seed)["0.weight"].values for seed in range(60)]
+    diagonals = [ish.hessian_diagonal(smooth_oracle(), probes=8, seed=seed)["0.weight"].values for seed in range(60)]
     expected = dense_diagonal(smooth_network()[0], dense())["0.weight"].numpy()
     mean, error = np.mean(diagonals, axis=0), np.std(diagonals, axis=0, ddof=1) / np.sqrt(60)
     worst = float(np.abs((mean - expected) / error).max())
@@ -62,16 +62,16 @@ def test_sampled_diagonal_is_unbiased() -> None:
 @pytest.mark.slow
 def test_standard_error_of_the_trace_covers_the_truth() -> None:
     truth = float(dense_matrix(dense()).trace())
-    estimates = [ish.hessian_trace(smooth_oracle(), probes=32, seed=seed) for seed in range(200)]
-    share = coverage([e.value for e in estimates], [e.standard_error or 0 for e in estimates], truth)
+    estimates = [ish.hessian_trace(smooth_oracle(), probes=8, seed=seed) for seed in range(200)]
+    share = coverage(estimates, truth)
     assert 0.91 <= share <= 0.98, f"the 95 % intervals of the trace hold the truth for {share:.1%} of 200 seeds"
 
 
 @pytest.mark.slow
 def test_standard_error_of_the_frobenius_norm_covers_the_truth() -> None:
     truth = float(dense_matrix(dense()).norm())
-    estimates = [ish.hessian_frobenius_norm(smooth_oracle(), probes=48, seed=seed) for seed in range(200)]
-    share = coverage([e.value for e in estimates], [e.standard_error or 0 for e in estimates], truth)
+    estimates = [ish.hessian_frobenius_norm(smooth_oracle(), probes=14, seed=seed) for seed in range(200)]
+    share = coverage(estimates, truth)
     assert 0.90 <= share <= 0.98, f"the 95 % intervals of the norm hold the truth for {share:.1%} of 200 seeds"
 
 
