@@ -14,7 +14,7 @@ from typing import Any, Literal, Protocol, TypedDict, Unpack, runtime_checkable
 import numpy as np
 import numpy.typing as npt
 
-from invariant_sharpness.errors import ModelError
+from invariant_sharpness.errors import LossError, ModelError
 from invariant_sharpness.parameters.groups import ParameterGroup
 from invariant_sharpness.parameters.vector import ParameterVector
 from invariant_sharpness.protocol import CurvatureOracle
@@ -165,18 +165,29 @@ def oracle(model: Any, data: Any, loss: Any = "cross_entropy", **options: Unpack
     >>> oracle.loss(oracle.parameters), ish.hessian_trace(oracle).value
     (9.0, 2.0)
     """
+    if isinstance(loss, type):
+        msg = f"loss={loss.__name__} is a class: make a loss of it, as in {loss.__name__}()"
+        raise LossError(msg)
     for found in backends().values():
         if found.accepts(model):
             _check_options(found, options)
             with exclusive():
                 return found.oracle(model, data, loss=loss, **options)
+    raise ModelError(_not_accepted(model, data))
+
+
+def _not_accepted(model: Any, data: Any) -> str:
+    """Say what to do, by what was given in the place of a model."""
+    if isinstance(model, type):
+        return f"the model is the class {model.__qualname__}: make a model of it"
     kind = f"{type(model).__module__}.{type(model).__qualname__}"
-    msg = (
-        f"no backend accepts a model of type {kind}; installed backends: {', '.join(sorted(_entries()))}. "
+    if any(backend.accepts(data) for backend in backends().values()):
+        return f"the model is a {kind} and the data are a model: write oracle(model, data)"
+    return (
+        f"no backend accepts a model of type {kind}; the backends are {', '.join(sorted(_entries()))}. "
         f"For plain functions, build an invariant_sharpness_numpy.FunctionOracle from the loss, its gradient and its "
         f"Hessian-vector product."
     )
-    raise ModelError(msg)
 
 
 def _check_options(backend: Backend, options: Mapping[str, Any]) -> None:

@@ -6,6 +6,8 @@ convex, a square root of the Hessian (:class:`ConvexLoss`). :class:`PositionLoss
 
 from __future__ import annotations
 
+from difflib import get_close_matches
+
 from invariant_sharpness.errors import LossError
 from invariant_sharpness.losses.callables import FunctionLoss
 from invariant_sharpness.losses.cross_entropy import CrossEntropy
@@ -75,8 +77,9 @@ def named_loss(name: str) -> OutputLoss:
     SquaredError()
     """
     if name not in LOSS_NAMES:
+        closest = "".join(f" (did you mean {match!r}?)" for match in get_close_matches(name, LOSS_NAMES, 1))
         msg = (
-            f"loss={name!r} is not known: take one of {', '.join(map(repr, LOSS_NAMES))}, or a callable "
+            f"loss={name!r} is not known{closest}: take one of {', '.join(map(repr, LOSS_NAMES))}, or a callable "
             f"(outputs, targets) -> one loss per example"
         )
         raise LossError(msg)

@@ -36,5 +36,5 @@ class ByName(dict[str, T]):
 def no_such_name(what: str, name: object, names: Collection[str], where: str = "", likely: Collection[str] = ()) -> str:
     """Write which names there are, and which was meant: one of the ``likely`` ones if there are any, or else the closest."""
     closest = likely or (get_close_matches(name, names, 1) if isinstance(name, str) else [])
-    advice = f"; did you mean {' or '.join(map(repr, closest))}?" if closest else ""
-    return f"there is no {what} {name!r}{where and f' {where}'}; the {what}s are {', '.join(names) or 'none'}{advice}"
+    advice = f" (did you mean {' or '.join(map(repr, closest))}?)" if closest else ""
+    return f"there is no {what} {name!r}{where and f' {where}'}{advice}; the {what}s are {', '.join(names) or 'none'}"

@@ -49,7 +49,7 @@ DATA: dict[str, tuple[Any, str]] = {
     "sparse array": ((scipy.sparse.coo_array(X), Y), r"coo_array that is not dense: take toarray\(\)|dtype object"),
     "list of names": ((X, list(NAMES)), r"targets are a list of str.*np.unique|pair of arrays"),
     "list of numbers": ((X, Y.tolist()), r"targets are a list of int.*np.asarray|pair of arrays"),
-    "no targets": ((X, None), r"targets are a NoneType|pair of arrays"),
+    "no targets": ((X, None), r"there are no targets|pair of arrays"),
     "one number": ((X, 3), r"targets are a int|pair of arrays"),
 }
 BATCHES = {

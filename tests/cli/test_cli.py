@@ -165,7 +165,10 @@ def test_error_of_the_users_code_keeps_its_traceback(target: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--metrics", "hessian_tracee"], "there is no metric 'hessian_tracee'; the metrics are hessian_trace,"),
+        (
+            ["--metrics", "hessian_tracee"],
+            "there is no metric 'hessian_tracee' (did you mean 'hessian_trace'?); the metrics are",
+        ),
         (["--metrics", "sharpness"], "or 'normalized_sharpness'?"),
         (["--metrics", ""], "it names no metric; the metrics are hessian_trace,"),
         (["--metrics", ","], "it names no metric"),

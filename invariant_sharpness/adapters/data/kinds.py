@@ -44,6 +44,9 @@ def require_array_of_targets(pair: Any) -> None:
     if not (isinstance(pair, (tuple, list)) and len(pair) == 2 and hasattr(pair[0], "shape")):
         return
     targets = pair[1]
+    if targets is None:
+        msg = "there are no targets: the data are (inputs, None), but the loss compares outputs with targets"
+        raise DataError(msg)
     first = targets[0] if isinstance(targets, (tuple, list)) and targets else targets
     shape = getattr(first, "shape", None)
     is_array = shape is not None and (first is targets or shape)
