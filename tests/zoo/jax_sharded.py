@@ -11,11 +11,10 @@ from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
-# Each device needs a thread, or it waits for the others for ever; where tests share a machine, it waits longer than XLA's 40 seconds.
+# A device that waits for the others holds a thread: with few of them all wait for ever, and on a busy machine longer than XLA's 40 seconds.
+os.environ["NPROC"] = "16"
 os.environ.pop("OMP_NUM_THREADS", None)
-os.environ["XLA_FLAGS"] = (
-    "--xla_force_host_platform_device_count=4 --xla_cpu_collective_call_terminate_timeout_seconds=300"
-)
+os.environ["XLA_FLAGS"] = "--xla_force_host_platform_device_count=4 --xla_cpu_collective_call_terminate_timeout_seconds=300"
 
 import jax
 import jax.numpy as jnp
