@@ -17,7 +17,6 @@ from invariant_sharpness.estimators.affine_groups import (
     samples_outputs,
 )
 from invariant_sharpness.estimators.affine_test import exact_groups
-from invariant_sharpness.estimators.probed_diagonal import equal_parts
 from invariant_sharpness.estimators.products import GRADIENTS_PER_PRODUCT
 from invariant_sharpness.estimators.residual_plan import (
     GRADIENTS_PER_DRAW,
@@ -158,7 +157,7 @@ class _Ways:
             middle = (least + most + 1) // 2
             fits = self.cost(self._drawn(samples, middle)) <= budget
             least, most = (middle, most) if fits else (least, middle - 1)
-        return self._drawn(samples, sum(map(len, equal_parts(range(least)))))
+        return self._drawn(samples, least)
 
     def _samples(self, budget: float) -> int:
         """Return how many samples of the outputs there are; none where the exact Gauss-Newton diagonal leaves half of the budget, or costs less."""

@@ -53,7 +53,7 @@ class GroupDiagonal:
         How they were obtained: ``"exact"``, ``"exact (columns)"``, ``"exact (units)"``, ``"curvature propagation"``, ``"layer draws"``,
         ``"probes"`` (of the Hessian), ``"residual probes"``, ``"XDiag"`` or ``"sampled outputs"``.
     parts
-        Independent means of equal numbers of draws, shape ``(parts, *shape)``, where the diagonal was sampled. For XDiag, the
+        Independent means of about equal numbers of draws, shape ``(parts, *shape)``, where the diagonal was sampled. For XDiag, the
         pseudo-values, whose variance tells the error of sums over entries, and which are not independent.
 
     Examples
@@ -187,6 +187,11 @@ class HessianDiagonal:
         if isnan(self.defects[name]):
             return "no tested example reaches all of it, so that nobody can say whether the outputs are affine in it"
         return f"the outputs are not affine in it: defect {self.defects[name]:.2g}"
+
+
+def planned(diagonal: HessianDiagonal) -> tuple[str, ...]:
+    """Return a note on how the diagonal was obtained within a budget."""
+    return () if diagonal.plan is None else (f"Hessian diagonal: {diagonal.plan.words}",)
 
 
 class Tangent(NamedTuple):

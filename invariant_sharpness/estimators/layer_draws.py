@@ -16,7 +16,7 @@ from collections.abc import Mapping, Sequence
 from invariant_sharpness.coordinates.forwarding import Forwarding
 from invariant_sharpness.estimators.column_diagonal import column_groups
 from invariant_sharpness.estimators.diagonal_results import GroupDiagonal, HessianDiagonal, HostArray
-from invariant_sharpness.estimators.probed_diagonal import equal_parts, probed_groups
+from invariant_sharpness.estimators.probed_diagonal import equal_parts, in_parts, probed_groups
 from invariant_sharpness.estimators.residual_plan import GRADIENTS_PER_DRAW, Plan
 from invariant_sharpness.estimators.sampled_diagonal import part_means, sampled_parts
 from invariant_sharpness.parameters.vector import ParameterVector
@@ -114,9 +114,8 @@ def _gauss_newton(oracle: CurvatureOracle, names: frozenset[str], samples: int, 
         exact = require(oracle, GaussNewtonDiagonalOracle, metric="hessian_diagonal")
         arrays = oracle.to_numpy(exact.gauss_newton_diagonal(oracle.parameters, names))
         return {name: arrays[name][None] for name in names}
-    sampled, length = require(oracle, SampledGaussNewtonOracle, metric="hessian_diagonal"), max(1, samples // parts)
-    ranges = [range(samples + number * length, samples + (number + 1) * length) for number in range(parts)]
-    return sampled_parts(sampled, names, ranges, seed)
+    sampled = require(oracle, SampledGaussNewtonOracle, metric="hessian_diagonal")
+    return sampled_parts(sampled, names, in_parts(range(samples, 2 * samples), parts), seed)
 
 
 def _probed(oracle: CurvatureOracle, gauss_newton: HostArrays, probes: int, seed: int) -> dict[str, GroupDiagonal]:

@@ -15,7 +15,7 @@ from invariant_sharpness import prng as random
 from invariant_sharpness.arguments import checked_numbers
 from invariant_sharpness.coordinates import Moved
 from invariant_sharpness.deprecation import renamed
-from invariant_sharpness.estimators.diagonal_results import HessianDiagonal
+from invariant_sharpness.estimators.diagonal_results import HessianDiagonal, planned
 from invariant_sharpness.estimators.hessian_diagonals import hessian_diagonal
 from invariant_sharpness.estimators.lanczos import largest_magnitude_eigenvalue
 from invariant_sharpness.parameters.vector import ParameterVector
@@ -87,7 +87,7 @@ def hessian_lipschitz_of_diagonal(
     Returns
     -------
     Estimate
-        The largest ratio.
+        The largest ratio; notes say what the budget bought.
 
     Raises
     ------
@@ -108,18 +108,21 @@ def hessian_lipschitz_of_diagonal(
     widths = half_widths(oracle, gamma, epsilon)
     # the diagonal at the parameters
     share = None if budget is None else budget / (draws + 1)
-    first = hessian_diagonal(oracle, probes=probes, budget=share, seed=seed, diagonal=diagonal).arrays
+    diagonals = [hessian_diagonal(oracle, probes=probes, budget=share, seed=seed, diagonal=diagonal)]
+    first = diagonals[0].arrays
     sizes = oracle.to_numpy(widths)
     largest = 0.0
     for index in range(draws):
         moved = Moved(oracle, oracle.parameters + corner(oracle, widths, seed, index))
-        second = hessian_diagonal(moved, probes=probes, budget=share, seed=seed).arrays
+        diagonals.append(hessian_diagonal(moved, probes=probes, budget=share, seed=seed))
+        second = diagonals[-1].arrays
         for name, size in sizes.items():
             # changes of the entries, over the distance of each
             change = np.abs(second[name] - first[name])
             ratios = np.divide(change, size, out=np.zeros_like(change), where=size > 0)
             largest = max(largest, float(ratios.max(initial=0.0)))
-    return Estimate("hessian_lipschitz_of_diagonal", largest, f"largest of {draws} corners")
+    notes = tuple(dict.fromkeys(note for one in diagonals for note in planned(one)))
+    return Estimate("hessian_lipschitz_of_diagonal", largest, f"largest of {draws} corners", notes=notes)
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,8 +9,9 @@ one copy of the probed groups per part, however many draws there are.
 
 from __future__ import annotations
 
+from collections.abc import Container
 from dataclasses import dataclass, field
-from itertools import chain
+from itertools import accumulate, chain, pairwise
 from types import MappingProxyType
 
 import numpy as np
@@ -46,19 +47,19 @@ def probe_means(
 ) -> dict[str, HostArray]:
     """Return the means of the probes with the indices of each part, stacked; all named groups are probed at once."""
     numbers = list(chain.from_iterable(parts))
-    length, size = len(parts[0]), block_size(oracle)
+    ends, size = frozenset(accumulate(map(len, parts))), block_size(oracle)
 
     def step(sums: _PartSums) -> _PartSums:
         block = numbers[sums.done : sums.done + size]
         directions = [(scale * random.signs(oracle, seed, number)).only(names) for number in block]
         for direction, product in zip(directions, multiplied(oracle, directions), strict=True):
-            sums.add(direction * product / (scale * scale), length)
+            sums.add(direction * product / (scale * scale), ends)
         return sums
 
     settings = (scale, seed, *parts, *sorted(names))
     loop = Loop("probing the diagonal", oracle, settings, total=len(numbers), gradients=GRADIENTS_PER_PRODUCT)
     found = iterate(step, _PartSums(oracle, names), loop).finished
-    return {name: np.stack([part[name] for part in found]) / length for name in names}
+    return {name: np.stack([of[name] / len(part) for of, part in zip(found, parts, strict=True)]) for name in names}
 
 
 @dataclass
@@ -71,11 +72,11 @@ class _PartSums:
     finished: list[HostArrays] = field(default_factory=list)
     current: ParameterVector | None = None
 
-    def add(self, draw: ParameterVector, length: int) -> None:
-        """Add a draw to the part of this length that is not finished yet."""
+    def add(self, draw: ParameterVector, ends: Container[int]) -> None:
+        """Add a draw to the part that is not finished yet; ``ends`` says after how many draws a part is."""
         self.current = draw if self.current is None else self.current + draw
         self.done += 1
-        if self.done % length == 0:
+        if self.done in ends:
             self.finished.append(self._host(self.current))
             self.current = None
 
@@ -105,11 +106,20 @@ _COUNTS = (10, 8)
 
 
 def equal_parts(indices: range, most: int = max(_COUNTS)) -> list[range]:
-    """Cut the indices into ten or eight runs of equal length, whichever leaves fewer out, and into no more than ``most``; fewer indices into single ones."""
+    """Cut the indices into ten or eight runs, whichever makes fewer of them longer by one, and into no more than ``most``; fewer indices into single ones."""
     count = min(_COUNTS, key=lambda parts: len(indices) % parts) if len(indices) >= min(_COUNTS) else len(indices)
     if 1 < len(indices) < min(_COUNTS):
         count = len(indices) - len(indices) % 2
     if 1 < most < count:
         count = most - most % 2
-    length = len(indices) // max(count, 1)
-    return [indices[number * length : (number + 1) * length] for number in range(count)]
+    return in_parts(indices, count)
+
+
+def in_parts(indices: range, count: int) -> list[range]:
+    """Cut the indices into so many runs, of which the first ones may be longer by one.
+
+    The mean over the parts of unequal numbers of draws is unbiased, and so is its squared standard error from their scatter: both weigh all parts alike.
+    """
+    length, longer = divmod(len(indices), max(count, 1))
+    starts = [number * length + min(number, longer) for number in range(count + 1)]
+    return [indices[start:end] for start, end in pairwise(starts)]

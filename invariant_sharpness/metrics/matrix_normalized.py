@@ -8,10 +8,10 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-from invariant_sharpness.estimators.diagonal_results import HessianDiagonal, HostArray, SamplingError
+from invariant_sharpness.estimators.diagonal_results import HessianDiagonal, HostArray, SamplingError, planned
 from invariant_sharpness.metrics.counted_groups import left_out, require_weights, without_curvature
 from invariant_sharpness.metrics.declaration import metric
-from invariant_sharpness.metrics.shared_diagonal import COST_OF_DIAGONAL, diagonal_of, planned
+from invariant_sharpness.metrics.shared_diagonal import COST_OF_DIAGONAL, diagonal_of
 from invariant_sharpness.protocol import CurvatureOracle
 from invariant_sharpness.results.estimate import Estimate, GroupEstimate
 

@@ -12,12 +12,12 @@ from typing import Literal
 import numpy as np
 
 from invariant_sharpness.deprecation import renamed
-from invariant_sharpness.estimators.diagonal_results import HessianDiagonal, Tangent, cross_fitted
+from invariant_sharpness.estimators.diagonal_results import HessianDiagonal, Tangent, cross_fitted, planned
 from invariant_sharpness.metrics.brackets import OF_THE_RESIDUAL, added_brackets, below_the_minimum, sampled_bracket
 from invariant_sharpness.metrics.counted_groups import left_out, require_weights, without_curvature
 from invariant_sharpness.metrics.declaration import metric
 from invariant_sharpness.metrics.layer_minima import LayerMinimum, parameterwise_layer, solved
-from invariant_sharpness.metrics.shared_diagonal import COST_OF_DIAGONAL, estimated, planned
+from invariant_sharpness.metrics.shared_diagonal import COST_OF_DIAGONAL, estimated
 from invariant_sharpness.parameters.matrices import HostArray, LayerMatrix, others, weights_alone, weights_with_biases
 from invariant_sharpness.protocol import CurvatureOracle, HostArrays, ParameterGroup
 from invariant_sharpness.results.estimate import Bracket, Estimate, GroupEstimate

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from invariant_sharpness.arguments import checked_numbers
 from invariant_sharpness.deprecation import renamed
-from invariant_sharpness.estimators.diagonal_results import HessianDiagonal
+from invariant_sharpness.estimators.diagonal_results import HessianDiagonal, planned
 from invariant_sharpness.estimators.perturbed_losses import perturbed_losses, zero_one_loss
 from invariant_sharpness.metrics.counted_groups import require_weights
 from invariant_sharpness.metrics.declaration import metric
@@ -144,7 +144,7 @@ def pac_bayes_bound(
     >>> round(bound.value - by_hand, 9)
     0.0
     """
-    bound = pac_bayes_terms(
+    bound, known = _measured(
         oracle,
         labels=labels,
         num_examples=num_examples,
@@ -164,7 +164,7 @@ def pac_bayes_bound(
         method=f"{draws} pairs of draws",
         standard_error=bound.standard_error,
         degrees_of_freedom=draws - 1,
-        notes=(*notes, *([_VACUOUS] if bound.value >= 1 else []), str(bound)),
+        notes=(*notes, *([_VACUOUS] if bound.value >= 1 else []), str(bound), *planned(known)),
     )
 
 
@@ -214,6 +214,36 @@ def pac_bayes_terms(
     >>> ish.pac_bayes_terms(oracle, num_examples=100).floats
     1
     """
+    return _measured(
+        oracle,
+        labels=labels,
+        num_examples=num_examples,
+        scales=scales,
+        lam=lam,
+        delta=delta,
+        draws=draws,
+        probes=probes,
+        budget=budget,
+        seed=seed,
+        diagonal=diagonal,
+    )[0]
+
+
+def _measured(
+    oracle: CurvatureOracle,
+    *,
+    labels: npt.ArrayLike | None,
+    num_examples: int | None,
+    scales: ScaleName,
+    lam: float | None,
+    delta: float,
+    draws: int,
+    probes: int,
+    budget: float | None,
+    seed: int,
+    diagonal: HessianDiagonal | None,
+) -> tuple[PacBayesBound, HessianDiagonal]:
+    """Return the bound, and the diagonal from which it has its variances."""
     if draws < 2:
         msg = f"draws={draws}, but a mean loss with a standard error needs at least 2"
         raise ValueError(msg)
@@ -230,7 +260,7 @@ def pac_bayes_terms(
     variances = chosen.posterior(oracle, {name: diagonal[name].values / 2 for name in names}, lam)
     losses = perturbed_losses(oracle, _deviations(oracle, variances), range(draws), seed, loss)
     weights = oracle.to_numpy(oracle.parameters)
-    return PacBayesBound(
+    bound = PacBayesBound(
         stochastic_loss=float(losses.mean()),
         loss=loss(oracle.parameters),
         divergences=_divergences(oracle, chosen, weights, variances),
@@ -241,6 +271,7 @@ def pac_bayes_terms(
         delta=delta,
         standard_error=float(losses.std(ddof=1)) / sqrt(draws),
     )
+    return bound, diagonal
 
 
 def _resolve(scales: str) -> Scales:

@@ -6,11 +6,11 @@ from math import fsum, sqrt
 
 import numpy as np
 
-from invariant_sharpness.estimators.diagonal_results import HessianDiagonal
+from invariant_sharpness.estimators.diagonal_results import HessianDiagonal, planned
 from invariant_sharpness.estimators.hessian_diagonals import hessian_diagonal
 from invariant_sharpness.estimators.lipschitz import half_widths, hessian_lipschitz_of_diagonal
 from invariant_sharpness.metrics.declaration import metric
-from invariant_sharpness.metrics.shared_diagonal import COST_OF_DIAGONAL, independent_groups, planned
+from invariant_sharpness.metrics.shared_diagonal import COST_OF_DIAGONAL, independent_groups
 from invariant_sharpness.parameters.matrices import HostArray
 from invariant_sharpness.protocol import CurvatureOracle
 from invariant_sharpness.results.estimate import Estimate, GroupEstimate

@@ -9,11 +9,11 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from invariant_sharpness.estimators.diagonal_results import HessianDiagonal
+from invariant_sharpness.estimators.diagonal_results import HessianDiagonal, planned
 from invariant_sharpness.metrics.brackets import OF_THE_RESIDUAL, added_brackets, below_the_minimum, sampled_bracket
 from invariant_sharpness.metrics.counted_groups import left_out, require_weights, without_curvature
 from invariant_sharpness.metrics.declaration import metric
-from invariant_sharpness.metrics.shared_diagonal import COST_OF_DIAGONAL, estimated, planned
+from invariant_sharpness.metrics.shared_diagonal import COST_OF_DIAGONAL, estimated
 from invariant_sharpness.protocol import CurvatureOracle, HostArrays
 from invariant_sharpness.results.estimate import Bracket, Estimate, GroupEstimate
 

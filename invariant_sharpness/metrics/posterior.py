@@ -7,12 +7,12 @@ from math import sqrt
 import numpy as np
 
 from invariant_sharpness.deprecation import renamed
-from invariant_sharpness.estimators.diagonal_results import HessianDiagonal
+from invariant_sharpness.estimators.diagonal_results import HessianDiagonal, planned
 from invariant_sharpness.estimators.perturbed_losses import perturbed_losses
 from invariant_sharpness.estimators.posterior_fit import SampledObjective, best_scales, fitted_scales
 from invariant_sharpness.metrics.counted_groups import left_out, require_weights
 from invariant_sharpness.metrics.declaration import metric
-from invariant_sharpness.metrics.shared_diagonal import diagonal_of, planned
+from invariant_sharpness.metrics.shared_diagonal import diagonal_of
 from invariant_sharpness.parameters.matrices import weights_alone
 from invariant_sharpness.protocol import CurvatureOracle
 from invariant_sharpness.results.estimate import Estimate

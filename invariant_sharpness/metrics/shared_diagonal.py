@@ -81,11 +81,6 @@ _FIRST_STAGE = 2**62
 """What the seed of the first stage differs by, so that the second one draws other numbers."""
 
 
-def planned(diagonal: HessianDiagonal) -> tuple[str, ...]:
-    """Return a note on how the diagonal was obtained within a budget."""
-    return () if diagonal.plan is None else (f"Hessian diagonal: {diagonal.plan.words}",)
-
-
 def independent_groups(diagonal: HessianDiagonal) -> HessianDiagonal:
     """Return the groups whose diagonal is the same whichever other groups are asked for."""
     kept = {name: group for name, group in diagonal.groups.items() if group.method in _INDEPENDENT}

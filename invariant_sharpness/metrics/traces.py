@@ -9,11 +9,11 @@ import numpy as np
 
 from invariant_sharpness.estimators.affine_groups import certified_diagonal, has_gauss_newton_diagonal
 from invariant_sharpness.estimators.column_diagonal import affords_columns
-from invariant_sharpness.estimators.diagonal_results import HessianDiagonal, SamplingError
+from invariant_sharpness.estimators.diagonal_results import HessianDiagonal, SamplingError, planned
 from invariant_sharpness.estimators.hessian_diagonals import hessian_diagonal
 from invariant_sharpness.estimators.hutchinson import trace_samples
 from invariant_sharpness.metrics.declaration import metric
-from invariant_sharpness.metrics.shared_diagonal import COST_OF_DIAGONAL, planned
+from invariant_sharpness.metrics.shared_diagonal import COST_OF_DIAGONAL
 from invariant_sharpness.prng import require_probes
 from invariant_sharpness.protocol import CurvatureOracle, ResidualDiagonalOracle, capability
 from invariant_sharpness.results.estimate import Estimate, GroupEstimate, methods_in_words

@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 import invariant_sharpness as ish
+from invariant_sharpness.estimators.lipschitz import hessian_lipschitz_of_diagonal
 from invariant_sharpness.runtime.progress import listening
 from zoo.counted_gradients import CountedGradients
 from zoo.smooth_networks import CASES
@@ -171,13 +172,26 @@ class _WithoutLayers:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "name", ["normalized_sharpness", "parameter_normalized_sharpness", "matrix_normalized_sharpness", "pacgen"]
+    "name",
+    [
+        "normalized_sharpness",
+        "parameter_normalized_sharpness",
+        "matrix_normalized_sharpness",
+        "pacgen",
+        "pac_bayes_bound",
+    ],
 )
 def test_metrics_say_what_their_budget_bought(name: str) -> None:
     oracle = CountedGradients(oracle_of(perceptron()))
     found = ish.METRICS[name](oracle, budget=200)
     assert oracle.gradients <= 220, f"{oracle.gradients} gradients for {found}"
     assert any(note.startswith("Hessian diagonal: ") for note in found.notes), found.notes
+
+
+def test_change_of_the_diagonal_says_what_its_budget_bought() -> None:
+    found = hessian_lipschitz_of_diagonal(oracle_of(perceptron()), budget=114, draws=2)
+    bought = [note for note in found.notes if note.startswith("Hessian diagonal: ") and "draws at the layers" in note]
+    assert bought, found.notes
 
 
 @pytest.mark.slow
