@@ -31,7 +31,7 @@ from invariant_sharpness_torch.models import (
 )
 from invariant_sharpness_torch.oracle import TorchOracle
 from invariant_sharpness_torch.own_losses import check_own_loss
-from invariant_sharpness_torch.processes import check_same_model, processes_in, state_of
+from invariant_sharpness_torch.processes import check_same, described, processes_in
 from invariant_sharpness_torch.roles import uses
 from invariant_sharpness_torch.shards import own_part
 
@@ -112,10 +112,11 @@ def build_oracle(
 
 
 def _same_everywhere(processes: Processes, prepare: Callable[[], tuple[TorchEngine, Any]]) -> tuple[TorchEngine, Any]:
-    """What is prepared in every process, if all have the same model."""
-    several = processes.size > 1
-    prepared, states = together(processes, prepare, lambda found: state_of(found[0].model) if several else {})
-    check_same_model(states)
+    """What is prepared in every process, if all measure the same."""
+    if processes.size == 1:
+        return prepare()
+    prepared, found = together(processes, prepare, lambda one: described(one[0]))
+    check_same(found)
     return prepared
 
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import distributed, nn
 
 from invariant_sharpness.errors import ArgumentError, ModelError, ProcessError
 from invariant_sharpness.runtime.processes import ALONE, Processes
+from invariant_sharpness_torch.engine import TorchEngine
 
 _CHUNK = 2**22
 """So many numbers of each process are on one device at a time."""
@@ -88,8 +89,22 @@ def processes_in(group: Any) -> Processes:
     return ProcessGroup(group) if distributed.get_world_size(group) > 1 else ALONE
 
 
-def state_of(model: nn.Module) -> dict[str, str]:
-    """Return a digest of every parameter and buffer of the model."""
+class Described(NamedTuple):
+    """What has to be the same on all processes: a digest of every parameter and buffer, and in words what is measured."""
+
+    state: dict[str, str]
+    asked: dict[str, str]
+
+
+def described(engine: TorchEngine) -> Described:
+    """Describe what one process measures."""
+    modules = {f"the module {name!r}": type(module).__qualname__ for name, module in engine.model.named_modules()}
+    groups = {f"the description of {group.name!r}": str(group) for group in engine.groups}
+    loss = {"the loss": engine.loss.name, "the reduction of the loss": engine.reduction, "examples": engine.examples}
+    return Described(_state_of(engine.model), {**loss, **modules, **groups})
+
+
+def _state_of(model: nn.Module) -> dict[str, str]:
     tensors = {**dict(model.named_parameters()), **dict(model.named_buffers())}
     return {name: _digest(tensor) for name, tensor in tensors.items()}
 
@@ -99,20 +114,32 @@ def _digest(tensor: torch.Tensor) -> str:
     return f"{tuple(tensor.shape)} {tensor.dtype} {hashlib.sha256(numbers.tobytes()).hexdigest()[:16]}"
 
 
-def check_same_model(states: Sequence[dict[str, str]]) -> None:
-    """Raise unless all processes have the same parameters and buffers.
+def check_same(found: Sequence[Described]) -> None:
+    """Raise unless all processes measure the same loss of the same model.
 
     Raises
     ------
     ModelError
-        Names the first that differs, and what to do.
+        Names the first parameter or buffer that differs, and what to do.
+    ProcessError
+        Names what else differs.
     """
-    for rank, state in enumerate(states[1:], start=1):
-        differing = [name for name in {**states[0], **state} if states[0].get(name) != state.get(name)]
-        if differing:
+    for rank, other in enumerate(found[1:], start=1):
+        for name in _differing(found[0].state, other.state):
             msg = (
-                f"{differing[0]!r} of the model is not the same in process {rank} as in process 0, so that there is no one model to measure: "
+                f"{name!r} of the model is not the same in process {rank} as in process 0, so that there is no one model to measure: "
                 f"send parameters and buffers from one process to the others, with torch.distributed.broadcast(tensor.data, 0) for each of "
                 f"model.state_dict().values(). In DistributedDataParallel, the running statistics of batch normalization differ after training"
             )
             raise ModelError(msg)
+        for what in _differing(found[0].asked, other.asked):
+            here, there = (one.asked.get(what, "not measured") for one in (found[0], other))
+            msg = (
+                f"{what} is {here} in process 0, but {there} in process {rank}, so that no one loss is measured: build the oracle with the "
+                f"same model and the same arguments, but for the data, in all processes"
+            )
+            raise ProcessError(msg)
+
+
+def _differing(one: dict[str, str], other: dict[str, str]) -> list[str]:
+    return [name for name in {**one, **other} if one.get(name) != other.get(name)]

@@ -122,8 +122,14 @@ def _attempted(compute: Callable[[], Found], tell: Callable[[Found], Told]) -> _
 
 def _failure(error: Exception) -> _Failure:
     if isinstance(error, InvariantSharpnessError):
-        return _Failure(type(error), str(error))
+        return _Failure(_own_kind(type(error)), str(error))
     return _Failure(ModelError, f"{type(error).__name__}: {error}")
+
+
+def _own_kind(kind: type[InvariantSharpnessError]) -> type[InvariantSharpnessError]:
+    """The kind of error of this library that one of a user's own is: the others may not know that one, or how to make it."""
+    own = InvariantSharpnessError
+    return next(base for base in kind.__mro__ if issubclass(base, own) and base.__module__ == own.__module__)
 
 
 def _raise_first(answers: Sequence[Any], own: Exception | None) -> None:

@@ -158,6 +158,43 @@ def other_model() -> Any:
     together(model, part(PARTS["even"]))
 
 
+def other_loss() -> Any:
+    together(network("relu"), part(PARTS["even"]), loss=["cross_entropy", "mse"][distributed.get_rank()])
+
+
+def other_reduction() -> Any:
+    reduction = ["mean", "sum"][distributed.get_rank()]
+    together(network("relu"), part(PARTS["even"]), loss=nn.CrossEntropyLoss(reduction=reduction))
+
+
+def other_activation() -> Any:
+    together(network(["relu", "gelu"][distributed.get_rank()]), part(PARTS["even"]))
+
+
+def other_frozen() -> Any:
+    """One process measures a parameter that the other does not."""
+    model = network("relu")
+    model[0].bias.requires_grad_(distributed.get_rank() == 0)
+    together(model, part(PARTS["even"]))
+
+
+def error_of_own_kind() -> Any:
+    """An error that other processes cannot make."""
+
+    class NoImage(ish.errors.DataError):
+        def __init__(self, file: str, line: int) -> None:
+            super().__init__(f"{file}, {line}")
+
+    def failing(*_: Any) -> None:
+        raise NoImage("images", 3)
+
+    model = network("relu")
+    oracle = together(model, part(PARTS["even"]))
+    if distributed.get_rank() == 1:
+        model.register_forward_hook(failing)
+    oracle.loss(oracle.parameters)
+
+
 def same_data() -> Any:
     together(network("relu"), data())
 

@@ -65,6 +65,11 @@ def test_model_and_loader_of_accelerate() -> None:
         ("bad_example", ish.errors.NonFiniteError, "process 1: array 0 of batch 0"),
         ("raising_later", ish.errors.ModelError, "process 1: ZeroDivisionError"),
         ("other_model", ish.errors.ModelError, "'2.bias' of the model is not the same in process 1"),
+        ("other_loss", ish.errors.ProcessError, "the loss is cross_entropy in process 0, but mse in process 1"),
+        ("other_reduction", ish.errors.ProcessError, "the reduction of the loss is mean in process 0, but sum"),
+        ("other_activation", ish.errors.ProcessError, "the module '1' is ReLU in process 0, but GELU in process 1"),
+        ("other_frozen", ish.errors.ProcessError, "but not measured in process 1"),
+        ("error_of_own_kind", ish.errors.DataError, "process 1: images, 3"),
         ("same_data", ish.errors.DataError, "processes have the same 37 examples"),
     ],
 )
