@@ -24,7 +24,7 @@ from invariant_sharpness.errors import ModelError
 from invariant_sharpness.losses import ElementwiseLoss, FunctionLoss, PositionLoss
 from invariant_sharpness.losses.labels import are_probabilities
 from invariant_sharpness.parameters.groups import HostArrays, ParameterGroup
-from invariant_sharpness.protocol import EVERY_CAPABILITY, ResidualDiagonalOracle
+from invariant_sharpness.protocol import EVERY_CAPABILITY, OneByOneOracle, ResidualDiagonalOracle
 from invariant_sharpness_keras.batch import host_batch, host_rows
 from invariant_sharpness_keras.losses import Loss
 from invariant_sharpness_keras.models import host_values, rounding
@@ -61,7 +61,7 @@ class TensorflowEngine(EngineDefaults):
 
     name = "TensorFlow"
     xp = xp
-    offers = EVERY_CAPABILITY | {ResidualDiagonalOracle}
+    offers = EVERY_CAPABILITY | {ResidualDiagonalOracle, OneByOneOracle}
 
     def __init__(
         self,
@@ -217,6 +217,11 @@ class TensorflowPoint:
         weights = weights_of_rows(self._engine.loss, outputs, without_weights(batch.targets))
         total = {self._names[index]: found[index] for index in sorted(wanted)}
         return Sums(float(np.sum(weights)), len(weights), (total,))
+
+    def squared_one_by_one(self, batch: Batch, /) -> frozenset[str]:
+        at = self._engine.layer_squares.sites(self._differentiate, self._values, batch.inputs)
+        ruled = {index for site in at.sites for index in site.variables.values()}
+        return frozenset(name for index, name in enumerate(self._names) if index not in ruled)
 
     def layer_moments(self, batch: Batch, /) -> LayerMoments:
         return self._engine.layer_residuals.moments(self._differentiate, self._values, batch)

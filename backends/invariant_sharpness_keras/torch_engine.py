@@ -18,7 +18,7 @@ from invariant_sharpness.adapters.whole_batches import Examples
 from invariant_sharpness.errors import ModelError
 from invariant_sharpness.losses import FunctionLoss
 from invariant_sharpness.parameters.groups import ParameterGroup
-from invariant_sharpness.protocol import NodeCurvatureOracle, ResidualDiagonalOracle
+from invariant_sharpness.protocol import NodeCurvatureOracle, OneByOneOracle, ResidualDiagonalOracle
 from invariant_sharpness_keras import inference
 from invariant_sharpness_keras.batch import host_batch
 from invariant_sharpness_keras.losses import Loss
@@ -47,7 +47,7 @@ class KerasTorchEngine(TorchEngine):
         Whether an example is a row of a batch, or a whole batch.
     """
 
-    offers = TorchEngine.offers - {ResidualDiagonalOracle, NodeCurvatureOracle}
+    offers = TorchEngine.offers - {ResidualDiagonalOracle, OneByOneOracle, NodeCurvatureOracle}
 
     def __init__(
         self,

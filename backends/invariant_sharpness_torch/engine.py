@@ -23,6 +23,7 @@ from invariant_sharpness.protocol import (
     EVERY_CAPABILITY,
     DoublePrecisionOracle,
     NodeCurvatureOracle,
+    OneByOneOracle,
     ResidualDiagonalOracle,
 )
 from invariant_sharpness_torch import batches
@@ -65,7 +66,7 @@ class TorchEngine(EngineDefaults):
 
     name = "PyTorch"
     xp = xp
-    offers = EVERY_CAPABILITY | {DoublePrecisionOracle, ResidualDiagonalOracle, NodeCurvatureOracle}
+    offers = EVERY_CAPABILITY | {DoublePrecisionOracle, ResidualDiagonalOracle, OneByOneOracle, NodeCurvatureOracle}
 
     def __init__(
         self,

@@ -99,6 +99,9 @@ class TorchPoint:
     def squares(self, names: frozenset[str], cotangents: Cotangents, batch: Any, /) -> Sums:
         return self._squares.sums(self._evaluate, self._loss, names, cotangents, batch)
 
+    def squared_one_by_one(self, batch: Any, /) -> frozenset[str]:
+        return self._squares.one_by_one(self._evaluate, batch)
+
     def layer_moments(self, batch: Any, /) -> LayerMoments:
         return self._residuals.moments(self._evaluate, self._loss, batch)
 

@@ -63,6 +63,11 @@ class ExampleSquares:
         _add_layers(squares, opened, terms(loss, cotangents, opened.outputs, opened.targets))
         return opened.outputs, opened.targets, {name for layer in opened.layers for name in layer.owned.values()}
 
+    def one_by_one(self, evaluate: Evaluate, batch: Any) -> frozenset[str]:
+        """Return the parameters that take the general path in a batch. Cost: a forward pass."""
+        names = frozenset(self._parameters)
+        return names - {name for layer in self.opened(evaluate, batch, names).layers for name in layer.owned.values()}
+
     def opened(self, evaluate: Evaluate, batch: Any, names: frozenset[str]) -> Opened:
         """Run the model on a batch, and return it with those layers that own named parameters."""
         modules, others, operations = self._tested(evaluate, batch)

@@ -5,9 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, cast
 
+from invariant_sharpness.adapters.data import batch_size
 from invariant_sharpness.adapters.engine import Point, Sums
 from invariant_sharpness.adapters.example_passes import ExamplePasses
-from invariant_sharpness.adapters.layers import HostMoments, LayerPoint, NodePoint, Perturbations, merged, units_of
+from invariant_sharpness.adapters.layers import (
+    HostMoments,
+    LayerPoint,
+    NodePoint,
+    OneByOnePoint,
+    Perturbations,
+    merged,
+    units_of,
+)
 from invariant_sharpness.adapters.passes import Piece
 from invariant_sharpness.parameters.vector import ParameterVector
 from invariant_sharpness.prng import Draws
@@ -16,7 +25,7 @@ from invariant_sharpness.runtime.processes import everywhere
 
 
 class LayerPasses(ExamplePasses):
-    """The methods of :class:`invariant_sharpness.protocol.ResidualDiagonalOracle` and `NodeCurvatureOracle`, for engines that offer these."""
+    """The methods of :class:`invariant_sharpness.protocol.ResidualDiagonalOracle`, `OneByOneOracle` and `NodeCurvatureOracle`, for engines that offer these."""
 
     _pieces: Callable[[], Iterator[Piece]]
     _means: Callable[[ParameterVector, Callable[[Point[Any], Piece], Sums]], list[ParameterVector]]
@@ -47,6 +56,21 @@ class LayerPasses(ExamplePasses):
             parameters, lambda piece: Perturbations(units, Draws(draws, seed, first + piece.example))
         )
         return drawn / float(len(draws))
+
+    def squared_one_by_one(self, parameters: ParameterVector, /) -> Mapping[str, int]:
+        """Told from the first batch. Cost: a forward pass with it."""
+        found: dict[str, int] = {}
+        for of_process in everywhere(self.processes, lambda: self._squared_one_by_one(parameters)):
+            found |= {name: max(size, found.get(name, 0)) for name, size in of_process.items()}
+        return found
+
+    def _squared_one_by_one(self, parameters: ParameterVector) -> Mapping[str, int]:
+        """In the first batch of this process, which others are as large as; nothing where it has no example."""
+        with self._measuring(parameters) as point:
+            for piece in self._pieces():
+                names = cast(OneByOnePoint, point).squared_one_by_one(piece.batch)
+                return dict.fromkeys(names, batch_size(piece.batch))
+        return {}
 
     def node_counts(self, parameters: ParameterVector, /) -> Mapping[str, int]:
         found = everywhere(self.processes, lambda: self._node_counts(parameters))

@@ -84,6 +84,14 @@ class LayerPoint(Protocol):
         ...
 
 
+class OneByOnePoint(Protocol):
+    """What a point of an engine has beyond, if the engine offers :class:`invariant_sharpness.protocol.OneByOneOracle`."""
+
+    def squared_one_by_one(self, batch: Any, /) -> frozenset[str]:
+        """Return the groups whose ``squares`` take one example of the batch at a time."""
+        ...
+
+
 class NodePoint(Protocol):
     """What a point of an engine has beyond, if the engine offers :class:`invariant_sharpness.protocol.NodeCurvatureOracle`."""
 

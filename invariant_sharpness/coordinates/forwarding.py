@@ -20,6 +20,7 @@ from invariant_sharpness.protocol import (
     JacobianOracle,
     LayerUnits,
     NodeCurvatureOracle,
+    OneByOneOracle,
     ParameterGroup,
     ResidualDiagonalOracle,
     Rows,
@@ -124,6 +125,9 @@ class Forwarding:
     ) -> ParameterVector:
         base = self._able(NodeCurvatureOracle)
         return base.propagated_residual_diagonal(parameters, names, draws, seed)
+
+    def squared_one_by_one(self, parameters: ParameterVector, /) -> Mapping[str, int]:
+        return self._able(OneByOneOracle).squared_one_by_one(parameters)
 
     def gauss_newton_vector_product(self, parameters: ParameterVector, vector: ParameterVector, /) -> ParameterVector:
         return self._able(GaussNewtonOracle).gauss_newton_vector_product(parameters, vector)

@@ -22,6 +22,7 @@ from invariant_sharpness.protocol import (
     JacobianOracle,
     LayerUnits,
     NodeCurvatureOracle,
+    OneByOneOracle,
     ParameterGroup,
     ResidualDiagonalOracle,
     Rows,
@@ -153,6 +154,10 @@ class Restricted(Forwarding):
     ) -> ParameterVector:
         base = self._able(ResidualDiagonalOracle)
         return self._kept(base.sampled_residual_diagonal(self._point(parameters), units, draws, seed))
+
+    def squared_one_by_one(self, parameters: ParameterVector, /) -> Mapping[str, int]:
+        examples = self._able(OneByOneOracle).squared_one_by_one(self._point(parameters))
+        return {name: count for name, count in examples.items() if name in self.names}
 
     def node_counts(self, parameters: ParameterVector, /) -> Mapping[str, int]:
         counts = self._able(NodeCurvatureOracle).node_counts(self._point(parameters))

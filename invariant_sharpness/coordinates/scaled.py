@@ -20,6 +20,7 @@ from invariant_sharpness.protocol import (
     JacobianOracle,
     LayerUnits,
     NodeCurvatureOracle,
+    OneByOneOracle,
     ResidualDiagonalOracle,
     Rows,
     SampledGaussNewtonOracle,
@@ -143,6 +144,9 @@ class Scaled(Forwarding):
         base = self._able(ResidualDiagonalOracle)
         drawn = base.sampled_residual_diagonal(self._point(parameters), units, draws, seed)
         return self.scale * self.scale * drawn
+
+    def squared_one_by_one(self, parameters: ParameterVector, /) -> Mapping[str, int]:
+        return self._able(OneByOneOracle).squared_one_by_one(self._point(parameters))
 
     def node_counts(self, parameters: ParameterVector, /) -> Mapping[str, int]:
         return self._able(NodeCurvatureOracle).node_counts(self._point(parameters))

@@ -3,12 +3,15 @@
 Within a budget everything is exact if an exact way fits into it, and the cheapest one is taken. Otherwise the Gauss-Newton diagonal is exact if that
 leaves half of the budget, and sampled with the other half if not. What is left goes to draws, the same number at every layer; a layer with no
 more outputs than that gets unit vectors and is exact, so that the expensive layers alone are sampled.
+
+Where the Gauss-Newton diagonal of groups outside of layers is made one example at a time and takes more than its half, the Hessian itself is probed in them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from math import inf
 
 from invariant_sharpness.errors import ArgumentError
 from invariant_sharpness.estimators.affine_groups import (
@@ -17,6 +20,7 @@ from invariant_sharpness.estimators.affine_groups import (
     samples_outputs,
 )
 from invariant_sharpness.estimators.affine_test import exact_groups
+from invariant_sharpness.estimators.probed_diagonal import MOST_PARTS
 from invariant_sharpness.estimators.products import GRADIENTS_PER_PRODUCT
 from invariant_sharpness.estimators.residual_plan import (
     GRADIENTS_PER_DRAW,
@@ -34,6 +38,7 @@ from invariant_sharpness.protocol import (
     CurvatureOracle,
     GaussNewtonDiagonalOracle,
     LayerUnits,
+    OneByOneOracle,
     ResidualDiagonalOracle,
     capability,
     require,
@@ -42,6 +47,9 @@ from invariant_sharpness.runtime.progress import reporter
 
 GRADIENTS_PER_PASS, GRADIENTS_PER_PASS_OF_POSITIONS = 1.0, 3.2
 """What a backward pass with squares costs at most, one of all outputs or one of a sample of them, as measured: 0.3 to 0.9 on vectors and images, 3.0 to 3.2 on sequences."""
+
+EXAMPLES_OF_OVERHEAD = 50
+"""By itself an example costs at most as much as so many more in a batch, as ``docs/experiments/one_by_one.py`` measures: a pass over 200 takes 9 to 40 gradients, one over 50 takes 6 to 16."""
 
 GRADIENTS_BEFOREHAND = 4.0
 """What the affine test, its confirmation and the scales of the output units cost."""
@@ -86,7 +94,9 @@ def plan_within(oracle: CurvatureOracle, curved: frozenset[str], budget: float) 
     knows = capability(oracle, GaussNewtonDiagonalOracle) is not None
     able = capability(oracle, ResidualDiagonalOracle) if knows and curved else None
     layers = None if able is None else able.layer_units(oracle.parameters)
-    ways = _Ways(oracle, curved, len(curved) < len(oracle.groups), layers)
+    telling = capability(oracle, OneByOneOracle) if knows else None
+    one_by_one = {} if telling is None else telling.squared_one_by_one(oracle.parameters)
+    ways = _Ways(oracle, curved, frozenset(group.name for group in oracle.groups) - curved, layers, one_by_one)
     exact = sorted(ways.exact(), key=ways.cost)
     fitting = [way for way in [*exact[:1], ways.sampled(budget), ways.least()] if ways.cost(way) <= budget]
     if not fitting:
@@ -112,25 +122,41 @@ class _Ways:
         The oracle.
     curved
         The groups that do not pass the affine test.
-    has_affine
-        Whether there are others.
+    affine
+        All others.
     layers
         The output units of all layers; None if what is curved has to be probed as a whole.
+    one_by_one
+        The number of examples in a batch, for the groups whose squares take one at a time.
     """
 
     oracle: CurvatureOracle
     curved: frozenset[str]
-    has_affine: bool
+    affine: frozenset[str]
     layers: Mapping[str, LayerUnits] | None
+    one_by_one: Mapping[str, int]
 
     def cost(self, way: Plan) -> float:
         """Return what it costs, with all that comes before it."""
-        of_curved = bool(way.units or way.drawn or way.probed) and way.of_residual
-        once = _outputs(self.oracle) if self.has_affine or of_curved else 0
-        # groups that pass the affine test, and those that do not, have samples of their own
-        passes = way.samples * (self.has_affine + of_curved) if way.samples else once
-        beforehand = GRADIENTS_BEFOREHAND if self.has_affine or self.layers is not None else 0.0
-        return beforehand + self._per_pass * passes + cost(self.oracle, way)
+        beforehand = GRADIENTS_BEFOREHAND if self.affine or self.layers is not None else 0.0
+        return beforehand + self._of_gauss_newton(way) + cost(self.oracle, way)
+
+    def _of_gauss_newton(self, way: Plan) -> float:
+        """Return what the Gauss-Newton diagonal costs: groups that pass the affine test, and those that do not, have samples of their own."""
+        both = self.affine, way.with_gauss_newton
+        return sum(self._of_squares(names, way.samples) for names in (both if way.samples else [both[0] | both[1]]))
+
+    def _of_squares(self, names: frozenset[str], samples: int) -> float:
+        """Return what exact or sampled squares cost: of one example at a time a forward pass, too, for each part of the samples."""
+        if not names:
+            return 0.0
+        terms, forward = (samples, min(samples, MOST_PARTS)) if samples else (_outputs(self.oracle), 1)
+        return self._per_pass * terms + self._alone(names) * (terms + forward)
+
+    def _alone(self, names: frozenset[str]) -> float:
+        """Return what a pass over the examples costs, one at a time, if one of the groups takes it."""
+        examples = max((count for name, count in self.one_by_one.items() if name in names), default=0)
+        return examples * (EXAMPLES_OF_OVERHEAD + 1) / (EXAMPLES_OF_OVERHEAD + examples)
 
     @property
     def _per_pass(self) -> float:
@@ -143,37 +169,46 @@ class _Ways:
         found = [all_columns(self.curved)]
         if self.layers is not None:
             most = max((units.outputs for units in self.layers.values()), default=0)
-            found.append(plan(self.oracle, self.curved, self.layers, most, float("inf")))
+            found.append(plan(self.oracle, self.curved, self.layers, most, inf))
         return found
 
     def least(self) -> Plan:
         """Return what costs the least."""
-        return self._drawn(self._samples(0.0), LEAST_DRAWS)
+        return self._drawn(self._samples(0.0), LEAST_DRAWS, 0.0)
 
     def sampled(self, budget: float) -> Plan:
         """Return the way with the most draws within the budget, or with the least of them."""
         samples, least, most = self._samples(budget), LEAST_DRAWS, max(LEAST_DRAWS, int(budget / GRADIENTS_PER_DRAW))
         while least < most:
             middle = (least + most + 1) // 2
-            fits = self.cost(self._drawn(samples, middle)) <= budget
+            fits = self.cost(self._drawn(samples, middle, budget)) <= budget
             least, most = (middle, most) if fits else (least, middle - 1)
-        return self._drawn(samples, least)
+        return self._drawn(samples, least, budget)
 
     def _samples(self, budget: float) -> int:
         """Return how many samples of the outputs there are; none where the exact Gauss-Newton diagonal leaves half of the budget, or costs less."""
-        calls = self.has_affine + (self.layers is not None)
+        calls = bool(self.affine) + (self.layers is not None)
         if not calls or not samples_outputs(self.oracle):
             return 0
-        left = (budget - GRADIENTS_BEFOREHAND) / (2 if self.curved else 1)
-        samples = max(LEAST_DRAWS, int(left / (self._per_pass * calls)))
-        return 0 if _outputs(self.oracle) <= max(left / self._per_pass, calls * samples) else samples
+        per_sample = self._per_pass + 2 * self._alone(self.affine)
+        samples = max(LEAST_DRAWS, int(self._left(budget) / (per_sample * calls)))
+        exact = self._per_pass * _outputs(self.oracle) + self._alone(self.affine) * (_outputs(self.oracle) + 1)
+        return 0 if exact <= self._left(budget) or _outputs(self.oracle) <= calls * samples else samples
 
-    def _drawn(self, samples: int, draws: int) -> Plan:
-        """Plan so many draws at every layer, and as many probes elsewhere."""
+    def _left(self, budget: float) -> float:
+        """Return what the Gauss-Newton diagonal may cost."""
+        return (budget - GRADIENTS_BEFOREHAND) / (2 if self.curved else 1)
+
+    def _drawn(self, samples: int, draws: int, budget: float) -> Plan:
+        """Plan so many draws at every layer, and as many probes elsewhere: of the residual part, unless the Gauss-Newton diagonal costs too much there."""
         if self.layers is None:
             return _probed(self.curved, draws)._replace(samples=samples)
         found = plan(self.oracle, self.curved, self.layers, draws, GRADIENTS_PER_PROBE * draws)
-        return found._replace(probes=draws, samples=samples)
+        found = found._replace(probes=draws, samples=samples)
+        if not found.probed & self.one_by_one.keys() or self._of_gauss_newton(found) <= self._left(budget):
+            return found
+        whole = plan(self.oracle, self.curved, self.layers, draws, GRADIENTS_PER_PRODUCT * draws)
+        return whole._replace(probes=draws, samples=samples, of_residual=False)
 
 
 def _probed(names: frozenset[str], probes: int) -> Plan:

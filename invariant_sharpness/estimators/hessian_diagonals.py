@@ -118,7 +118,8 @@ def _within(
     plan = announced(plan_within(oracle, everything - possible, budget))
     known = HessianDiagonal({}) if test is None else HessianDiagonal({}, defects=test.defects, test=test)
     if not plan.samples:
-        known = exact_diagonal(oracle, parameters=missing, seed=seed, test=test, most_outputs=inf)
+        names = missing - plan.without_gauss_newton
+        known = exact_diagonal(oracle, parameters=names, seed=seed, test=test, most_outputs=inf)
     known = certified_diagonal(oracle, parameters=missing, probes=plan.samples, seed=seed, diagonal=known)
     known = replace(known, gauss_newton={**given.gauss_newton, **known.gauss_newton}, plan=plan)
     rest = missing - known.groups.keys()

@@ -41,10 +41,11 @@ def curved_groups(
     What is ``known`` of the latter is not computed again. Cost: what the plan says.
     """
     chosen = plan.only(names)
-    if not chosen.of_residual:
-        probed = probed_groups(oracle, chosen.probed, plan.probes, seed) if chosen.probed else {}
-        return HessianDiagonal({**probed, **column_groups(oracle, chosen.columns)})
-    ranges, rest = equal_parts(range(plan.draws), plan.samples or plan.draws), names - chosen.columns
+    whole = column_groups(oracle, chosen.columns) | _probed_whole(oracle, chosen, seed)
+    rest = names - chosen.without_gauss_newton
+    if not rest:
+        return HessianDiagonal(whole)
+    ranges = equal_parts(range(plan.draws), plan.samples or plan.draws)
     parts = {name: _parts(known.gauss_newton[name]) for name in rest & known.gauss_newton.keys()}
     parts = {name: values for name, values in parts.items() if len(values) in {1, len(ranges)}}
     if rest - parts.keys():
@@ -52,9 +53,9 @@ def curved_groups(
     able = require(oracle, ResidualDiagonalOracle, metric="hessian_diagonal")
     residuals = {**_exact(able, chosen.units), **_drawn(able, chosen.drawn, ranges, seed)}
     found = {name: _group(parts[name] + residual) for name, residual in residuals.items()}
-    found |= _probed(oracle, {name: parts[name].mean(axis=0) for name in chosen.probed}, plan.probes, seed)
+    found |= _probed(oracle, {name: parts[name].mean(axis=0) for name in chosen.probed & rest}, plan.probes, seed)
     gauss_newton = {name: _of_gauss_newton(values) for name, values in parts.items()}
-    return HessianDiagonal({**found, **column_groups(oracle, chosen.columns)}, gauss_newton=gauss_newton)
+    return HessianDiagonal({**found, **whole}, gauss_newton=gauss_newton)
 
 
 def _parts(group: GroupDiagonal) -> HostArray:
@@ -116,6 +117,12 @@ def _gauss_newton(oracle: CurvatureOracle, names: frozenset[str], samples: int, 
         return {name: arrays[name][None] for name in names}
     sampled = require(oracle, SampledGaussNewtonOracle, metric="hessian_diagonal")
     return sampled_parts(sampled, names, in_parts(range(samples, 2 * samples), parts), seed)
+
+
+def _probed_whole(oracle: CurvatureOracle, plan: Plan, seed: int) -> dict[str, GroupDiagonal]:
+    """Probe the Hessian of those groups that do not take the Gauss-Newton diagonal."""
+    names = plan.probed & plan.without_gauss_newton
+    return probed_groups(oracle, names, plan.probes, seed) if names else {}
 
 
 def _probed(oracle: CurvatureOracle, gauss_newton: HostArrays, probes: int, seed: int) -> dict[str, GroupDiagonal]:

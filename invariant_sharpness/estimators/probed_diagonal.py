@@ -104,8 +104,10 @@ class _PartSums:
 _COUNTS = (10, 8)
 """Even, so that one half of the parts can be held against the other."""
 
+MOST_PARTS = max(_COUNTS)
 
-def equal_parts(indices: range, most: int = max(_COUNTS)) -> list[range]:
+
+def equal_parts(indices: range, most: int = MOST_PARTS) -> list[range]:
     """Cut the indices into ten or eight runs, whichever makes fewer of them longer by one, and into no more than ``most``; fewer indices into single ones."""
     count = min(_COUNTS, key=lambda parts: len(indices) % parts) if len(indices) >= min(_COUNTS) else len(indices)
     if 1 < len(indices) < min(_COUNTS):

@@ -38,7 +38,7 @@ class Plan(NamedTuple):
     samples
         How many samples of the outputs the Gauss-Newton diagonal is the mean of; none if it is exact.
     of_residual
-        Whether the residual part is probed alone, and not the Hessian.
+        Whether the residual part alone is probed, beside the Gauss-Newton diagonal, and not the Hessian.
     gradients
         What everything costs.
     """
@@ -65,6 +65,16 @@ class Plan(NamedTuple):
         }
         kind = "sampled" if self.samples or self.drawn or self.probed else "exact"
         return f"{', '.join([kind, *(text for text, count in ways.items() if count)])}; {self.gradients:.0f} gradients"
+
+    @property
+    def without_gauss_newton(self) -> frozenset[str]:
+        """Those that do not take the Gauss-Newton diagonal."""
+        return self.columns if self.of_residual else self.columns | self.probed
+
+    @property
+    def with_gauss_newton(self) -> frozenset[str]:
+        """Those that take the Gauss-Newton diagonal, and something beside it."""
+        return frozenset(self.units.keys() | self.drawn.keys() | self.probed) - self.without_gauss_newton
 
     def only(self, names: frozenset[str]) -> Plan:
         """Return the same plan for fewer groups."""
@@ -120,7 +130,7 @@ def cost(oracle: CurvatureOracle, found: Plan, terms: float = 0.0) -> float:
     units = sum(of_layer.outputs for name, of_layer in found.units.items() if owners[name] not in found.units)
     drawn = found.draws * sum(owners[name] not in found.drawn for name in found.drawn)
     columns = cost_of_columns(sum(group.size for group in oracle.groups if group.name in found.columns))
-    beside = terms if found.of_residual and (found.units or found.drawn or found.probed) else 0
+    beside = terms if found.with_gauss_newton else 0
     per_probe = GRADIENTS_PER_PROBE if found.of_residual else GRADIENTS_PER_PRODUCT
     return beside + columns + GRADIENTS_PER_DRAW * (units + drawn) + (per_probe * found.probes if found.probed else 0.0)
 

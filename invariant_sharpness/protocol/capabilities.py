@@ -147,6 +147,15 @@ class ResidualDiagonalOracle(CurvatureOracle, Protocol):
 
 
 @runtime_checkable
+class OneByOneOracle(CurvatureOracle, Protocol):
+    """An oracle that says in which groups its squares of derivatives take one example at a time, as where a layer has no rule for those of all examples."""
+
+    def squared_one_by_one(self, parameters: ParameterVector, /) -> Mapping[str, int]:
+        """Return, for every such group, the number of examples in a batch: so many passes take the place of one."""
+        ...
+
+
+@runtime_checkable
 class NodeCurvatureOracle(CurvatureOracle, Protocol):
     r"""An oracle that knows the second derivative of every operation above some of its layers, and propagates it to them.
 

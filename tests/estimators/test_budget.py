@@ -29,10 +29,28 @@ def perceptron(outputs: int = 3) -> Problem:
     return nn.Sequential(*layers).double(), x, y
 
 
+class Recurrent(nn.Module):
+    """An LSTM, whose recurrent weights belong to no layer that every example passes once."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.cell, self.head = nn.LSTM(4, 6, batch_first=True), nn.Linear(6, 3)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.head(self.cell(x)[0][:, -1])
+
+
+@cache
+def recurrent() -> Problem:
+    torch.manual_seed(0)
+    return Recurrent().double(), torch.randn(50, 5, 4, dtype=torch.float64), torch.randint(0, 3, (50,))
+
+
 PROBLEMS = {
     "perceptron": perceptron,
     "many outputs": lambda: perceptron(60),
     "encoder": lambda: CASES["encoder"].problem(),
+    "recurrent": recurrent,
 }
 
 
@@ -133,6 +151,45 @@ def test_too_small_a_budget_names_the_least_that_is_enough() -> None:
         ish.hessian_diagonal(oracle, budget=1)
     least = float(str(raised.value).split("takes ")[1].split()[0]) + 1
     assert ish.hessian_diagonal(oracle, budget=least).plan.gradients <= least
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("budget", [38, 100, 200])
+def test_groups_that_are_squared_one_example_at_a_time_are_probed(budget: float) -> None:
+    oracle = CountedGradients(oracle_of(recurrent()))
+    assert oracle.squared_one_by_one(oracle.parameters) == {"cell.weight_hh_l0": 50, "cell.bias_hh_l0": 50}
+    found = ish.hessian_diagonal(oracle, budget=budget)
+    exact = oracle.gauss_newton_diagonal(oracle.parameters, frozenset(found.groups))
+    assert found["cell.weight_hh_l0"].method == "probes", found.plan.words
+    assert found["cell.weight_ih_l0"].method in {"layer draws", "exact (units)"}, found.plan.words
+    assert found["head.weight"].method == "exact", found.plan.words
+    assert np.allclose(found["head.weight"].values, oracle.to_numpy(exact)["head.weight"], rtol=1e-12), found.plan.words
+
+
+def test_restricted_oracle_tells_which_of_its_groups_are_squared_one_example_at_a_time() -> None:
+    restricted = ish.Restricted(oracle_of(recurrent()), ["cell.weight_hh_l0", "head.*"])
+    assert restricted.squared_one_by_one(restricted.parameters) == {"cell.weight_hh_l0": 50}
+
+
+@pytest.mark.slow
+def test_one_example_at_a_time_is_affordable_with_many_gradients() -> None:
+    oracle = CountedGradients(oracle_of(recurrent()))
+    spent = {}
+    for budget in (200, 280):
+        oracle.gradients = 0.0
+        found, spent[budget] = ish.hessian_diagonal(oracle, budget=budget), oracle.gradients
+    assert found["cell.weight_hh_l0"].method == "residual probes", found.plan.words
+    assert spent[280] <= 280, f"{spent} gradients for {found.plan.words}"
+
+
+@pytest.mark.slow
+def test_gauss_newton_matrix_of_a_recurrent_network_is_refused_or_paid_for() -> None:
+    oracle = CountedGradients(oracle_of(recurrent()))
+    with pytest.raises(ish.errors.ArgumentError, match="gradients at least"):
+        ish.hessian_diagonal(ish.GaussNewton(oracle), budget=40)
+    oracle.gradients = 0.0
+    found = ish.hessian_diagonal(ish.GaussNewton(oracle), budget=110)
+    assert oracle.gradients <= found.plan.gradients <= 110, f"{oracle.gradients} gradients for {found.plan.words}"
 
 
 def test_piecewise_linear_network_is_exact_for_its_outputs() -> None:

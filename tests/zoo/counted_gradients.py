@@ -9,6 +9,9 @@ from invariant_sharpness.coordinates.forwarding import Forwarding
 PRODUCT, PASS, PASS_OF_POSITIONS, DRAW, TEST, SCALES, SQUARES = 2.0, 0.65, 3.2, 0.55, 1.2, 1.3, 1.5
 """A product with the Hessian, a backward pass with squares on vectors and on sequences, a draw at one layer, the affine test, the scales, squared gradients."""
 
+EXAMPLE = 0.3
+"""A pass over one example by itself, as measured on an LSTM whose gradient is that of a batch of 50."""
+
 
 class CountedGradients(Forwarding):
     """The oracle beneath, with ``gradients`` that say what it has cost."""
@@ -34,11 +37,11 @@ class CountedGradients(Forwarding):
         return self.base.gauss_newton_vector_product(*given)
 
     def gauss_newton_diagonal(self, parameters: Any, names: Any) -> Any:
-        self.gradients += self._per_pass() * self.outputs_per_example
+        self.gradients += self._of_squares(names, self.outputs_per_example)
         return self.base.gauss_newton_diagonal(parameters, names)
 
     def sampled_gauss_newton_diagonal(self, parameters: Any, names: Any, draws: range, seed: int) -> Any:
-        self.gradients += self._per_pass() * len(draws)
+        self.gradients += self._of_squares(names, len(draws))
         return self.base.sampled_gauss_newton_diagonal(parameters, names, draws, seed)
 
     def output_curvature(self, *given: Any) -> Any:
@@ -46,7 +49,7 @@ class CountedGradients(Forwarding):
         return self.base.output_curvature(*given)
 
     def gradient_second_moment(self, *given: Any) -> Any:
-        self.gradients += SQUARES
+        self.gradients += SQUARES + self._one_by_one(frozenset(group.name for group in self.groups), 1)
         return self.base.gradient_second_moment(*given)
 
     def layer_units(self, *given: Any) -> Any:
@@ -60,6 +63,14 @@ class CountedGradients(Forwarding):
     def sampled_residual_diagonal(self, parameters: Any, units: Any, draws: range, seed: int) -> Any:
         self.gradients += DRAW * len(draws) * len(self._layers(units))
         return self.base.sampled_residual_diagonal(parameters, units, draws, seed)
+
+    def _of_squares(self, names: Any, terms: int) -> float:
+        return self._per_pass() * terms + self._one_by_one(names, terms)
+
+    def _one_by_one(self, names: Any, terms: int) -> float:
+        """Each example has a forward pass, and a backward pass for each term, where layers have no rule."""
+        examples = self.base.squared_one_by_one(self.parameters)
+        return EXAMPLE * (terms + 1) * max((count for name, count in examples.items() if name in names), default=0)
 
     def _per_pass(self) -> float:
         units = self.base.layer_units(self.parameters).values()
