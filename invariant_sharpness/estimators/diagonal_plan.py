@@ -178,12 +178,18 @@ class _Ways:
 
     def sampled(self, budget: float) -> Plan:
         """Return the way with the most draws within the budget, or with the least of them."""
+        # the first columns outside of layers cost as much as all probes: what is too little for them is enough for more draws
+        ways = [self._most_drawn(budget, columns) for columns in (inf, 0.0)]
+        return max(ways, key=lambda way: (len(way.columns), way.draws))
+
+    def _most_drawn(self, budget: float, columns: float) -> Plan:
+        """Return the way with the most draws within the budget whose columns outside of layers cost no more than this."""
         samples, least, most = self._samples(budget), LEAST_DRAWS, max(LEAST_DRAWS, int(budget / GRADIENTS_PER_DRAW))
         while least < most:
             middle = (least + most + 1) // 2
-            fits = self.cost(self._drawn(samples, middle, budget)) <= budget
+            fits = self.cost(self._drawn(samples, middle, budget, columns)) <= budget
             least, most = (middle, most) if fits else (least, middle - 1)
-        return self._drawn(samples, least, budget)
+        return self._drawn(samples, least, budget, columns)
 
     def _samples(self, budget: float) -> int:
         """Return how many samples of the outputs there are; none where the exact Gauss-Newton diagonal leaves half of the budget, or costs less."""
@@ -199,15 +205,15 @@ class _Ways:
         """Return what the Gauss-Newton diagonal may cost."""
         return (budget - GRADIENTS_BEFOREHAND) / (2 if self.curved else 1)
 
-    def _drawn(self, samples: int, draws: int, budget: float) -> Plan:
+    def _drawn(self, samples: int, draws: int, budget: float, columns: float = inf) -> Plan:
         """Plan so many draws at every layer, and as many probes elsewhere: of the residual part, unless the Gauss-Newton diagonal costs too much there."""
         if self.layers is None:
             return _probed(self.curved, draws)._replace(samples=samples)
-        found = plan(self.oracle, self.curved, self.layers, draws, GRADIENTS_PER_PROBE * draws)
+        found = plan(self.oracle, self.curved, self.layers, draws, min(columns, GRADIENTS_PER_PROBE * draws))
         found = found._replace(probes=draws, samples=samples)
         if not found.probed & self.one_by_one.keys() or self._of_gauss_newton(found) <= self._left(budget):
             return found
-        whole = plan(self.oracle, self.curved, self.layers, draws, GRADIENTS_PER_PRODUCT * draws)
+        whole = plan(self.oracle, self.curved, self.layers, draws, min(columns, GRADIENTS_PER_PRODUCT * draws))
         return whole._replace(probes=draws, samples=samples, of_residual=False)
 
 

@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 import invariant_sharpness as ish
+from invariant_sharpness.estimators.diagonal_plan import plan_within
 from invariant_sharpness.estimators.lipschitz import hessian_lipschitz_of_diagonal
 from invariant_sharpness.runtime.progress import listening
 from zoo.counted_gradients import CountedGradients
@@ -169,6 +170,15 @@ def test_groups_that_are_squared_one_example_at_a_time_are_probed(budget: float)
 def test_restricted_oracle_tells_which_of_its_groups_are_squared_one_example_at_a_time() -> None:
     restricted = ish.Restricted(oracle_of(recurrent()), ["cell.weight_hh_l0", "head.*"])
     assert restricted.squared_one_by_one(restricted.parameters) == {"cell.weight_hh_l0": 50}
+
+
+@pytest.mark.slow
+def test_what_is_too_little_for_columns_buys_draws() -> None:
+    oracle = oracle_of(recurrent())
+    curved = frozenset(group.name for group in oracle.groups if group.name.startswith("cell"))
+    for budget in range(60, 300, 10):
+        found = plan_within(oracle, curved, budget)
+        assert found.gradients >= 0.9 * budget, f"{found.words} of {budget}"
 
 
 @pytest.mark.slow
