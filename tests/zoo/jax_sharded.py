@@ -14,7 +14,9 @@ from typing import Any
 # A device that waits for the others holds a thread: with few of them all wait for ever, and on a busy machine longer than XLA's 40 seconds.
 os.environ["NPROC"] = "16"
 os.environ.pop("OMP_NUM_THREADS", None)
-os.environ["XLA_FLAGS"] = "--xla_force_host_platform_device_count=4 --xla_cpu_collective_call_terminate_timeout_seconds=300"
+os.environ["XLA_FLAGS"] = (
+    "--xla_force_host_platform_device_count=4 --xla_cpu_collective_call_terminate_timeout_seconds=300"
+)
 
 import jax
 import jax.numpy as jnp
