@@ -28,6 +28,9 @@ VIEWS = frozenset(
 
 TABLE = "EmbeddingBackward0"
 
+_CAST = "ToCopyBackward0"
+"""What autocast makes of a parameter, once for all operations that take it."""
+
 _BROADCASTING = frozenset({"AddBackward0", "MulBackward0", "ExpandBackward0"})
 
 
@@ -109,6 +112,28 @@ def uses(
     return found
 
 
+def taken_again(outputs: torch.Tensor, parameters: Mapping[str, nn.Parameter]) -> frozenset[str]:
+    """Return the parameters that several operations take in this pass, whatever their derivatives are. Cost: a look at each operation, and at no number."""
+    consumers = consumers_of(outputs)
+    names = {id(parameter): name for name, parameter in parameters.items()}
+    return frozenset(
+        names[id(node.variable)]
+        for node in consumers
+        if id(getattr(node, "variable", None)) in names and _times_taken(node, 0, consumers) > 1
+    )
+
+
+def _times_taken(node: Node, result: int, consumers: Consumers) -> int:
+    """How many operations take this result, through views and casts or as it is."""
+    return sum(
+        sum(_times_taken(consumer, number, consumers) for number in range(len(consumer._input_metadata)))
+        if consumer.name() in VIEWS or consumer.name() == _CAST
+        else 1
+        for consumer, _, taken in consumers[node]
+        if taken == result
+    )
+
+
 def consumers_of(outputs: torch.Tensor) -> Consumers:
     """Return all operations that the outputs are made of, in an order that is the same in every pass. Cost: a look at each, and at no number."""
     consumers: Consumers = {} if outputs.grad_fn is None else {outputs.grad_fn: []}
@@ -145,10 +170,15 @@ def _reached(
 def _rows_for_all(
     node: Node, views: tuple[View, ...], consumers: Consumers, *, for_all: bool
 ) -> Iterator[tuple[tuple[View, ...], Node, int]]:
-    """Yield what takes rows of a table that are the same for all examples, as those of positions are; nothing if they are not."""
+    """Yield what takes rows of a table that are the same for all examples, as those of positions are; nothing if they are not, or a row comes twice."""
     found = list(_reached(node, 0, (*views, View(node, 0)), consumers, for_all=for_all))
-    if for_all or all(_repeats(consumer, result_shape(*chain[-1])) for chain, consumer, _ in found):
+    shared = for_all or all(_repeats(consumer, result_shape(*chain[-1])) for chain, consumer, _ in found)
+    if shared and _distinct(node._saved_indices):
         yield from found
+
+
+def _distinct(indices: torch.Tensor) -> bool:
+    return indices.unique().numel() == indices.numel()
 
 
 def _repeats(node: Node, taken: torch.Size) -> bool:

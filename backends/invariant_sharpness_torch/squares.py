@@ -18,6 +18,7 @@ from invariant_sharpness.adapters.data import batch_size, take
 from invariant_sharpness.adapters.engine import Arrays, Cotangents, Sums
 from invariant_sharpness.adapters.loss_terms import LossTerms, cotangent_terms
 from invariant_sharpness.losses.positions import Term
+from invariant_sharpness_torch.autograd_uses import taken_again
 from invariant_sharpness_torch.batches import Evaluate
 from invariant_sharpness_torch.graph_layers import Trust, graph_layers
 from invariant_sharpness_torch.half_precision import held, model_eps
@@ -74,9 +75,11 @@ class ExampleSquares:
         layers = [layer for layer in modules if names & set(layer.owned.values())]
         with recording([layer.module for layer in layers]) as records:
             outputs, targets = evaluate(batch)
-        size = batch_size(batch)
+        size, again = batch_size(batch), taken_again(outputs, self._parameters)
         plain = [
-            ModuleLayer(layer, record) for layer, record in zip(layers, records, strict=True) if record.is_plain(size)
+            ModuleLayer(layer, record)
+            for layer, record in zip(layers, records, strict=True)
+            if record.is_plain(size) and not again & set(layer.owned.values())
         ]
         return Opened(outputs, targets, [*plain, *graph_layers(outputs, others, operations, names, size)])
 

@@ -14,6 +14,7 @@ from torch import nn
 from torch.autograd.graph import get_gradient_edge
 
 from invariant_sharpness.adapters.data import batch_size, take
+from invariant_sharpness_torch.autograd_uses import taken_again
 from invariant_sharpness_torch.batches import Evaluate
 from invariant_sharpness_torch.half_precision import held, model_eps
 from invariant_sharpness_torch.layer_rules import LayerRule, rule_for
@@ -45,8 +46,9 @@ def trusted_layers(
     size = batch_size(head)
     with recording([layer.module for layer in candidates]) as records:
         outputs, _ = evaluate(head)
+    again = taken_again(outputs, parameters)
     plain = [(layer, record) for layer, record in zip(candidates, records, strict=True) if record.is_plain(size)]
-    tests = [_Test(layer, record) for layer, record in plain]
+    tests = [_Test(layer, record) for layer, record in plain if not again & set(layer.owned.values())]
     if not (tests and outputs.requires_grad):
         return []
     targets = [get_gradient_edge(test.record.outputs[0]) for test in tests]

@@ -138,7 +138,14 @@ class Cube(torch.autograd.Function):
         return 3 * x**2 * cotangent
 
 
-@pytest.mark.parametrize("function", [Cube.apply, lambda x: x.cumprod(1), lambda x: x * x.norm(dim=-1, keepdim=True)])
+def modulus(x: Tensor) -> Tensor:
+    z = x.to(torch.complex128) * 1j
+    return (z + x.roll(1, -1)).abs()
+
+
+@pytest.mark.parametrize(
+    "function", [Cube.apply, lambda x: x.cumprod(1), lambda x: x * x.norm(dim=-1, keepdim=True), modulus]
+)
 def test_layers_below_unknown_operations_are_left_out(
     function: Callable[[Tensor], Tensor], monkeypatch: pytest.MonkeyPatch
 ) -> None:
