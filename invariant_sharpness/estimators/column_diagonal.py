@@ -6,7 +6,7 @@ import numpy as np
 
 from invariant_sharpness.estimators.bases import unit_vector
 from invariant_sharpness.estimators.diagonal_results import GroupDiagonal
-from invariant_sharpness.estimators.products import tracked_products
+from invariant_sharpness.estimators.products import numbers_of_products
 from invariant_sharpness.protocol import CurvatureOracle, SubsetOracle, capability
 
 _MOST_COLUMNS, _TIMES, _MOST_WORK = 512, 8, 2**20
@@ -26,12 +26,18 @@ def column_groups(oracle: CurvatureOracle, names: frozenset[str]) -> dict[str, G
     """Take each diagonal entry from its own column of the Hessian, exactly. Cost: as many products as entries."""
     if not names:
         return {}
-    shapes = {g.name: g.shape for g in oracle.groups}
-    result = {name: np.zeros(shapes[name]) for name in names}
-    entries = [(name, index) for name in sorted(names) for index in range(result[name].size)]
-    units = (unit_vector(oracle, *entry) for entry in entries)
-    pairs = tracked_products(oracle, units, len(entries), "columns of the Hessian")
-    for (name, index), (_, column) in zip(entries, pairs, strict=True):
-        place = np.unravel_index(index, shapes[name])
-        result[name][place] = float(column[name][place])
-    return {name: GroupDiagonal(result[name], "exact (columns)") for name in names}
+    groups = [group for group in oracle.groups if group.name in names]
+    entries = [(group.name, index) for group in groups for index in range(group.size)]
+    found = numbers_of_products(
+        oracle,
+        lambda number: unit_vector(oracle, *entries[number]),
+        len(entries),
+        "columns of the Hessian",
+        lambda unit, column: [unit.dot(column)],
+        *sorted(names),
+    ).ravel()
+    parts = np.split(found, np.cumsum([group.size for group in groups])[:-1])
+    return {
+        group.name: GroupDiagonal(part.reshape(group.shape), "exact (columns)")
+        for group, part in zip(groups, parts, strict=True)
+    }

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 import invariant_sharpness as ish
+from invariant_sharpness.estimators.column_diagonal import column_groups
 from invariant_sharpness_numpy import NetworkOracle, ReluNetwork
 
 LOOPS: dict[str, Callable[[Any], Any]] = {
@@ -22,6 +23,7 @@ LOOPS: dict[str, Callable[[Any], Any]] = {
     "hutch_plus_plus_trace": lambda oracle: ish.hutch_plus_plus_trace(oracle, num_matvecs=12),
     "xtrace": lambda oracle: ish.xtrace(oracle, num_matvecs=12),
     "xdiag": lambda oracle: numbers_of_diagonal(ish.xdiag(oracle, num_matvecs=12)),
+    "columns of the diagonal": lambda oracle: numbers_of_columns(oracle),
     "eigenpairs": lambda oracle: numbers_of_pairs(oracle, ish.eigenpairs(oracle, largest=2, smallest=1)),
     "eigenpairs with restarts": lambda oracle: with_restarts(oracle),
     "spectral_density": lambda oracle: ish.spectral_density(oracle, probes=3, steps=4).to_dict(),
@@ -31,6 +33,11 @@ LOOPS: dict[str, Callable[[Any], Any]] = {
 
 def numbers_of_diagonal(diagonal: ish.HessianDiagonal) -> dict[str, Any]:
     return {name: (group.values.tolist(), group.parts.tolist()) for name, group in diagonal.groups.items()}
+
+
+def numbers_of_columns(oracle: Any) -> dict[str, Any]:
+    found = column_groups(oracle, frozenset(group.name for group in oracle.groups[:1]))
+    return {name: group.values.tolist() for name, group in found.items()}
 
 
 def numbers_of_pairs(oracle: Any, pairs: ish.Eigenpairs) -> list[Any]:
