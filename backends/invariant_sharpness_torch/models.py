@@ -10,9 +10,9 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.dropout import _DropoutNd
 from torch.nn.parameter import is_lazy
 
-from invariant_sharpness.adapters.alone import BY_BATCHES
 from invariant_sharpness.adapters.whole_batches import Examples
 from invariant_sharpness.errors import ModelError, NonFiniteError
+from invariant_sharpness.losses.callables import BY_BATCHES
 
 _SHARDING = {"FullyShardedDataParallel": "FullyShardedDataParallel", "FSDPModule": "fully_shard"}
 """Classes of modules that divide their parameters, and how a module becomes one."""

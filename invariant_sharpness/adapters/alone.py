@@ -13,14 +13,13 @@ from invariant_sharpness.adapters.data import PASS_SEED, batch_size, choose
 from invariant_sharpness.adapters.engine import Array, Engine
 from invariant_sharpness.errors import LossError, ModelError
 from invariant_sharpness.losses import OutputLoss
+from invariant_sharpness.losses.callables import BY_BATCHES
 
 Evaluate = Callable[[Any], tuple[Array, Array]]
 """Runs the model on some examples; what it raises is named."""
 
 LossesAt = Callable[[npt.NDArray[np.intp]], npt.NDArray[Any]]
 """The losses of the rows with these numbers, computed from these rows alone: floating-point numbers on the host."""
-
-BY_BATCHES = 'pass examples="batches" if a whole batch is one example'
 
 _UNITS = 4096
 """So many units of rounding may two computations of one loss differ by: sums over many outputs are added in other orders."""

@@ -10,6 +10,8 @@ from typing import Any, Literal
 
 from invariant_sharpness.errors import LossError
 
+BY_BATCHES = 'pass examples="batches" if a whole batch is one example'
+
 
 @dataclass(frozen=True, slots=True)
 class FunctionLoss:
@@ -52,7 +54,7 @@ class FunctionLoss:
                 f"loss {self.name!r} returned {returned} for {examples} examples, but it has to return one loss per "
                 f'example, shape {(examples,)}: use reduction="none", and sum or average over all axes but the first'
             )
-            raise LossError(msg)
+            raise LossError(f"{msg}; or {BY_BATCHES}" if shape == () else msg)
 
 
 @dataclass(frozen=True, slots=True)

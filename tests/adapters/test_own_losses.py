@@ -56,6 +56,12 @@ BUILDS = [
 
 
 @pytest.mark.parametrize("build", BUILDS)
+def test_one_number_for_all_examples_is_refused_with_the_option_that_takes_it(build: Build) -> None:
+    with pytest.raises(LossError, match=r'returned shape \(\) for .*pass examples="batches"'):
+        build(lambda xp: lambda outputs, _: xp.sum(outputs**2))
+
+
+@pytest.mark.parametrize("build", BUILDS)
 @pytest.mark.parametrize("name", JOINT)
 def test_loss_that_sees_other_examples_is_refused(build: Build, name: str) -> None:
     words = rf"batch 0: loss '{name}' (gives|raised|returned).* no example has a loss of its own.*examples=\"batches\""
