@@ -178,7 +178,10 @@ CALLS: dict[str, tuple[Callable[[ish.CurvatureOracle], Any], str]] = {
     "no probes": (partial(ish.measure, probes=0), r"probes=0.*at least 4"),
     "no probes for the norm": (partial(ish.hessian_frobenius_norm, probes=0), r"probes=0.*at least 2"),
     "negative seed": (partial(ish.measure, seed=-1), r"seed=-1.*from 0"),
-    "unknown metric": (lambda oracle: ish.measure(oracle, ["sharpnes"]), r"no metric 'sharpnes'; the metrics are"),
+    "unknown metric": (
+        lambda oracle: ish.measure(oracle, ["sharpnes"]),
+        r"no metric 'sharpnes' \(did you mean 'matrix_n.*\?\); the metrics are",
+    ),
     "unknown group": (
         partial(ish.hessian_diagonal, parameters=frozenset({"9.weight"})),
         r"group 9.weight; the groups are 0",
