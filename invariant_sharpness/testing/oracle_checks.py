@@ -82,13 +82,13 @@ def check_oracle(oracle: CurvatureOracle, *, seed: int = 0, on_fail: OnFail = "r
     Examples
     --------
     A product with a matrix that is not symmetric is no second derivative. An oracle of three plain functions has none of the
-    seven optional capabilities.
+    eight optional capabilities.
 
     >>> from invariant_sharpness.testing import check_oracle
     >>> from invariant_sharpness_numpy import FunctionOracle, quadratic
     >>> statuses = [result.status for result in check_oracle(quadratic([[2.0]], [[1.0]]))]
     >>> statuses.count("passed"), statuses.count("skipped")
-    (10, 7)
+    (10, 8)
     >>> loss, gradient = (lambda p: float(p["x"] @ p["x"]) / 2), (lambda p: p)
     >>> wrong = FunctionOracle({"x": [3.0, 4.0]}, loss, gradient, lambda p, v: {"x": v["x"] + [0.0, v["x"][0]]})
     >>> results = check_oracle(wrong, on_fail="return")
