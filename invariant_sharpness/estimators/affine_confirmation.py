@@ -109,8 +109,10 @@ class _Coverage:
                 self.defects[name] = test.defects[name]
 
     def _is_open(self, name: str) -> bool:
+        """A diagonal of zeros does not tell which entries matter: what is not seen is as much as the whole."""
         limit = self._largest[name]
-        return self.defects[name] <= limit and float(self._unseen[name].sum()) > limit * self._whole[name]
+        unseen, whole = float(self._unseen[name].sum()), self._whole[name]
+        return self.defects[name] <= limit and (unseen > limit * whole or not whole)
 
 
 def _on_all_examples(
