@@ -144,7 +144,8 @@ def pac_bayes_bound(
     >>> round(bound.value - by_hand, 9)
     0.0
     """
-    bound, known = _measured(
+    known = _diagonal(oracle, scales, draws, diagonal, probes=probes, budget=budget, seed=seed)
+    bound = pac_bayes_terms(
         oracle,
         labels=labels,
         num_examples=num_examples,
@@ -152,10 +153,8 @@ def pac_bayes_bound(
         lam=lam,
         delta=delta,
         draws=draws,
-        probes=probes,
-        budget=budget,
         seed=seed,
-        diagonal=diagonal,
+        diagonal=known,
     )
     notes = [_UNBOUNDED] if labels is None else []
     return Estimate(
@@ -214,53 +213,18 @@ def pac_bayes_terms(
     >>> ish.pac_bayes_terms(oracle, num_examples=100).floats
     1
     """
-    return _measured(
-        oracle,
-        labels=labels,
-        num_examples=num_examples,
-        scales=scales,
-        lam=lam,
-        delta=delta,
-        draws=draws,
-        probes=probes,
-        budget=budget,
-        seed=seed,
-        diagonal=diagonal,
-    )[0]
-
-
-def _measured(
-    oracle: CurvatureOracle,
-    *,
-    labels: npt.ArrayLike | None,
-    num_examples: int | None,
-    scales: ScaleName,
-    lam: float | None,
-    delta: float,
-    draws: int,
-    probes: int,
-    budget: float | None,
-    seed: int,
-    diagonal: HessianDiagonal | None,
-) -> tuple[PacBayesBound, HessianDiagonal]:
-    """Return the bound, and the diagonal from which it has its variances."""
-    if draws < 2:
-        msg = f"draws={draws}, but a mean loss with a standard error needs at least 2"
-        raise ValueError(msg)
     chosen = _resolve(scales)
+    diagonal = _diagonal(oracle, scales, draws, diagonal, probes=probes, budget=budget, seed=seed)
     # What is bounded, and m and lambda.
     loss = oracle.loss if labels is None else zero_one_loss(oracle, labels)
     if num_examples is None:
         num_examples = _examples(oracle).examples if labels is None else len(np.asarray(labels))
     lam = float(num_examples) if lam is None else lam
     # The posterior, from half of the curvature of the weights, and the loss of the network with its noise.
-    names = frozenset(group.name for group in oracle.groups if group.is_weight)
-    require_weights(oracle.groups, names, "pac_bayes_bound")
-    diagonal = diagonal_of(oracle, names, diagonal, probes=probes, budget=budget, seed=seed)
-    variances = chosen.posterior(oracle, {name: diagonal[name].values / 2 for name in names}, lam)
+    variances = chosen.posterior(oracle, {name: diagonal[name].values / 2 for name in _weights(oracle)}, lam)
     losses = perturbed_losses(oracle, _deviations(oracle, variances), range(draws), seed, loss)
     weights = oracle.to_numpy(oracle.parameters)
-    bound = PacBayesBound(
+    return PacBayesBound(
         stochastic_loss=float(losses.mean()),
         loss=loss(oracle.parameters),
         divergences=_divergences(oracle, chosen, weights, variances),
@@ -271,7 +235,29 @@ def _measured(
         delta=delta,
         standard_error=float(losses.std(ddof=1)) / sqrt(draws),
     )
-    return bound, diagonal
+
+
+def _diagonal(
+    oracle: CurvatureOracle,
+    scales: str,
+    draws: int,
+    known: HessianDiagonal | None,
+    *,
+    probes: int,
+    budget: float | None,
+    seed: int,
+) -> HessianDiagonal:
+    """Return the diagonal of the weights, from which the posterior has its variances, if the bound can be had."""
+    if draws < 2:
+        msg = f"draws={draws}, but a mean loss with a standard error needs at least 2"
+        raise ValueError(msg)
+    _resolve(scales)
+    require_weights(oracle.groups, _weights(oracle), "pac_bayes_bound")
+    return diagonal_of(oracle, _weights(oracle), known, probes=probes, budget=budget, seed=seed)
+
+
+def _weights(oracle: CurvatureOracle) -> frozenset[str]:
+    return frozenset(group.name for group in oracle.groups if group.is_weight)
 
 
 def _resolve(scales: str) -> Scales:
