@@ -25,6 +25,7 @@ from invariant_sharpness.estimators import (
 from invariant_sharpness.evaluation.certificate import Certificate
 from invariant_sharpness.evaluation.certifying import certify
 from invariant_sharpness.evaluation.measuring import measure
+from invariant_sharpness.evaluation.ranking import Ranking, rank
 from invariant_sharpness.evaluation.report import Report
 from invariant_sharpness.metrics import *  # noqa: F403
 from invariant_sharpness.metrics.pac_bayes import pac_bayes_terms
@@ -62,6 +63,7 @@ __all__ = [
     "PacBayesBound",
     "ParameterGroup",
     "ParameterVector",
+    "Ranking",
     "Report",
     "Restricted",
     "Scaled",
@@ -85,6 +87,7 @@ __all__ = [
     "metrics",
     "oracle",
     "pac_bayes_terms",
+    "rank",
     "scales",
     "schatten_norm",
     "spectral_density",

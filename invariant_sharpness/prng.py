@@ -51,6 +51,7 @@ class Stream(IntEnum):
     SYMMETRY_ITERATIONS = 2**42
     LAYER_SIGNS = 2**43
     NODE_SIGNS = 2**44
+    BOOTSTRAP = 2**45
 
 
 class Draws(NamedTuple):

@@ -12,6 +12,7 @@ from invariant_sharpness.cli.demonstration.command import demo
 from invariant_sharpness.cli.examining import doctor
 from invariant_sharpness.cli.listing import metrics
 from invariant_sharpness.cli.measuring import certify, landscape, measure
+from invariant_sharpness.cli.ranking import rank
 from invariant_sharpness.cli.terminal import INTERRUPTED
 
 app = typer.Typer(
@@ -28,6 +29,7 @@ app.command()(demo)
 app.command()(measure)
 app.command()(certify)
 app.command()(landscape)
+app.command()(rank)
 app.command()(metrics)
 app.command()(doctor)
 

@@ -6,6 +6,7 @@ from invariant_sharpness.plotting.certificate import plot_certificate
 from invariant_sharpness.plotting.figures import new_figure
 from invariant_sharpness.plotting.groups import MOST_BARS, plot_groups, plot_groups_together
 from invariant_sharpness.plotting.landscape import plot_landscape
+from invariant_sharpness.plotting.ranking import plot_gaps, plot_sign_errors
 from invariant_sharpness.plotting.rescaling import plot_rescaling, plot_rescalings_together
 from invariant_sharpness.plotting.spectrum import plot_density
 
@@ -14,9 +15,11 @@ __all__ = [
     "new_figure",
     "plot_certificate",
     "plot_density",
+    "plot_gaps",
     "plot_groups",
     "plot_groups_together",
     "plot_landscape",
     "plot_rescaling",
     "plot_rescalings_together",
+    "plot_sign_errors",
 ]
