@@ -1,0 +1,150 @@
+"""Networks of the zoo on PyTorch: built, and trained until the training loss is small."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import torch
+from torch import nn
+from zoo_data import CLASSES, Images
+from zoo_grid import Setting
+from zoo_network import MOST_EPOCHS, SMALL_LOSS, Trained
+
+import invariant_sharpness as ish
+
+
+def train(setting: Setting, images: Images, device: str = "cpu") -> Trained:
+    """Train one network; the same setting gives the same weights, bit by bit, on one kind of machine."""
+    torch.manual_seed(setting.seed)
+    network = build(setting, images.x.shape[1:]).to(device)
+    x, y = torch.from_numpy(images.x).to(device), torch.from_numpy(images.y).to(device)
+    initial = _weights(network)
+    optimizer = _optimizer(setting, network)
+    epochs, loss = 0, float("inf")
+    while loss > SMALL_LOSS and epochs < MOST_EPOCHS and not np.isnan(loss):
+        _epoch(network.train(), x, y, optimizer, setting.batch_size)
+        epochs, loss = epochs + 1, _loss(network.eval(), x, y)
+    return Trained(
+        oracle=ish.oracle(network.eval(), (x, y), loss="cross_entropy"),
+        initial=initial,
+        weights=_weights(network),
+        outputs=lambda inputs: _outputs(network, torch.from_numpy(inputs).to(device)),
+        perturbed_outputs=lambda noise: _perturbed(network, x, noise),
+        squared_outputs=None if setting.norm else lambda: _squared_outputs(network, x),
+        epochs=epochs,
+        loss=loss,
+    )
+
+
+def build(setting: Setting, shape: tuple[int, ...]) -> nn.Module:
+    """Build a network for images of a shape; LeNet and ResNet end in dense layers, which are made for that shape."""
+    layers = {"mlp": _mlp, "lenet": _lenet, "resnet": _resnet}[setting.architecture](setting, shape)
+    return nn.Sequential(*layers)
+
+
+def _mlp(setting: Setting, shape: tuple[int, ...]) -> Iterator[nn.Module]:
+    inputs = int(np.prod(shape))
+    yield nn.Flatten()
+    yield from _dense(inputs, setting)
+
+
+def _dense(inputs: int, setting: Setting) -> Iterator[nn.Module]:
+    for _ in range(setting.depth):
+        yield nn.Linear(inputs, setting.width)
+        yield from _norm(nn.BatchNorm1d, setting)
+        yield nn.ReLU()
+        inputs = setting.width
+    yield nn.Linear(inputs, CLASSES)
+
+
+def _norm(kind: Callable[[int], nn.Module], setting: Setting, channels: int | None = None) -> Iterator[nn.Module]:
+    if setting.norm:
+        yield kind(channels or setting.width)
+
+
+def _lenet(setting: Setting, shape: tuple[int, ...]) -> Iterator[nn.Module]:
+    channels, width = shape[0], setting.width
+    for outputs in (width, 2 * width):
+        yield nn.Conv2d(channels, outputs, 5, padding=2)
+        yield from _norm(nn.BatchNorm2d, setting, outputs)
+        yield nn.ReLU()
+        yield nn.MaxPool2d(2)
+        channels = outputs
+    yield nn.Flatten()
+    yield from _dense(2 * width * (shape[1] // 4) * (shape[2] // 4), setting)
+
+
+def _resnet(setting: Setting, shape: tuple[int, ...]) -> Iterator[nn.Module]:
+    yield nn.Conv2d(shape[0], setting.width, 3, padding=1)
+    yield nn.ReLU()
+    for _ in range(setting.depth):
+        yield Block(setting)
+        yield nn.MaxPool2d(2)
+    yield nn.AdaptiveAvgPool2d(1)
+    yield nn.Flatten()
+    yield nn.Linear(setting.width, CLASSES)
+
+
+class Block(nn.Module):
+    """Two convolutions beside the identity."""
+
+    def __init__(self, setting: Setting) -> None:
+        super().__init__()
+        width = setting.width
+        first, second = (nn.Conv2d(width, width, 3, padding=1) for _ in range(2))
+        norms = [list(_norm(nn.BatchNorm2d, setting)) for _ in range(2)]
+        self.branch = nn.Sequential(first, *norms[0], nn.ReLU(), second, *norms[1])
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.relu(x + self.branch(x))
+
+
+def _optimizer(setting: Setting, network: nn.Module) -> torch.optim.Optimizer:
+    options = {"lr": setting.learning_rate, "weight_decay": setting.weight_decay}
+    if setting.optimizer == "adam":
+        return torch.optim.AdamW(network.parameters(), **options)
+    return torch.optim.SGD(network.parameters(), momentum=0.9, **options)
+
+
+def _epoch(
+    network: nn.Module, x: torch.Tensor, y: torch.Tensor, optimizer: torch.optim.Optimizer, batch_size: int
+) -> None:
+    for batch in torch.randperm(len(y)).split(batch_size):
+        optimizer.zero_grad()
+        nn.functional.cross_entropy(network(x[batch]), y[batch]).backward()
+        optimizer.step()
+
+
+@torch.no_grad()
+def _loss(network: nn.Module, x: torch.Tensor, y: torch.Tensor) -> float:
+    return float(nn.functional.cross_entropy(network(x), y))
+
+
+@torch.no_grad()
+def _outputs(network: nn.Module, x: torch.Tensor) -> np.ndarray:
+    return np.concatenate([network(part).cpu().double().numpy() for part in x.split(1_000)])
+
+
+def _weights(network: nn.Module) -> list[np.ndarray]:
+    """Weights of dense layers and convolutions, ``(outputs, inputs, ...)``."""
+    return [p.detach().cpu().double().numpy().copy() for p in network.parameters() if p.dim() > 1]
+
+
+@torch.no_grad()
+def _perturbed(network: nn.Module, x: torch.Tensor, noise: Callable[[int, tuple[int, ...]], np.ndarray]) -> np.ndarray:
+    """Outputs with ``noise(number, shape)`` added to each parameter."""
+    parameters = dict(network.named_parameters())
+    moved = {
+        name: value + torch.from_numpy(noise(number, tuple(value.shape))).to(value)
+        for number, (name, value) in enumerate(parameters.items())
+    }
+    return torch.func.functional_call(network, moved, (x,)).cpu().double().numpy()
+
+
+@torch.no_grad()
+def _squared_outputs(network: nn.Module, x: torch.Tensor) -> np.ndarray:
+    """The outputs for one image of ones, with every parameter squared, in double precision."""
+    squared = {name: value.double() ** 2 for name, value in network.named_parameters()}
+    ones = torch.ones_like(x[:1], dtype=torch.float64)
+    return torch.func.functional_call(network, squared, (ones,)).cpu().numpy()
