@@ -88,6 +88,14 @@ def plot_gaps(
     ------
     MissingDependencyError
         If matplotlib is not installed.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from invariant_sharpness.plotting import plot_gaps
+    >>> axes = plot_gaps(np.array([1.0, 2.0]), np.array([0.1, 0.2]), ["a", "b"], name="trace", color_name="net")
+    >>> axes.collections[1].get_offsets().tolist()
+    [[2.0, 0.2]]
     """
     axes = axes or new_figure(5.4, 4.2).subplots()
     finite = np.isfinite(measure)

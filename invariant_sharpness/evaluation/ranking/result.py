@@ -63,6 +63,13 @@ class Ranking(Mapping[str, Mapping[str, Interval]]):
         Level of the intervals.
     notes
         What was left out, and what is unusual about the ledger.
+
+    Examples
+    --------
+    >>> import invariant_sharpness as ish
+    >>> rows = [{"lr": lr, "seed": 0, "gap": lr / 10, "trace": lr**2, "norm": -lr} for lr in range(6)]
+    >>> ish.rank(rows, ["trace", "norm"], hyperparameters=["lr"]).places("kendall")
+    {'trace': 1, 'norm': 2}
     """
 
     statistics: Mapping[str, Mapping[str, Interval]]
