@@ -8,7 +8,7 @@ from typing import Any, Literal
 from array_api_compat import device
 
 from invariant_sharpness.errors import LossError
-from invariant_sharpness.losses.labels import ClassTargets
+from invariant_sharpness.losses.labels import ClassTargets, one_hot
 
 Array = Any
 
@@ -69,24 +69,28 @@ class CrossEntropy:
 
     def values(self, xp: Any, outputs: Array, targets: Array, /) -> Array:
         q = self._targets.masses(xp, outputs, targets)
-        shifted = outputs - xp.max(outputs, axis=1, keepdims=True)
-        log_normalizer = xp.log(xp.sum(xp.exp(shifted), axis=1))
-        return log_normalizer * xp.sum(q, axis=1) - xp.sum(shifted * q, axis=1)
+        below, highest = _below_largest(xp, outputs)
+        log_normalizer = xp.log1p(_of_others(xp, xp.exp(below), highest))
+        return log_normalizer[:, 0] * xp.sum(q, axis=1) - xp.sum(below * q, axis=1)
 
     def gradient(self, xp: Any, outputs: Array, targets: Array, /) -> Array:
-        q = self._targets.masses(xp, outputs, targets)
-        return softmax(xp, outputs) * xp.sum(q, axis=1, keepdims=True) - q
+        r""":math:`p_c \sum_{k \ne c} q_k - q_c (1 - p_c)`, in which nothing cancels where the network is sure of a label."""
+        q, p = self._targets.masses(xp, outputs, targets), softmax(xp, outputs)
+        return p * (xp.sum(q, axis=1, keepdims=True) - q) - q * _complements(xp, p)
 
     def hessian(self, xp: Any, outputs: Array, targets: Array, /) -> Array:
         p = softmax(xp, outputs)
-        return (_diagonal(xp, p) - p[:, :, None] * p[:, None, :]) * self._total(xp, outputs, targets)[:, None, None]
+        identity = xp.eye(p.shape[1], dtype=p.dtype, device=device(p))
+        own, others = p * _complements(xp, p), -p[:, :, None] * p[:, None, :]
+        return xp.where(identity > 0, own[:, :, None], others) * self._total(xp, outputs, targets)[:, None, None]
 
     def hessian_root_product(self, xp: Any, outputs: Array, targets: Array, vectors: Array, /) -> Array:
         r""":math:`R u = \sqrt{\sum_c q_c}\, (\sqrt p \circ u - p\, (\sqrt p \cdot u))`."""
         p = softmax(xp, outputs)
-        weighted = xp.sqrt(p) * vectors
-        root = weighted - p * xp.sum(weighted, axis=1, keepdims=True)
-        return root * xp.sqrt(self._total(xp, outputs, targets))[:, None]
+        weighted, highest = xp.sqrt(p) * vectors, _below_largest(xp, p)[1]
+        plain = weighted - p * xp.sum(weighted, axis=1, keepdims=True)
+        at_highest = weighted * _complements(xp, p) - p * _of_others(xp, weighted, highest)
+        return xp.where(highest, at_highest, plain) * xp.sqrt(self._total(xp, outputs, targets))[:, None]
 
     def hessian_factors(self, xp: Any, outputs: Array, targets: Array, /) -> tuple[Array, Array]:
         r"""A square root with K - 1 columns, without an eigendecomposition, and the mass of each row.
@@ -98,7 +102,7 @@ class CrossEntropy:
             v_{0r} = -q_0 q_r, \qquad v_{kr} = q_k \delta_{kr} - \frac{q_k^2 q_r}{1 + q_0} .
 
         For :math:`k = r` this is :math:`q_r (q_0 + 1 - p_r) / (1 + q_0)`, with the sum of the other classes for
-        :math:`1 - p_r`: nothing cancels where the network is sure.
+        :math:`1 - p_r` of the likeliest: nothing cancels where the network is sure.
         """
         # The unit vector q.
         p = softmax(xp, outputs)
@@ -106,7 +110,7 @@ class CrossEntropy:
         # Entries for k = r and for k != r, of which the first row has another form.
         identity = xp.eye(p.shape[1], dtype=p.dtype, device=device(p))
         first = q[:, :1]
-        own = q * (first + p @ (1 - identity)) / (1 + first)
+        own = q * (first + _complements(xp, p)) / (1 + first)
         others = xp.concat([first, p[:, 1:] / (1 + first)], axis=1)
         vectors = own[:, None, :] * identity - others[:, :, None] * q[:, None, :] * (1 - identity)
         return xp.ones_like(q[:, 1:]) * self._total(xp, outputs, targets)[:, None], vectors[:, :, 1:]
@@ -141,6 +145,24 @@ def softmax(xp: Any, outputs: Array) -> Array:
     return exponentials / xp.sum(exponentials, axis=1, keepdims=True)
 
 
-def _diagonal(xp: Any, rows: Array) -> Array:
-    """Make the diagonal matrix of each row: (n, K) to (n, K, K)."""
-    return rows[:, :, None] * xp.eye(rows.shape[1], dtype=rows.dtype, device=device(rows))
+def _below_largest(xp: Any, outputs: Array) -> tuple[Array, Array]:
+    r"""Outputs less the largest of their row, :math:`z_c - z_m`; and where that is, of equal ones one.
+
+    Derivatives of a row's loss in :math:`z_m` are small differences of large terms if they go through :math:`z_m - z_m`: here that
+    is a constant, and what is left are sums over the other classes. It is NaN if the largest output is infinite.
+    """
+    highest = one_hot(xp, outputs, xp.argmax(outputs, axis=1)) > 0
+    zeros = xp.zeros_like(outputs)
+    largest = xp.sum(xp.where(highest, outputs, zeros), axis=1, keepdims=True)
+    return xp.where(highest, zeros * largest, outputs - largest), highest
+
+
+def _of_others(xp: Any, rows: Array, highest: Array) -> Array:
+    """The sum over all classes but the likeliest, as a column."""
+    return xp.sum(xp.where(highest, xp.zeros_like(rows), rows), axis=1, keepdims=True)
+
+
+def _complements(xp: Any, p: Array) -> Array:
+    """The probabilities :math:`1 - p_c` of all other classes, to their last digits."""
+    _, highest = _below_largest(xp, p)
+    return xp.where(highest, _of_others(xp, p, highest), 1 - p)

@@ -19,9 +19,10 @@ Weights = npt.NDArray[np.float64] | None
 
 @dataclass(frozen=True, eq=False)
 class BinaryCrossEntropy(ElementwiseLoss):
-    r"""Cross-entropy of independent logits: :math:`\phi = w\,[(1 - t)\, z + (1 + (v - 1)\, t) \ln(1 + e^{-z})]`.
+    r"""Cross-entropy of independent logits: :math:`\phi = w\,[(1 - t) \ln(1 + e^z) + v\, t \ln(1 + e^{-z})]`.
 
-    With :math:`p = 1 / (1 + e^{-z})`, :math:`\phi'' = w (1 + (v - 1)\, t)\, p (1 - p)`.
+    With :math:`p = 1 / (1 + e^{-z})`, :math:`\phi' = w\,[(1 - t)\, p - v\, t\, (1 - p)]` and :math:`\phi'' = w (1 - t + v\, t)\, p (1 - p)`:
+    nothing cancels where the network is sure of a label.
 
     Parameters
     ----------
@@ -56,23 +57,21 @@ class BinaryCrossEntropy(ElementwiseLoss):
             _check_weight(name, getattr(self, name), tuple(z.shape))
 
     def element_values(self, xp: Any, z: Array, t: Array, /) -> Array:
-        t = self._smooth(t)
-        return ((1 - t) * z + self._slope(xp, z, t) * _softplus(xp, -z)) * _array(xp, self.weight, z)
+        negative, positive = self._masses(xp, z, t)
+        return negative * _softplus(xp, z) + positive * _softplus(xp, -z)
 
     def element_slopes(self, xp: Any, z: Array, t: Array, /) -> Array:
-        t = self._smooth(t)
-        return ((1 - t) - self._slope(xp, z, t) * _sigmoid(xp, -z)) * _array(xp, self.weight, z)
+        negative, positive = self._masses(xp, z, t)
+        return negative * _sigmoid(xp, z) - positive * _sigmoid(xp, -z)
 
     def element_curvatures(self, xp: Any, z: Array, t: Array, /) -> Array:
-        slope = self._slope(xp, z, self._smooth(t))
-        return slope * _sigmoid(xp, z) * _sigmoid(xp, -z) * _array(xp, self.weight, z)
+        return sum(self._masses(xp, z, t)) * _sigmoid(xp, z) * _sigmoid(xp, -z)
 
-    def _smooth(self, t: Array) -> Array:
-        return t * (1 - self.label_smoothing) + self.label_smoothing / 2
-
-    def _slope(self, xp: Any, z: Array, t: Array) -> Array:
-        """What multiplies ``ln(1 + exp(-z))``."""
-        return 1 + (_array(xp, self.pos_weight, z) - 1) * t
+    def _masses(self, xp: Any, z: Array, t: Array) -> tuple[Array, Array]:
+        """What multiplies ``ln(1 + exp(z))`` and ``ln(1 + exp(-z))``."""
+        t = t * (1 - self.label_smoothing) + self.label_smoothing / 2
+        weight = _array(xp, self.weight, z)
+        return (1 - t) * weight, _array(xp, self.pos_weight, z) * t * weight
 
 
 @dataclass(frozen=True)

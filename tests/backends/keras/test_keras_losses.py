@@ -2,8 +2,18 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
+from zoo.keras_programs.sure_losses import (
+    BINARY_LABELS,
+    BINARY_LOGITS,
+    LOGITS,
+    close,
+    close_matrix,
+    of_classes,
+    of_logits,
+)
 from zoo.keras_results import TOLERANCE, every_engine, every_engine_deep, found, relative_error
 
 REFUSED = {
@@ -39,3 +49,15 @@ def test_what_cannot_be_measured_is_named(engine: str, what: str) -> None:
     message = found(engine, "refused_losses")[what]
     for words in REFUSED[what]:
         assert words in message, message
+
+
+@every_engine
+def test_a_sure_network_loses_no_digits(engine: str) -> None:
+    _, gradient, hessian = of_classes(np.roll(LOGITS, 1), 1)
+    _, slopes, curvatures = of_logits(BINARY_LOGITS, BINARY_LABELS)
+    expected = {"cross_entropy": (gradient, hessian), "binary_cross_entropy": (slopes / 4, np.diag(curvatures) / 4)}
+    for what, parts in found(engine, "sure_networks").items():
+        loss, dtype = what.split()
+        close(parts["gradient"], expected[loss][0], dtype, f"the gradient of {what}")
+        for matrix in parts["matrices"]:
+            close_matrix(np.array(matrix), expected[loss][1], dtype, f"the Hessian of {what}")

@@ -9,6 +9,7 @@ import keras
 import numpy as np
 from keras import layers, losses, ops
 from keras_problems import DOUBLE
+from sure_losses import BINARY_LABELS, BINARY_LOGITS, LOGITS
 
 import invariant_sharpness as ish
 from invariant_sharpness.adapters.data import map_leaves
@@ -113,4 +114,29 @@ def _failure(*case: Any) -> str:
     return "nothing was raised"
 
 
-CHECKS = [values_of_losses, refused_losses]
+def sure_networks() -> dict[str, dict[str, list[Any]]]:
+    """By loss and precision, the gradient at logits of which a network is sure, and the products with all unit vectors."""
+    targets = {"cross_entropy": np.array([1]), "binary_cross_entropy": np.array([BINARY_LABELS], dtype=float)}
+    logits = {"cross_entropy": np.roll(LOGITS, 1), "binary_cross_entropy": BINARY_LOGITS}
+    return {
+        f"{loss} {dtype}": _gradient_and_products(np.array(logits[loss], dtype), targets[loss], loss)
+        for loss in targets
+        for dtype in (("float64", "float32") if DOUBLE else ("float32",))
+    }
+
+
+def _gradient_and_products(z: Any, targets: Any, loss: str) -> dict[str, list[Any]]:
+    """Of a layer whose outputs on the input 1 are its weights."""
+    network = keras.Sequential([keras.Input((1,)), layers.Dense(4, use_bias=False, dtype=str(z.dtype))])
+    network.set_weights([z[None]])
+    oracle = backend.oracle(network, (np.ones((1, 1), z.dtype), targets), loss=loss)
+    (name,), point = oracle.to_numpy(oracle.parameters), oracle.parameters
+    units = [oracle.from_numpy({name: unit[None]}) for unit in np.eye(4)]
+    products = (oracle.hessian_vector_product, oracle.gauss_newton_vector_product)
+    return {
+        "gradient": oracle.to_numpy(oracle.gradient(point))[name][0].tolist(),
+        "matrices": [[oracle.to_numpy(of(point, unit))[name][0].tolist() for unit in units] for of in products],
+    }
+
+
+CHECKS = [values_of_losses, refused_losses, sure_networks]
