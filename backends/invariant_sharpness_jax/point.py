@@ -81,13 +81,13 @@ class JaxPoint:
     def squares(self, names: frozenset[str], cotangents: Cotangents, batch: Batch, /) -> Sums:
         given, room = (*self._split(names), self._constants), room_within_limit()
         rows, width = self._program.row_shape(self._arrays, self._constants, batch)
-        if cotangents.draws is not None:
-            signs = _stacked_signs(cotangents.draws, rows, width)
-            squares, weight = self._program.sampled_squares(*given, signs, batch, room)
-        elif cotangents.kind == "curvature":
+        if cotangents.kind == "curvature":
             squares, weight = self._program.curvature_squares(*given, batch, room)
-        else:
+        elif cotangents.kind == "gradient":
             squares, weight = self._program.gradient_squares(*given, batch, room)
+        else:
+            signs = _stacked_signs(cotangents.sampled(), rows, width)
+            squares, weight = self._program.sampled_squares(*given, signs, batch, room)
         return Sums(weight, rows, (squares,))
 
     def layer_moments(self, batch: Batch, /) -> LayerMoments:

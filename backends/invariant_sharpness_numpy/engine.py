@@ -143,8 +143,7 @@ class NumpyPoint:
 
     def _sampled(self, cotangents: Cotangents, z: Array, y: Array) -> list[Array]:
         r""":math:`R_n \varepsilon_n` for every draw of signs, with :math:`\Lambda_n = R_n R_n^T`."""
-        assert cotangents.draws is not None
-        numbers, seed, start = cotangents.draws
+        numbers, seed, start = cotangents.sampled()
         signs = (output_signs(seed, number, start, *z.shape) for number in numbers)
         return [convex(self._loss).hessian_root_product(xp, z, y, drawn) for drawn in signs]
 

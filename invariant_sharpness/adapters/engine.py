@@ -21,7 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from invariant_sharpness.adapters.outputs import CotangentRows
-from invariant_sharpness.errors import NonFiniteError
+from invariant_sharpness.errors import ArgumentError, NonFiniteError
 from invariant_sharpness.parameters.groups import HostArrays, ParameterGroup
 from invariant_sharpness.prng import Draws
 
@@ -75,6 +75,22 @@ class Cotangents(NamedTuple):
 
     kind: Literal["curvature", "gradient", "sampled"]
     draws: Draws | None = None
+
+    def sampled(self) -> Draws:
+        """Return the draws, where the kind is neither of the other two.
+
+        Raises
+        ------
+        ArgumentError
+            If it is not ``"sampled"`` either, or there are no draws: nothing else may be squared in its place.
+        """
+        if self.kind != "sampled" or self.draws is None:
+            msg = (
+                f'cotangents of kind {self.kind!r} with draws={self.draws} are not known: take "curvature", "gradient", or '
+                f'"sampled" with draws; an engine needs a branch of its own for another kind'
+            )
+            raise ArgumentError(msg)
+        return self.draws
 
 
 class Point(Protocol[Taken]):

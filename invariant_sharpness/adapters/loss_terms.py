@@ -19,7 +19,7 @@ from invariant_sharpness.adapters.engine import Cotangents
 from invariant_sharpness.errors import LossError
 from invariant_sharpness.losses import ElementwiseLoss, Factors, FunctionLoss, PositionLoss, convex
 from invariant_sharpness.losses.positions import Term
-from invariant_sharpness.prng import Draws, output_signs
+from invariant_sharpness.prng import output_signs
 
 Array = Any
 InOutputs = Callable[[Callable[[Array, Array], Array], Array, Array], Array]
@@ -255,7 +255,7 @@ def cotangent_terms(
     elif cotangents.kind == "curvature":
         yield from loss.terms(loss.curvature_factors(outputs, targets), outputs)
     else:
-        numbers, seed, start = cotangents.draws or Draws(range(0), 0, 0)
+        numbers, seed, start = cotangents.sampled()
         ones = to_array(np.ones(outputs.shape[0]))
         for number in numbers:
             signs = to_array(output_signs(seed, number, start, *loss.row_shape(outputs, targets)))

@@ -15,6 +15,8 @@ import numpy as np
 import pytest
 
 import invariant_sharpness as ish
+from invariant_sharpness.adapters import Cotangents
+from invariant_sharpness.errors import ArgumentError
 from invariant_sharpness_numpy import ReluNetwork
 from zoo.invariant_metrics import relative_change
 
@@ -138,6 +140,19 @@ def numbers(oracle: Any, capability: str) -> Any:
 @cache
 def oracle(backend: str, loss: str) -> Any:
     return ORACLES[backend](loss)
+
+
+@pytest.mark.parametrize("backend", [pytest.param(name, marks=marks(name, deep=False)) for name in ORACLES])
+@pytest.mark.parametrize("cotangents", [Cotangents("hessian"), Cotangents("sampled")], ids=["no kind", "no draws"])  # type: ignore[arg-type]
+def test_unknown_cotangents_are_refused(backend: str, cotangents: Cotangents) -> None:
+    """Nothing else is squared in their place."""
+    engine, (x, y) = oracle(backend, "cross_entropy").engine, data("cross_entropy")
+    names = frozenset(group.name for group in engine.groups)
+    with (
+        engine.at(engine.native(engine.parameters())) as point,
+        pytest.raises(ArgumentError, match="needs a branch of its own"),
+    ):
+        point.squares(names, cotangents, engine.batch((x, y)))
 
 
 WITHOUT_A_ROOT = ("normalized_cross_entropy", "sampled Gauss-Newton diagonal")

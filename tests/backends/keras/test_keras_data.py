@@ -56,6 +56,14 @@ def test_what_is_wrong_is_named(engine: str, what: str) -> None:
 
 
 @every_engine
+def test_unknown_cotangents_are_refused(engine: str) -> None:
+    messages = found(engine, "unknown_cotangents")
+    assert len(messages) == 2, messages
+    for message in messages:
+        assert message.startswith("ArgumentError: cotangents of kind"), message
+
+
+@every_engine
 def test_loss_that_is_not_finite_names_example_and_batch(engine: str) -> None:
     message = found(engine, "example_with_an_infinite_loss")
     assert "NonFiniteError: the loss of example 2 in batch 1 is inf" in message

@@ -11,6 +11,7 @@ from keras import layers
 from keras_problems import inputs, labels, perceptron
 
 import invariant_sharpness as ish
+from invariant_sharpness.adapters import Cotangents
 from invariant_sharpness_keras import backend
 
 
@@ -94,4 +95,16 @@ def example_with_an_infinite_loss() -> str:
     return "nothing was raised"
 
 
-CHECKS = [errors, example_with_an_infinite_loss]
+def unknown_cotangents() -> list[str]:
+    """The errors for cotangents of no known kind, and for random ones without draws."""
+    engine, found = backend.oracle(perceptron(), (inputs(), labels()), loss="cross_entropy").engine, []
+    for cotangents in (Cotangents("hessian"), Cotangents("sampled")):
+        with engine.at(engine.native(engine.parameters())) as point:
+            try:
+                point.squares(frozenset({engine.groups[0].name}), cotangents, engine.batch((inputs(), labels())))
+            except ish.InvariantSharpnessError as error:
+                found.append(f"{type(error).__name__}: {error}")
+    return found
+
+
+CHECKS = [errors, example_with_an_infinite_loss, unknown_cotangents]
