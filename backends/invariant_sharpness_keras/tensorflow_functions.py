@@ -60,7 +60,7 @@ def check_loss_of_outputs(name: str, losses: Any, outputs: Any, targets: Any, va
     except Exception as error:  # whatever the user's function raises
         msg = (
             f"TensorFlow cannot make a graph of loss {name!r}: {type(error).__name__}: {error}. Write it in keras.ops or in TensorFlow's "
-            f"operations, without float(), .numpy() or numpy, and read numbers of rows by keras.ops.shape, as batches of different sizes share a graph"
+            f"operations, without float(), .numpy() or numpy"
         )
         raise LossError(msg) from error
     read = {id(variable) for variable in graph.variables}

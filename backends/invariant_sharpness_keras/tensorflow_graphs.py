@@ -13,6 +13,7 @@ from typing import Any
 import tensorflow as tf
 
 from invariant_sharpness.losses import FunctionLoss
+from invariant_sharpness_keras.keras_losses import KerasFunction
 from invariant_sharpness_keras.losses import Loss
 from invariant_sharpness_keras.output_losses import values_and_weights
 from invariant_sharpness_keras.tensorflow_models import ParameterFunction, Tensors
@@ -26,6 +27,9 @@ Summed = tuple[Any, Any]
 class Graphs:
     """The derivatives of one model and one loss; each is compiled for the shapes that it meets.
 
+    With a function of the user's in it, a graph is of one shape alone: in one that several shapes share, the number of rows is None, and
+    ``outputs.shape[0] or 1`` a wrong number without an error.
+
     Parameters
     ----------
     function
@@ -38,34 +42,37 @@ class Graphs:
         self.function = function
         self._loss = loss
         self._values_and_weights = _as_written(loss)
+        self.compiled = tf.function if may_read_shapes(loss) else _graph
+        self.losses = self.compiled(self._losses)
+        self.losses_of_outputs = self.compiled(self._losses_of_outputs)
+        self.loss_gradient = self.compiled(self._loss_gradient)
+        self.loss_products = self.compiled(self._loss_products)
+        self.loss_slopes = self.compiled(self._loss_slopes)
+        self.curvature_product = self.compiled(self._curvature_product)
 
     @_graph
     def outputs(self, values: Tensors, inputs: Any) -> Any:
         return self.function(self.function.sources(values), inputs)
 
-    @_graph
-    def losses(self, values: Tensors, inputs: Any, targets: Any) -> tuple[Any, Summed]:
+    def _losses(self, values: Tensors, inputs: Any, targets: Any) -> tuple[Any, Summed]:
         """The loss of every row, and the sums."""
         outputs = self.function(self.function.sources(values), inputs)
         losses, weights = self._values_and_weights(self._loss, outputs, targets)
         return losses, _summed(losses, weights)
 
-    @_graph
-    def losses_of_outputs(self, outputs: Any, targets: Any) -> Any:
+    def _losses_of_outputs(self, outputs: Any, targets: Any) -> Any:
         """The loss of every row, apart from the model."""
         losses, _ = self._values_and_weights(self._loss, outputs, targets)
         return losses
 
-    @_graph
-    def loss_gradient(self, values: Tensors, inputs: Any, targets: Any) -> tuple[Tensors, Summed]:
+    def _loss_gradient(self, values: Tensors, inputs: Any, targets: Any) -> tuple[Tensors, Summed]:
         sources = self.function.sources(values)
         with tf.GradientTape() as tape:
             tape.watch(sources)
             total, summed = self._weighted_loss(self.function(sources, inputs), targets)
         return gradients(tape, total, sources), summed
 
-    @_graph
-    def loss_products(
+    def _loss_products(
         self, values: Tensors, vectors: list[Tensors], inputs: Any, targets: Any
     ) -> tuple[list[Tensors], Summed]:
         sources = self.function.sources(values)
@@ -81,8 +88,7 @@ class Graphs:
                 products.append(gradients(outer, slopes, sources, vector))
         return products, summed
 
-    @_graph
-    def loss_slopes(self, values: Tensors, directions: Tensors, inputs: Any, targets: Any) -> Summed:
+    def _loss_slopes(self, values: Tensors, directions: Tensors, inputs: Any, targets: Any) -> Summed:
         """The weighted sum of the squared derivatives of the losses, and the sum of the weights."""
         sources = self.function.sources(values)
         weights: list[Any] = []
@@ -95,8 +101,7 @@ class Graphs:
         slopes, _ = _along(losses, sources, directions)
         return _summed(tf.square(tf.cast(slopes, "float64")), weights[0])
 
-    @_graph
-    def curvature_product(
+    def _curvature_product(
         self, values: Tensors, directions: Tensors, inputs: Any, targets: Any
     ) -> tuple[Tensors, Summed]:
         sources = self.function.sources(values)
@@ -188,12 +193,25 @@ class Graphs:
         return gradients(outer, slope, [z])[0], summed
 
 
+def may_read_shapes(loss: Loss) -> bool:
+    """Whether a loss may do something else where the number of rows is not known: what users write may."""
+    return isinstance(loss, FunctionLoss) and not (
+        isinstance(loss.function, KerasFunction) and loss.function.is_of_keras
+    )
+
+
 def _as_written(loss: Loss) -> Callable[..., tuple[Any, Any]]:
     """Let TensorFlow rewrite the user's functions alone: it warns of what it cannot rewrite."""
     if isinstance(loss, FunctionLoss):
-        return values_and_weights
+        return lambda loss, outputs, targets: values_and_weights(loss, _of_known_rows(outputs, targets), targets)
     plain: Callable[..., tuple[Any, Any]] = tf.autograph.experimental.do_not_convert(values_and_weights)
     return plain
+
+
+def _of_known_rows(outputs: Any, targets: Any) -> Any:
+    """The outputs with as many rows as the targets have: a model may lose the number, as after a gather."""
+    rows = tf.nest.flatten(targets)[0].shape[:1]
+    return outputs if outputs.shape.rank is None else tf.ensure_shape(outputs, rows + outputs.shape[1:])
 
 
 def gradients(tape: tf.GradientTape, value: Any, sources: Tensors, cotangent: Any = None) -> Tensors:

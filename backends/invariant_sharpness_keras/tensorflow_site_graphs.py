@@ -31,6 +31,8 @@ class SiteGraphs:
     def __init__(self, graphs: Graphs, sites: Sequence[Site]) -> None:
         self.sites = list(sites)
         self._graphs = graphs
+        self.moments = graphs.compiled(self._moments)
+        self.residuals = graphs.compiled(self._residuals)
 
     @_graph
     def squares(self, values: Tensors, inputs: Any, signs: Tensors, cotangents: Tensors) -> dict[int, Any]:
@@ -49,8 +51,7 @@ class SiteGraphs:
             opened, _ = self._open(tape, values, inputs)
         return {number: tf.shape(axes.by_unit(z))[1:] for number, axes, z in _with_axes(opened)}
 
-    @_graph
-    def moments(self, values: Tensors, inputs: Any, targets: Any) -> dict[int, Any]:
+    def _moments(self, values: Tensors, inputs: Any, targets: Any) -> dict[int, Any]:
         r"""The sums of squares of the outputs of a layer and of :math:`\delta`, of shape (2, units), for each of its variables."""
         with tf.GradientTape() as tape:
             opened, outputs = self._open(tape, values, inputs)
@@ -62,8 +63,7 @@ class SiteGraphs:
             moments |= dict.fromkeys(opened.variables(place), of_site)
         return moments
 
-    @_graph
-    def residuals(
+    def _residuals(
         self, values: Tensors, inputs: Any, targets: Any, signs: dict[int, Any], scales: dict[int, Any]
     ) -> dict[int, Any]:
         r"""Sum :math:`(A_n^T r^{-1} u_n) \circ (A_n^T K_n r u_n)` over examples and u, by the positions of variables among the values.
