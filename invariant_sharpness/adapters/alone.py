@@ -59,6 +59,19 @@ def check_half(engine: Engine[Any], evaluate: Evaluate, batch: Any, outputs: Arr
         raise _mixed()
 
 
+def check_later(engine: Engine[Any], evaluate: Evaluate, batch: Any, outputs: Array) -> None:
+    """Do the same on a batch after the first, whose examples may be of another kind: with half of it, or in the shape that is compiled.
+
+    Cost: half a forward pass over the batch, or one where shapes are fixed: then the other half is this one once more.
+    """
+    examples = batch_size(batch)
+    half = _halves(examples)[0]
+    rows = np.resize(half, examples) if engine.fixed_shapes else half
+    part, whole = engine.read((_of_part(evaluate, batch, rows), outputs))
+    if not _same(engine, part, whole[rows]):
+        raise _mixed()
+
+
 def _halves(examples: int) -> list[npt.NDArray[np.intp]]:
     """Two halves drawn at random: rows that stand side by side, or opposite, in one of them do not in the batch."""
     drawn = prng.permutation(PASS_SEED, examples)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from math import prod
 from typing import Any, NamedTuple
 
-from invariant_sharpness.adapters.alone import Evaluate, check_half
+from invariant_sharpness.adapters.alone import Evaluate, check_half, check_later
 from invariant_sharpness.adapters.data import (
     PASS_SEED,
     Batch,
@@ -140,4 +140,7 @@ def _check_batch(
         engine.check_loss(outputs, targets)
     if number == 0:
         check_first(engine, evaluate, batch, outputs)
+    else:
+        with in_batch(number):
+            check_later(engine, evaluate, batch, outputs)
     return prod(outputs.shape[1:])

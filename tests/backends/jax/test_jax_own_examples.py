@@ -91,6 +91,26 @@ def test_model_that_mixes_examples_is_refused(name: str) -> None:
     assert oracle(MIXING[name], examples="batches").examples == 1
 
 
+MARKED: dict[str, Callable[[Any, Any], Any]] = {
+    "mean of the marked": lambda h, m: h - m * (m * h).sum(0) / jnp.maximum(m.sum(), 1),
+    "sum of the marked": lambda h, m: h + m * (m * h).sum(0) ** 2,
+    "the marked before": lambda h, m: h + m * jnp.cumsum(m * h, 0),
+}
+
+
+@pytest.mark.parametrize("name", MARKED)
+def test_model_that_mixes_examples_of_a_later_batch_alone_is_refused(name: str) -> None:
+    x = np.abs(np.random.default_rng(1).normal(size=(24, 3)))
+    x[14:, 0] *= -1
+
+    def apply(p: Any, x: Any) -> Any:
+        return MARKED[name](jnp.tanh(x @ p["first"]), x[:, :1] < 0) @ p["second"]
+
+    batches = [(x[:12], Y), (x[12:], Y)]
+    with pytest.raises(ModelError, match=r"^batch 1: the same examples have other outputs"):
+        ish.oracle(apply, batches, parameters=PARAMETERS)
+
+
 @pytest.mark.parametrize("function", [jax.nn.relu, jax.nn.softmax, jax.nn.logsumexp, jax.nn.gelu, jax.nn.silu])
 def test_functions_of_packages_need_no_differences(function: Callable[[Any], Any]) -> None:
     assert not has_own_derivatives(lambda h: function(3 * h), jnp.ones(4)), "what is compiled for them costs seconds"

@@ -23,6 +23,13 @@ def test_loss_of_its_own_example_is_measured(engine: str) -> None:
 
 
 @every_engine_deep
+def test_loss_that_counts_rows_counts_those_of_the_batch(engine: str) -> None:
+    values = found(engine, "losses_that_count_rows")
+    for what, numbers in values.items():
+        assert numbers == pytest.approx(values["plain"], rel=1e-9 if engine == "tensorflow" else 1e-4), what
+
+
+@every_engine_deep
 def test_diagonal_is_divided_by_examples_under_several_targets(engine: str) -> None:
     pair = found(engine, "diagonal_under_several_targets")
     assert relative_error(pair) <= TOLERANCE[engine], f"with two targets {pair[0]}, with one {pair[1]}"
@@ -71,7 +78,7 @@ def test_right_derivatives_are_not_refused(engine: str, what: str) -> None:
 
 
 @every_engine_deep
-@pytest.mark.parametrize("what", ["centered", "against the last", "neighbors"])
+@pytest.mark.parametrize("what", ["centered", "against the last", "neighbors", "a later batch"])
 def test_mixed_examples_are_refused(engine: str, what: str) -> None:
     message = found(engine, "mixtures")[what]
     for words in ("ModelError", "mixes the examples", 'pass examples="batches"'):

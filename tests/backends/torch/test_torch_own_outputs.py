@@ -73,6 +73,34 @@ def test_model_that_mixes_examples_is_refused(name: str, dtype: torch.dtype) -> 
     assert ish.oracle(model, data(dtype), examples="batches").examples == 1
 
 
+MARKED: dict[str, Callable[[torch.Tensor, torch.Tensor], torch.Tensor]] = {
+    "mean of the marked": lambda h, m: h - m * (m * h).sum(0) / m.sum().clamp(min=1),
+    "sum of the marked": lambda h, m: h + m * (m * h).sum(0).square(),
+    "attention among the marked": lambda h, m: h + m * (h @ h.T - 9 * (1 - m.T)).softmax(1) @ h,
+    "from the ninth on": lambda h, _: torch.cat([h[:8], h[8:] - h[8:].mean(0)]),
+}
+
+
+class Marked(Model):
+    """What comes between sees the examples whose first input is negative."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        h = torch.tanh(self.first(x))
+        return self.second(self.between(h, (x[:, :1] < 0).to(h)))  # type: ignore[call-arg]
+
+
+@pytest.mark.parametrize("name", MARKED)
+def test_model_that_mixes_later_examples_alone_is_refused(name: str) -> None:
+    """In the second batch, and behind what layers are tested on."""
+    torch.manual_seed(0)
+    x = torch.randn(40, 3).abs()
+    x[22:, 0] *= -1
+    batches = [(x[:20], torch.arange(20) % 3), (x[20:], torch.arange(20) % 3)]
+    where = "" if name == "from the ninth on" else "batch 1: "
+    with pytest.raises(ModelError, match=rf'^{where}the same examples have other outputs.*examples="batches"'):
+        ish.oracle(Marked(MARKED[name]).eval(), batches)
+
+
 def test_model_for_one_size_of_batch_is_told_what_to_write() -> None:
     torch.manual_seed(0)
     model = Model(lambda h: h.reshape(ROWS, 4) + torch.ones(ROWS, 1))
@@ -198,5 +226,6 @@ def _zeros() -> nn.Module:
 def test_innocent_models_are_measured(name: str, seed: int, dtype: Any) -> None:
     torch.manual_seed(seed)
     model, batches, loss = innocent()[name]
-    oracle = ish.oracle(model.eval(), batches, loss, dtype=dtype)
-    assert oracle.loss(oracle.parameters) >= 0
+    for size in (256, 5):
+        oracle = ish.oracle(model.eval(), batches, loss, dtype=dtype, batch_size=size)
+        assert oracle.loss(oracle.parameters) >= 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import keras
@@ -12,9 +13,10 @@ from joint_losses import JOINT, of_rows
 from keras import layers, ops
 from keras_problems import inputs, labels
 
+import invariant_sharpness as ish
 from invariant_sharpness_keras import backend
 
-WIDTH = 4
+WIDTH, MANY = 4, 50.0
 
 
 class Between(layers.Layer):
@@ -54,6 +56,36 @@ def own_losses() -> dict[str, float]:
     oracles = {str(size): backend.oracle(model, (inputs(), y), loss=quartic, batch_size=size) for size in (5, 11)}
     oracles["several targets"] = backend.oracle(model, [(inputs(), (y, np.ones(11)))], loss=of_several)
     return {what: oracle.loss(oracle.parameters) for what, oracle in oracles.items()}
+
+
+COUNTING: dict[str, Callable[[Any, Any], Any]] = {
+    "of the outputs, or one": lambda o, _: o.shape[0] or 1,
+    "of the targets": lambda _, t: len(t),
+    "of the outputs": lambda o, _: len(o),
+    "if there are some": lambda o, _: o.shape[0] if o.shape[0] is not None and o.shape[0] > 1 else 1,
+}
+
+
+def losses_that_count_rows() -> dict[str, list[float]]:
+    """Loss, trace, spectral norm and (17) under losses times the number of rows that they see, over that number; by itself under "plain".
+
+    The first model keeps the number of rows, the second is one whose graph has lost it.
+    """
+    y, found = np.arange(11.0) % 3, {}
+    for place, function in (("", ops.tanh), (", lost", lambda x: ops.tanh(x)[: ops.shape(x)[0]])):
+        for what, rows in {"plain": lambda o, _: ops.shape(o)[0], **COUNTING}.items():
+            loss = partial(_counted, rows)
+            data = [(inputs()[part], y[part]) for part in (slice(3), slice(3, 7), slice(7, 11))]
+            oracle = backend.oracle(network(function), data, loss=loss)
+            metrics = (ish.hessian_trace, ish.hessian_spectral_norm, ish.normalized_sharpness)
+            found[what + place] = [oracle.loss(oracle.parameters), *(metric(oracle).value for metric in metrics)]
+    return found
+
+
+def _counted(rows: Callable[[Any, Any], Any], o: Any, t: Any) -> Any:
+    """One row alone has to have the loss that it has among others."""
+    own = (o[:, 0] - ops.cast(t, o.dtype)) ** 4 + ops.sum(o**2, axis=1)
+    return own * (ops.cast(rows(o, t), o.dtype) / ops.cast(ops.shape(o)[0], o.dtype))
 
 
 def diagonal_under_several_targets() -> list[float]:
@@ -152,10 +184,13 @@ def mixtures() -> dict[str, str]:
     """Messages for models whose examples are mixed; of one example, nothing is mixed."""
     centered = network(lambda x: x - ops.mean(x, axis=0, keepdims=True))
     last = network(lambda x: x - x[-1:])
+    marked = network(lambda x: x - ops.mean(ops.where(x > MANY, x, ops.zeros_like(x)), axis=0, keepdims=True))
+    later = [(inputs(), labels()), (inputs() + 9 * MANY, labels())]
     return {
         "centered": failure(centered, (inputs(), labels()), "cross_entropy"),
         "against the last": failure(last, (inputs(), labels()), "cross_entropy"),
         "neighbors": failure(network(lambda x: x + ops.roll(x, 1, axis=0)), (inputs(), labels()), "cross_entropy"),
+        "a later batch": failure(marked, later, "cross_entropy"),
         "one example": failure(centered, (inputs()[:1], labels(1)), "cross_entropy"),
     }
 
@@ -163,6 +198,7 @@ def mixtures() -> dict[str, str]:
 CHECKS = [
     joint_losses,
     own_losses,
+    losses_that_count_rows,
     diagonal_under_several_targets,
     losses_of_the_parameters,
     loss_by_way_of_numpy,
