@@ -45,6 +45,34 @@ def test_weight_that_only_later_examples_use_again_takes_the_general_path(batch_
     assert error <= 1e-13, f"squares are off by {error:.1e}"
 
 
+REGIONS: dict[str, Any] = {
+    "the module twice": lambda model, x: functional.gelu(model.first(functional.gelu(model.first(x)))),
+    "its weight in functions": lambda model, x: (x @ model.first.weight.T).tanh() @ model.first.weight + x,
+    "a module and a function": lambda model, x: functional.linear(model.first(x).tanh(), model.first.weight[:, :]),
+    "a copy of its weight": lambda model, x: model.first(x).sigmoid() @ model.first.weight.clone(),
+}
+
+
+@pytest.mark.parametrize("region", REGIONS)
+def test_weight_that_a_compiled_region_uses_twice_has_the_diagonal_of_the_dense_hessian(region: str) -> None:
+    compiled = torch.compile(REGIONS[region], backend="eager")
+    model, twin = pair(lambda s, x: s.last(compiled(s, x))), pair(lambda s, x: s.last(REGIONS[region](s, x)))
+    x, y = torch.randn(20, 4, dtype=torch.float64), torch.arange(20) % 3
+    names, values = zip(*twin.named_parameters(), strict=True)
+
+    def loss(*tensors: Tensor) -> Tensor:
+        outputs = torch.func.functional_call(twin, dict(zip(names, tensors, strict=True)), (x,))
+        return functional.cross_entropy(outputs, y)
+
+    dense = torch.autograd.functional.hessian(loss, tuple(value.detach() for value in values))
+    found = ish.hessian_diagonal(ish.oracle(model, (x, y), batch_size=9)).groups
+    for number, name in enumerate(names):
+        expected = dense[number][number].reshape(2 * (values[number].numel(),)).diag().reshape(values[number].shape)
+        assert found[name].method.startswith("exact"), found[name].method
+        error = abs(found[name].values - expected.numpy()).max() / float(expected.abs().max())
+        assert error <= 1e-12, f"the diagonal of {name} is off by {error:.1e}"
+
+
 def test_weight_whose_second_use_has_no_slope_yet_belongs_to_no_layer() -> None:
     def forward(model: Any, x: Tensor) -> Tensor:
         moved = functional.linear(x, model.first.weight - start)
