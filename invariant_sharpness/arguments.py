@@ -23,6 +23,7 @@ _RANGES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "tolerance": (lambda value: 0 <= value < float("inf"), "a tolerance is a number that is not negative"),
     "max_iterations": (lambda value: value >= 1, "an iteration takes at least one step"),
     "steps": (lambda value: value >= 1, "an iteration takes at least one step"),
+    "num_examples": (lambda value: value >= 1, "the bound needs at least one example"),
     "seed": (lambda value: 0 <= value < 2**63, "a seed is an integer from 0 to 2**63 - 1"),
 }
 """What values may be, by name, where that is the same for every function; others say it themselves."""

@@ -8,6 +8,8 @@ from collections.abc import Callable
 from functools import wraps
 from typing import ParamSpec, TypeVar
 
+from invariant_sharpness.errors import ArgumentTypeError
+
 P = ParamSpec("P")
 R = TypeVar("R")
 
@@ -25,7 +27,7 @@ def renamed(**new_by_old: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
 
     Raises
     ------
-    TypeError
+    ArgumentTypeError
         When the function is called with both names of one argument.
     """
 
@@ -38,7 +40,7 @@ def renamed(**new_by_old: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
                     msg = (
                         f"{function.__name__}() got {old}= and {new}=, which are two names of one argument: give {new}="
                     )
-                    raise TypeError(msg)
+                    raise ArgumentTypeError(msg)
                 warnings.warn(
                     f"{function.__name__}({old}=...) is now {function.__name__}({new}=...); the old name goes in 0.3",
                     DeprecationWarning,

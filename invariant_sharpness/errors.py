@@ -32,7 +32,11 @@ class MissingDependencyError(InvariantSharpnessError, ImportError):
 
 
 class ArgumentError(InvariantSharpnessError, ValueError):
-    """An option is no number of its kind, or outside of its range."""
+    """An argument is outside of its range, or does not fit the oracle or another argument."""
+
+
+class ArgumentTypeError(ArgumentError, TypeError):
+    """An argument is of a type that is not taken, or there is none of its name."""
 
 
 class UnknownNameError(InvariantSharpnessError, KeyError):

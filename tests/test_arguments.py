@@ -13,7 +13,7 @@ import invariant_sharpness as ish
 from invariant_sharpness.errors import ArgumentError
 from invariant_sharpness.landscapes import balanced_directions, filter_normalized_directions, loss_landscape
 from invariant_sharpness.testing import check_oracle
-from invariant_sharpness_numpy import quadratic
+from invariant_sharpness_numpy import ReluNetwork, quadratic
 
 FUNCTIONS: dict[str, Callable[..., Any]] = {
     **ish.METRICS,
@@ -37,6 +37,7 @@ OUTSIDE = {
     "tolerance": (-1e-6, float("inf")),
     "max_iterations": (0, -3),
     "steps": (0, -1),
+    "num_examples": (0, -3),
     "seed": (-1, 2**63),
 }
 
@@ -72,6 +73,30 @@ def test_what_is_no_such_number_is_refused_at_once(name: str) -> None:
             message = str(caught.value)
             assert message.startswith(f"{option}={value!r}, but "), message
             assert parameter.default in (None, Parameter.empty) or f"such as {parameter.default!r}" in message, message
+
+
+def refusal(metric: Callable[..., Any], oracle: Any, options: dict[str, Any]) -> str | None:
+    """The message, if the metric refuses the options; None if there is a value."""
+    try:
+        metric(oracle, **options)
+    except ArgumentError as error:
+        return str(error)
+    return None
+
+
+SMALL = {"int": (0, 2), "float": (0.0,)}
+
+
+@pytest.mark.parametrize("name", ish.METRICS)
+def test_number_that_a_metric_cannot_do_with_is_named(name: str) -> None:
+    """Each option alone: there is a value, or an error of the library that has the option and what was given."""
+    random = np.random.default_rng(0)
+    network = ReluNetwork((random.normal(size=(2, 2)), random.normal(size=(3, 2))))
+    data = random.normal(size=(9, 2)), np.arange(9) % 3
+    for option, parameter in numbers(ish.METRICS[name]).items():
+        for value in SMALL["float" if "float" in str(parameter.annotation) else "int"]:
+            message = refusal(ish.METRICS[name], ish.oracle(network, data), {option: value})
+            assert message is None or f"{option}={value!r}" in message, message
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from invariant_sharpness.errors import DataError
+from invariant_sharpness.errors import ArgumentError, DataError
 from invariant_sharpness.protocol import Rows
 
 
@@ -41,7 +41,7 @@ class CotangentRows:
 
     Raises
     ------
-    ValueError
+    ArgumentError
         If they are not rows, do not fit the outputs, or are more than there are examples.
     """
 
@@ -49,7 +49,7 @@ class CotangentRows:
         self._rows: Rows = np.asarray(rows, dtype=np.float64)
         if self._rows.ndim != 2:
             msg = f"cotangents have shape {self._rows.shape}, but they are one row of numbers per example, (n, M)"
-            raise ValueError(msg)
+            raise ArgumentError(msg)
         self._shape: tuple[int, ...] | None = None
 
     def __len__(self) -> int:
@@ -64,7 +64,7 @@ class CotangentRows:
 
         Raises
         ------
-        ValueError
+        ArgumentError
             If they do not fit the outputs.
         DataError
             If they fitted those of the batches before.
@@ -78,7 +78,7 @@ class CotangentRows:
                 )
                 raise DataError(msg)
             msg = f"cotangents have {self._rows.shape[1]} numbers per row, but an example has {outputs} outputs"
-            raise ValueError(msg)
+            raise ArgumentError(msg)
         self._shape = shape[1:]
         part, self._rows = self._rows[:examples], self._rows[examples:]
         return part.reshape(shape)
@@ -87,4 +87,4 @@ class CotangentRows:
         """Raise if there are rows left."""
         if len(self._rows):
             msg = f"there are {len(self._rows)} more rows of cotangents than examples in the data"
-            raise ValueError(msg)
+            raise ArgumentError(msg)

@@ -14,7 +14,7 @@ from typing import Any, Literal, Protocol, TypedDict, Unpack, runtime_checkable
 import numpy as np
 import numpy.typing as npt
 
-from invariant_sharpness.errors import LossError, ModelError
+from invariant_sharpness.errors import ArgumentTypeError, LossError, ModelError
 from invariant_sharpness.parameters.groups import ParameterGroup
 from invariant_sharpness.parameters.vector import ParameterVector
 from invariant_sharpness.protocol import CurvatureOracle
@@ -150,7 +150,7 @@ def oracle(model: Any, data: Any, loss: Any = "cross_entropy", **options: Unpack
         If no installed backend knows the type of ``model``, or one of them cannot be loaded, or the model cannot be measured.
     DataError, LossError, NonFiniteError
         If data, loss and outputs do not fit; each names the batch or example that is wrong.
-    TypeError
+    ArgumentTypeError
         If the backend has no such option; lists those that it has.
 
     Examples
@@ -197,7 +197,7 @@ def _check_options(backend: Backend, options: Mapping[str, Any]) -> None:
         alike = get_close_matches(name, sorted(known or ()), 1)
         hint = f" Did you mean {alike[0]}?" if alike else ""
         msg = f"the {backend.name} backend has no option {name!r}; its options are {', '.join(sorted(known or ()))}.{hint}"
-        raise TypeError(msg)
+        raise ArgumentTypeError(msg)
 
 
 def backends() -> dict[str, Backend]:

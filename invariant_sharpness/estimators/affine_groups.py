@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
+from invariant_sharpness.errors import ArgumentError
 from invariant_sharpness.estimators.affine_confirmation import confirmed_defects
 from invariant_sharpness.estimators.affine_test import AffineTest, affine_test, exact_groups, largest_defects
 from invariant_sharpness.estimators.diagonal_results import GroupDiagonal, HessianDiagonal
@@ -104,7 +105,7 @@ def checked_names(oracle: CurvatureOracle, names: frozenset[str] | None) -> froz
 
     Raises
     ------
-    ValueError
+    ArgumentError
         If there is no such group; lists the groups.
     """
     existing = frozenset(group.name for group in oracle.groups)
@@ -112,7 +113,7 @@ def checked_names(oracle: CurvatureOracle, names: frozenset[str] | None) -> froz
     unknown = (names or frozenset()) - existing
     if unknown:
         msg = f"there is no parameter group {', '.join(sorted(unknown))}; the groups are {', '.join(sorted(existing))}"
-        raise ValueError(msg)
+        raise ArgumentError(msg)
     return existing if names is None else names
 
 

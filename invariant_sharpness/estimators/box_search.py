@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.optimize import fmin_l_bfgs_b
 
+from invariant_sharpness.errors import ArgumentError
 from invariant_sharpness.estimators.conditional_gradient import LossIncrease
 from invariant_sharpness.parameters.vector import ParameterVector
 from invariant_sharpness.protocol import CurvatureOracle
@@ -46,7 +47,7 @@ def increase_in_box(
     """
     if max_iterations < 1:
         msg = f"max_iterations={max_iterations}, but L-BFGS-B needs at least one"
-        raise ValueError(msg)
+        raise ArgumentError(msg)
     y, descended, found = fmin_l_bfgs_b(
         lambda y: -increase(y),
         np.zeros_like(reach),

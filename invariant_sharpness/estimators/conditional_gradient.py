@@ -21,6 +21,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from invariant_sharpness import prng as random
+from invariant_sharpness.errors import ArgumentError
 from invariant_sharpness.estimators.perturbations import Perturbations
 from invariant_sharpness.parameters.vector import ParameterVector
 from invariant_sharpness.runtime.folder import Snapshot
@@ -64,17 +65,17 @@ def largest_increase(
 
     Raises
     ------
-    ValueError
+    ArgumentError
         If the norm is not known, or there is no start or no step.
     NonFiniteError
         If the loss is not finite in the ball.
     """
     if norm not in _FURTHEST:
         msg = f'norm={norm!r} is not known: take "l2" or "linf"'
-        raise ValueError(msg)
+        raise ArgumentError(msg)
     if starts < 1 or max_iterations < 1:
         msg = f"starts={starts} and max_iterations={max_iterations}, but an ascent needs at least one of each"
-        raise ValueError(msg)
+        raise ArgumentError(msg)
     goal = _Goal(around, norm, max_iterations, tolerance, seed)
     ascents = track(range(starts), "starts of an ascent", starts, gradients=max_iterations * _GRADIENTS_PER_STEP)
     return max((_ascent(goal, number) for number in ascents), key=lambda increase: increase.value)

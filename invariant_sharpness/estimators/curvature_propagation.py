@@ -52,7 +52,7 @@ def propagated_diagonal(oracle: CurvatureOracle, *, draws: int = 16, seed: int =
     ------
     MissingCapabilityError
         If the oracle propagates no curvature.
-    ValueError
+    ArgumentError
         If there are fewer than 4 draws.
 
     Examples

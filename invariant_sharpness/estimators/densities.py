@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from invariant_sharpness.errors import ArgumentError
 from invariant_sharpness.estimators.bases import HostArray
 from invariant_sharpness.estimators.gauss_rules import GaussRule, Projection, gauss_rule, rules_with_the_same_moments
 from invariant_sharpness.estimators.hutchinson import Samples, mean_estimate
@@ -158,12 +159,12 @@ class SpectralDensity:
 
         Raises
         ------
-        ValueError
+        ArgumentError
             If k is not from 0 to twice the number of steps, less one: there the quadrature is exact.
         """
         if not 0 <= order < 2 * self.steps:
             msg = f"order={order}, but {self.steps} steps tell the moments from 0 to {2 * self.steps - 1}: take more steps"
-            raise ValueError(msg)
+            raise ArgumentError(msg)
         draws = np.array([rule.weights @ rule.nodes**order for rule in self.rules]) / self.size
         return self._total(f"spectral moment {order}", float(np.sum(self.known**order)) / self.size, draws, draws)
 
@@ -182,12 +183,12 @@ class SpectralDensity:
 
         Raises
         ------
-        ValueError
+        ArgumentError
             If p is not from 1 to infinity.
         """
         if not 1 <= p < np.inf:
             msg = f"p={p}, but p is at least 1 and finite: take hessian_spectral_norm for the largest magnitude"
-            raise ValueError(msg)
+            raise ArgumentError(msg)
         power = self.trace_of(lambda values: np.abs(values) ** p, name=f"schatten_norm({p:g})")
         value = power.value ** (1 / p)
         return replace(

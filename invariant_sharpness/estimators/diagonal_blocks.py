@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from invariant_sharpness import prng as random
 from invariant_sharpness.coordinates import GaussNewton, Scaled, balanced
+from invariant_sharpness.errors import ArgumentError
 from invariant_sharpness.estimators.affine_groups import MOST_OUTPUTS
 from invariant_sharpness.estimators.bases import unit_vector
 from invariant_sharpness.estimators.products import multiplied, tracked_products
@@ -163,7 +164,7 @@ def gauss_newton_blocks(oracle: CurvatureOracle, places: Places, *, num_matvecs:
 
     Raises
     ------
-    ValueError
+    ArgumentError
         If more products are needed; says how many.
     """
     outputs, entries, rounding = _outputs(oracle), number_of_entries(places), machine_epsilon(oracle)
@@ -176,7 +177,7 @@ def gauss_newton_blocks(oracle: CurvatureOracle, places: Places, *, num_matvecs:
             f"the blocks of {', '.join(places)} need {entries} Gauss-Newton products, one for each entry, and num_matvecs={num_matvecs}: "
             f"allow for more, or name the heads of fewer weights"
         )
-        raise ValueError(msg)
+        raise ArgumentError(msg)
     return CurvatureBlocks(blocks_of_columns(oracle, places), "exact (columns)", rounding)
 
 

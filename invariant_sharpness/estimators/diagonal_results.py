@@ -18,6 +18,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from invariant_sharpness.errors import ArgumentError
 from invariant_sharpness.estimators.affine_test import AffineTest
 from invariant_sharpness.estimators.residual_plan import Plan
 from invariant_sharpness.protocol import HostArrays
@@ -219,7 +220,7 @@ def cross_fitted(tangent: Callable[[HostArrays], Tangent], diagonal: HessianDiag
 
     Raises
     ------
-    ValueError
+    ArgumentError
         If the parts of a group are no estimates of their own; names the group.
     """
     _require_independent_parts(diagonal, names)
@@ -247,7 +248,7 @@ def _require_independent_parts(diagonal: HessianDiagonal, names: frozenset[str])
             f"the diagonal of {', '.join(dependent)} is by XDiag, whose parts all come from the same vectors: half of them are no "
             f"estimate of their own; take a diagonal from hessian_diagonal, whose parts are independent"
         )
-        raise ValueError(msg)
+        raise ArgumentError(msg)
 
 
 def _mean_of_half(group: GroupDiagonal, half: slice) -> HostArray:

@@ -79,7 +79,7 @@ def hessian_diagonal(
 
     Raises
     ------
-    ValueError
+    ArgumentError
         If ``probes`` is less than 4, a group is not known, or nothing fits into the budget; says what the least costs.
 
     Examples

@@ -11,6 +11,7 @@ import numpy.typing as npt
 from invariant_sharpness import prng as random
 from invariant_sharpness.arguments import checked_numbers
 from invariant_sharpness.deprecation import renamed
+from invariant_sharpness.errors import ArgumentError
 from invariant_sharpness.estimators.bases import OrthonormalBasis
 from invariant_sharpness.estimators.products import cached_products, numbers_of_products
 from invariant_sharpness.parameters.vector import ParameterVector
@@ -53,7 +54,7 @@ def hutchinson_trace(oracle: CurvatureOracle, *, num_matvecs: int = 64, seed: in
 
     Raises
     ------
-    ValueError
+    ArgumentError
         If ``num_matvecs`` is less than 2.
 
     Examples
@@ -103,7 +104,7 @@ def hutch_plus_plus_trace(oracle: CurvatureOracle, *, num_matvecs: int = 64, see
 
     Raises
     ------
-    ValueError
+    ArgumentError
         If ``num_matvecs`` is less than 6, or the vectors do not fit into the memory limit.
 
     Examples
@@ -175,7 +176,7 @@ def mean_estimate(name: str, draws: Samples, method: str) -> Estimate:
 
 
 def require_matvecs(name: str, num_matvecs: int, least: int) -> None:
-    """Raise ``ValueError`` unless there are enough products for a value and its error."""
+    """Raise ``ArgumentError`` unless there are enough products for a value and its error."""
     if num_matvecs < least:
         msg = f"num_matvecs={num_matvecs}, but {name} and its standard error need at least {least} Hessian-vector products"
-        raise ValueError(msg)
+        raise ArgumentError(msg)

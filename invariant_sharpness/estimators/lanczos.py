@@ -10,6 +10,7 @@ import numpy as np
 
 from invariant_sharpness.arguments import checked_numbers
 from invariant_sharpness.deprecation import renamed
+from invariant_sharpness.errors import ArgumentError
 from invariant_sharpness.estimators.krylov import Indices, KrylovSpace, grown
 from invariant_sharpness.estimators.products import GRADIENTS_PER_PRODUCT
 from invariant_sharpness.parameters.vector import ParameterVector
@@ -160,7 +161,7 @@ def eigenpairs(
 
     Raises
     ------
-    ValueError
+    ArgumentError
         If no pair is asked for, or more than there are parameters or than the products can find.
 
     Examples
@@ -180,7 +181,7 @@ def eigenpairs(
             f"largest={largest} and smallest={smallest} of {size} eigenvalues, with num_matvecs={num_matvecs} in blocks of "
             f"{width}: ask for 1 to {findable} in all, or give more products"
         )
-        raise ValueError(msg)
+        raise ArgumentError(msg)
 
     def converged(space: KrylovSpace) -> bool:
         values, _, residuals = space.ritz_pairs()

@@ -14,6 +14,7 @@ import numpy as np
 from invariant_sharpness import prng as random
 from invariant_sharpness.arguments import checked_numbers
 from invariant_sharpness.deprecation import renamed
+from invariant_sharpness.errors import ArgumentError
 from invariant_sharpness.estimators.bases import OrthonormalBasis
 from invariant_sharpness.estimators.densities import SpectralDensity
 from invariant_sharpness.estimators.gauss_rules import Projection
@@ -75,7 +76,7 @@ def spectral_density(
 
     Raises
     ------
-    ValueError
+    ArgumentError
         If there are fewer than 2 probes, no steps, known pairs that have not converged or are all there are, or the
         vectors of one probe do not fit into the memory limit.
 
@@ -91,11 +92,11 @@ def spectral_density(
     random.require_probes(probes, 2)
     if steps < 1:
         msg = f"steps={steps}, but Lanczos' method takes at least 1"
-        raise ValueError(msg)
+        raise ArgumentError(msg)
     size, locked = sum(group.size for group in oracle.groups), _locked(oracle, eigenpairs)
     if len(locked) >= size:
         msg = f"all {size} eigenvalues are known: there is nothing to probe"
-        raise ValueError(msg)
+        raise ArgumentError(msg)
     together = max(1, (vectors_within_limit(oracle) - len(locked)) // (steps + _BESIDES))
     batches = [range(start, min(start + together, probes)) for start in range(0, probes, together)]
     pairs = () if eigenpairs is None else (*eigenpairs.largest, *eigenpairs.smallest)
@@ -144,7 +145,7 @@ def schatten_norm(
 
     Raises
     ------
-    ValueError
+    ArgumentError
         As :func:`spectral_density`, or if p is not from 1 to infinity.
 
     Examples
@@ -164,7 +165,7 @@ def _locked(oracle: CurvatureOracle, known: Eigenpairs | None) -> OrthonormalBas
     if known is not None:
         if not known.converged:
             msg = f"eigenpairs={known}: only eigenpairs that have converged can be taken out, so give eigenpairs more products"
-            raise ValueError(msg)
+            raise ArgumentError(msg)
         basis.vectors.extend(pair.vector for pair in (*known.largest, *known.smallest))
     return basis
 

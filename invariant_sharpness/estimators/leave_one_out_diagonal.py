@@ -63,7 +63,7 @@ def xdiag(oracle: CurvatureOracle, *, num_matvecs: int = 64, seed: int = 0) -> H
 
     Raises
     ------
-    ValueError
+    ArgumentError
         If ``num_matvecs`` is less than 6, or the vectors do not fit into the memory limit.
 
     Examples

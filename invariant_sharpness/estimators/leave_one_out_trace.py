@@ -66,7 +66,7 @@ def xtrace(oracle: CurvatureOracle, *, num_matvecs: int = 64, seed: int = 0) -> 
 
     Raises
     ------
-    ValueError
+    ArgumentError
         If ``num_matvecs`` is less than 6, or the vectors do not fit into the memory limit.
 
     Examples

@@ -15,6 +15,7 @@ from invariant_sharpness import prng as random
 from invariant_sharpness.arguments import checked_numbers
 from invariant_sharpness.coordinates import Moved
 from invariant_sharpness.deprecation import renamed
+from invariant_sharpness.errors import ArgumentError
 from invariant_sharpness.estimators.diagonal_results import HessianDiagonal, planned
 from invariant_sharpness.estimators.hessian_diagonals import hessian_diagonal
 from invariant_sharpness.estimators.lanczos import largest_magnitude_eigenvalue
@@ -28,12 +29,12 @@ def half_widths(oracle: CurvatureOracle, gamma: float, epsilon: float) -> Parame
 
     Raises
     ------
-    ValueError
+    ArgumentError
         If ``gamma`` or ``epsilon`` is negative, or both are zero.
     """
     if not (gamma >= 0 and epsilon >= 0 and gamma + epsilon > 0):
         msg = f"gamma={gamma} and epsilon={epsilon}, but neither may be negative, and a neighbourhood has a width"
-        raise ValueError(msg)
+        raise ArgumentError(msg)
     return abs(oracle.parameters).map(lambda sizes: gamma * sizes + epsilon)
 
 
@@ -91,7 +92,7 @@ def hessian_lipschitz_of_diagonal(
 
     Raises
     ------
-    ValueError
+    ArgumentError
         If ``draws`` is less than 1, or the neighbourhood has no width.
 
     Examples
@@ -104,7 +105,7 @@ def hessian_lipschitz_of_diagonal(
     """
     if draws < 1:
         msg = f"draws={draws}, but a change needs at least one other point"
-        raise ValueError(msg)
+        raise ArgumentError(msg)
     widths = half_widths(oracle, gamma, epsilon)
     # the diagonal at the parameters
     share = None if budget is None else budget / (draws + 1)
@@ -216,7 +217,7 @@ def hessian_lipschitz_of_operator(
 
     Raises
     ------
-    ValueError
+    ArgumentError
         If ``draws`` is less than 1, or the neighbourhood has no width.
 
     Examples
@@ -229,7 +230,7 @@ def hessian_lipschitz_of_operator(
     """
     if draws < 1:
         msg = f"draws={draws}, but a change needs at least one other point"
-        raise ValueError(msg)
+        raise ArgumentError(msg)
     widths = half_widths(oracle, gamma, epsilon)
     changes = [
         HessianChange(oracle, corner(oracle, widths, seed, index)) for index in range(draws) if widths.norm() > 0

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from invariant_sharpness import prng as random
+from invariant_sharpness.errors import ArgumentError
 from invariant_sharpness.protocol import CurvatureOracle, SubsetOracle, require
 
 LEAST = 3
@@ -27,7 +28,7 @@ def minibatches_of(oracle: CurvatureOracle, count: int, seed: int, metric: str) 
 
     Raises
     ------
-    ValueError
+    ArgumentError
         If there are fewer than three, or fewer examples than minibatches.
     MissingCapabilityError
         If the oracle cannot be restricted to some examples.
@@ -35,10 +36,10 @@ def minibatches_of(oracle: CurvatureOracle, count: int, seed: int, metric: str) 
     able = require(oracle, SubsetOracle, metric=metric)
     if count < LEAST:
         msg = f"minibatches={count}, but {metric} and its standard error need at least {LEAST}"
-        raise ValueError(msg)
+        raise ArgumentError(msg)
     if able.examples < count:
         msg = f"minibatches={count}, but there are only {able.examples} examples: ask for fewer"
-        raise ValueError(msg)
+        raise ArgumentError(msg)
     order = random.permutation(seed, able.examples).tolist()
     size = len(order) // count
     parts = [able.subset(order[start : start + size]) for start in range(0, size * count, size)]

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from invariant_sharpness import prng as random
-from invariant_sharpness.errors import LossError, NonFiniteError
+from invariant_sharpness.errors import ArgumentError, LossError, NonFiniteError
 from invariant_sharpness.parameters.vector import ParameterVector
 from invariant_sharpness.protocol import CurvatureOracle, machine_epsilon
 from invariant_sharpness.runtime.loop import Loop, tabulate
@@ -112,10 +112,10 @@ class Perturbations:
 
 
 def require_positive(name: str, value: float) -> None:
-    """Raise ``ValueError`` unless the number is positive and finite."""
+    """Raise ``ArgumentError`` unless the number is positive and finite."""
     if not (value > 0 and isfinite(value)):
         msg = f"{name}={value}, but it has to be positive and finite"
-        raise ValueError(msg)
+        raise ArgumentError(msg)
 
 
 Samples = npt.NDArray[np.float64]
@@ -138,12 +138,12 @@ def increase_samples(around: Perturbations, noise: Noise, probes: int, seed: int
 
     Raises
     ------
-    ValueError
+    ArgumentError
         If the noise is not known.
     """
     if noise not in _DRAWS:
         msg = f'noise={noise!r} is not known: take "normal" or "uniform"'
-        raise ValueError(msg)
+        raise ArgumentError(msg)
 
     def increases_of_pairs(indices: Sequence[int]) -> Iterator[float]:
         for index in indices:

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from invariant_sharpness import prng as random
+from invariant_sharpness.errors import ArgumentError
 from invariant_sharpness.parameters.vector import ParameterVector
 from invariant_sharpness.protocol import CurvatureOracle, machine_epsilon
 from invariant_sharpness.runtime.memory import reserve
@@ -61,11 +62,11 @@ def random_subspace(
 
     Raises
     ------
-    ValueError
+    ArgumentError
         If there is no column, or they do not fit into the memory limit.
     """
     if columns < 1:
         msg = f"columns={columns}, but a subspace is spanned by at least one"
-        raise ValueError(msg)
+        raise ArgumentError(msg)
     with reserve(oracle, columns, f"{purpose}(columns={columns})"):
         yield RandomSubspace(oracle, columns, scale, seed)

@@ -14,6 +14,7 @@ from scipy.special import gammaincinv
 
 from invariant_sharpness.arguments import checked_numbers
 from invariant_sharpness.deprecation import renamed
+from invariant_sharpness.errors import ArgumentError
 from invariant_sharpness.estimators.hutchinson import Samples, mean_estimate, require_matvecs, signed_forms
 from invariant_sharpness.protocol import CurvatureOracle
 from invariant_sharpness.results.estimate import Estimate
@@ -63,7 +64,7 @@ def hutchinson_trace_within(
 
     Raises
     ------
-    ValueError
+    ArgumentError
         If the error is not positive, there are fewer than 4 pilot probes, or ``num_matvecs`` is less than twice as many.
 
     Examples
@@ -118,7 +119,7 @@ def mean_within(
     """
     if not relative_error > 0:
         msg = f"relative_error={relative_error}, but it is a positive fraction of the value, such as 0.01"
-        raise ValueError(msg)
+        raise ArgumentError(msg)
     needed = max(_needed(sample(range(pilot_draws)), relative_error), pilot_draws)
     count = int(min(needed, num_draws - pilot_draws))
     result = mean_estimate(

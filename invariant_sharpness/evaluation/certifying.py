@@ -60,7 +60,7 @@ def certify(
 
     Raises
     ------
-    ValueError
+    ArgumentError
         If a metric is unknown, two have the same name, or the seed is none.
     TypeError
         If one of the metrics is no metric.

@@ -7,7 +7,7 @@ from dataclasses import replace
 from functools import partial, wraps
 from typing import Any, cast, get_args
 
-from invariant_sharpness.errors import ArgumentError
+from invariant_sharpness.errors import ArgumentError, ArgumentTypeError
 from invariant_sharpness.metrics import METRICS, Metric
 from invariant_sharpness.protocol import CurvatureOracle
 from invariant_sharpness.results.estimate import Estimate
@@ -45,7 +45,7 @@ def as_metric(thing: AnyMetric, claims: Collection[str] | None = None) -> Metric
     ------
     ArgumentError
         If there is no metric of that name, or no invariance of a word in the claims; lists those there are.
-    TypeError
+    ArgumentTypeError
         If it is neither a name nor a callable.
 
     Examples
@@ -76,9 +76,9 @@ def as_metrics(
 
     Raises
     ------
-    ValueError
+    ArgumentError
         If there is no metric of a name, or a claim is made for none of them.
-    TypeError
+    ArgumentTypeError
         If one of them is no metric.
     """
     if metrics is None:
@@ -92,7 +92,7 @@ def as_metrics(
 
 
 def require_different_names(metrics: Iterable[Metric[...]]) -> None:
-    """Raise ``ValueError`` if two metrics have the same name."""
+    """Raise ``ArgumentError`` if two metrics have the same name."""
     names = [metric.name for metric in metrics]
     if len(set(names)) < len(names):
         msg = (
@@ -115,7 +115,7 @@ def _found(thing: AnyMetric) -> Metric[...]:
         f"{thing!r} is of type {type(thing).__name__}, but a metric is a name such as 'hessian_trace', an object such as "
         f"invariant_sharpness.hessian_trace, or a callable oracle -> Estimate or number"
     )
-    raise TypeError(msg)
+    raise ArgumentTypeError(msg)
 
 
 def _by_name(name: str) -> Metric[...]:
@@ -168,4 +168,4 @@ def _estimate(returned: Any, name: str) -> Estimate:
         f"metric {name!r} returned a {type(returned).__name__}, but a metric returns a number or an Estimate, such as "
         f'Estimate(name={name!r}, value=..., method="exact")'
     )
-    raise TypeError(msg)
+    raise ArgumentTypeError(msg)

@@ -13,7 +13,7 @@ from typing import Any
 
 from invariant_sharpness.arguments import check_numbers, require_oracle, require_seed
 from invariant_sharpness.coordinates.gauss_newton import GaussNewton
-from invariant_sharpness.errors import InvariantSharpnessError, NonFiniteError
+from invariant_sharpness.errors import ArgumentError, InvariantSharpnessError, NonFiniteError
 from invariant_sharpness.estimators.affine_groups import exact_diagonal, has_gauss_newton_diagonal
 from invariant_sharpness.estimators.diagonal_results import OF_AFFINE_GROUPS, HessianDiagonal
 from invariant_sharpness.estimators.hessian_diagonals import hessian_diagonal
@@ -73,7 +73,7 @@ def measure(
 
     Raises
     ------
-    ValueError
+    ArgumentError
         If a name is not known (lists the names there are), two estimates have the same name, or the seed or the number of
         probes is none.
     TypeError
@@ -126,7 +126,7 @@ class Measurement:
 
     Raises
     ------
-    ValueError
+    ArgumentError
         If the seed or the number of probes is none.
     """
 
@@ -218,5 +218,5 @@ def _by_name(estimates: list[Estimate]) -> dict[str, Estimate]:
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         msg = f"two metrics have the name {', '.join(map(repr, twice))}: give each Estimate a name of its own"
-        raise ValueError(msg)
+        raise ArgumentError(msg)
     return dict(zip(names, estimates, strict=True))

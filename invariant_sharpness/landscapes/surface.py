@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from invariant_sharpness.arguments import checked_numbers
-from invariant_sharpness.errors import NonFiniteError
+from invariant_sharpness.errors import ArgumentError, NonFiniteError
 from invariant_sharpness.parameters.vector import ParameterVector
 from invariant_sharpness.plotting import plot_landscape
 from invariant_sharpness.protocol import CurvatureOracle
@@ -90,7 +90,7 @@ def loss_landscape(
 
     Raises
     ------
-    ValueError
+    ArgumentError
         If there are no directions or more than two, ``points`` is even or less than 3, or ``extent`` is not positive and finite.
 
     Notes
@@ -108,13 +108,13 @@ def loss_landscape(
     """
     if len(directions) not in (1, 2):
         msg = f"{len(directions)} directions, but a landscape has one or two"
-        raise ValueError(msg)
+        raise ArgumentError(msg)
     if points < 3 or points % 2 == 0:
         msg = f"points={points}, but the parameters are on the grid only if there is an odd number of them, at least 3"
-        raise ValueError(msg)
+        raise ArgumentError(msg)
     if not 0 < extent < inf:
         msg = f"extent={extent}, but it is positive and finite"
-        raise ValueError(msg)
+        raise ArgumentError(msg)
     half = points // 2
     positions = np.arange(-half, half + 1).astype(np.float64) * (extent / half)
     grid = list(itertools.product(positions, repeat=len(directions)))

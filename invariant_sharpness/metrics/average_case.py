@@ -59,7 +59,7 @@ def expected_sharpness(oracle: CurvatureOracle, *, scale: float = 0.01, probes: 
 
     Raises
     ------
-    ValueError
+    ArgumentError
         If the scale is not positive and finite, or ``probes`` is less than 2.
     NonFiniteError
         If the loss is not finite at a perturbed point.
@@ -130,7 +130,7 @@ def average_adaptive_sharpness(
 
     Raises
     ------
-    ValueError
+    ArgumentError
         If the scale is not positive and finite, the noise is not known, or ``probes`` is less than 2.
     NonFiniteError
         If the loss is not finite at a perturbed point.

@@ -10,6 +10,7 @@ import numpy as np
 from invariant_sharpness.coordinates import GaussNewton, Scaled
 from invariant_sharpness.coordinates.scales import balanced
 from invariant_sharpness.deprecation import renamed
+from invariant_sharpness.errors import ArgumentError
 from invariant_sharpness.estimators.compressed_matrices import Compressions, compressions
 from invariant_sharpness.estimators.minibatches import jackknife, minibatches_of
 from invariant_sharpness.metrics.declaration import metric
@@ -74,7 +75,7 @@ def contrastive_ratio(
 
     Raises
     ------
-    ValueError
+    ArgumentError
         If there are fewer than three minibatches, or more than examples, or the measure of the mean loss is zero.
     MissingCapabilityError
         If the oracle cannot be restricted to some examples.
@@ -95,7 +96,7 @@ def contrastive_ratio(
     estimates, whole = [measure(part) for part in cut.parts], measure(cut.together)
     if whole.value == 0:
         msg = f"{whole.name} of the mean loss is zero, so there is no ratio to it: take another measure"
-        raise ValueError(msg)
+        raise ArgumentError(msg)
     values = np.array([estimate.value for estimate in estimates]) / whole.value
     return Estimate(
         name="contrastive_ratio",
@@ -168,7 +169,7 @@ def congruent_contrastive_ratio(
 
     Raises
     ------
-    ValueError
+    ArgumentError
         If there are fewer than three minibatches, or more than examples, or the vectors do not fit into the memory limit.
     MissingCapabilityError
         If the oracle cannot be restricted to some examples, or has no Gauss-Newton products.

@@ -142,7 +142,7 @@ class Metric(Generic[P]):
         ------
         TypeError
             If there is no such option; lists the options.
-        ValueError
+        ArgumentError
             If an option has no such choice; lists the choices.
 
         Examples

@@ -44,7 +44,7 @@ def hessian_spectrum(
 
     Raises
     ------
-    ValueError
+    ArgumentError
         If the eigenpairs do not converge, or the vectors do not fit into the memory limit.
 
     Examples

@@ -6,6 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from invariant_sharpness import prng as random
+from invariant_sharpness.errors import ArgumentError
 from invariant_sharpness.estimators.products import numbers_of_products
 from invariant_sharpness.metrics.declaration import metric
 from invariant_sharpness.parameters.matrices import in_layout, rows_first
@@ -66,7 +67,7 @@ def relative_flatness(
 
     Raises
     ------
-    ValueError
+    ArgumentError
         If ``probes`` is less than 2, or there is no weight of that name; lists the names there are.
 
     Examples
@@ -106,12 +107,12 @@ def _weight(oracle: CurvatureOracle, name: str | None) -> ParameterGroup:
     weights = {group.name: group for group in oracle.groups if group.is_weight}
     if not weights:
         msg = "relative_flatness is that of a weight, and the oracle has no group with the role of one"
-        raise ValueError(msg)
+        raise ArgumentError(msg)
     if name is None:
         return list(weights.values())[-1]
     if name not in weights:
         msg = f"there is no weight {name!r}; the weights are {', '.join(weights)}"
-        raise ValueError(msg)
+        raise ArgumentError(msg)
     return weights[name]
 
 

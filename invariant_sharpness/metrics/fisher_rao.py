@@ -55,7 +55,7 @@ def fisher_rao_norm(oracle: CurvatureOracle, *, form: Literal["diagonal", "full"
     ------
     MissingCapabilityError
         If the oracle cannot tell the examples apart.
-    ValueError
+    ArgumentError
         If the form is not known.
 
     Examples

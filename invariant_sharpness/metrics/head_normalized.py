@@ -103,7 +103,7 @@ def head_normalized_sharpness(
 
     Raises
     ------
-    ValueError
+    ArgumentError
         If a weight does not exist or cannot have these heads, the blocks need more products, or the loss is not convex in the
         outputs, so that there is no minimum.
     MissingCapabilityError

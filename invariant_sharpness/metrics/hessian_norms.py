@@ -129,7 +129,7 @@ def hessian_frobenius_norm(oracle: CurvatureOracle, *, probes: int = 64, seed: i
 
     Raises
     ------
-    ValueError
+    ArgumentError
         If ``probes`` is less than 2.
 
     Examples

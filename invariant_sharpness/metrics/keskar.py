@@ -68,7 +68,7 @@ def keskar_sharpness(oracle: CurvatureOracle, *, epsilon: float = 1e-3, max_iter
 
     Raises
     ------
-    ValueError
+    ArgumentError
         If ``epsilon`` is not positive and finite, or there is no iteration.
     LossError
         If the loss is not above -1.
@@ -155,7 +155,7 @@ def keskar_subspace_sharpness(
 
     Raises
     ------
-    ValueError
+    ArgumentError
         If ``epsilon`` or ``column_scale`` is not positive and finite, there is no column or no iteration, or the columns
         do not fit into the memory limit.
     LossError

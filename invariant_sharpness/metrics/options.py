@@ -9,7 +9,7 @@ from inspect import Parameter, signature, unwrap
 from types import UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
-from invariant_sharpness.errors import ArgumentError
+from invariant_sharpness.errors import ArgumentError, ArgumentTypeError
 
 _BY_KEYWORD = (Parameter.KEYWORD_ONLY, Parameter.POSITIONAL_OR_KEYWORD)
 
@@ -43,7 +43,7 @@ def check_choices(choices: Choices, options: Mapping[str, Any]) -> None:
 
     Raises
     ------
-    ValueError
+    ArgumentError
         Names the option and lists its choices.
     """
     for name, value in options.items():
@@ -57,7 +57,7 @@ def check_names(metric: str, keywords: Iterable[str], options: Iterable[str]) ->
 
     Raises
     ------
-    TypeError
+    ArgumentTypeError
         Names the option, the closest keyword and all keywords.
     """
     known = list(keywords)
@@ -65,7 +65,7 @@ def check_names(metric: str, keywords: Iterable[str], options: Iterable[str]) ->
         if option not in known:
             closest = "".join(f" (did you mean {match!r}?)" for match in get_close_matches(option, known, 1))
             msg = f"{metric} has no option {option!r}{closest}; its options are {', '.join(known)}"
-            raise TypeError(msg)
+            raise ArgumentTypeError(msg)
 
 
 def _literals(hint: Any) -> tuple[Any, ...]:

@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from invariant_sharpness.arguments import checked_numbers
 from invariant_sharpness.deprecation import renamed
+from invariant_sharpness.errors import ArgumentError
 from invariant_sharpness.estimators.diagonal_results import HessianDiagonal, planned
 from invariant_sharpness.estimators.perturbed_losses import perturbed_losses, zero_one_loss
 from invariant_sharpness.metrics.counted_groups import require_weights
@@ -121,7 +122,7 @@ def pac_bayes_bound(
 
     Raises
     ------
-    ValueError
+    ArgumentError
         If ``draws`` is less than 2, or ``scales``, ``num_examples``, ``lam`` or ``delta`` is out of range.
     DataError
         If labels and examples do not fit.
@@ -199,7 +200,7 @@ def pac_bayes_terms(
 
     Raises
     ------
-    ValueError, DataError, MissingCapabilityError
+    ArgumentError, DataError, MissingCapabilityError
         As :func:`pac_bayes_bound`.
 
     Examples
@@ -250,7 +251,7 @@ def _diagonal(
     """Return the diagonal of the weights, from which the posterior has its variances, if the bound can be had."""
     if draws < 2:
         msg = f"draws={draws}, but a mean loss with a standard error needs at least 2"
-        raise ValueError(msg)
+        raise ArgumentError(msg)
     _resolve(scales)
     require_weights(oracle.groups, _weights(oracle), "pac_bayes_bound")
     return diagonal_of(oracle, _weights(oracle), known, probes=probes, budget=budget, seed=seed)
@@ -263,7 +264,7 @@ def _weights(oracle: CurvatureOracle) -> frozenset[str]:
 def _resolve(scales: str) -> Scales:
     if scales not in SCALES:
         msg = f"scales={scales!r} is not known: take {', '.join(map(repr, SCALES))}"
-        raise ValueError(msg)
+        raise ArgumentError(msg)
     return SCALES[scales]
 
 

@@ -6,6 +6,7 @@ from math import fsum, sqrt
 
 import numpy as np
 
+from invariant_sharpness.errors import ArgumentError
 from invariant_sharpness.estimators.diagonal_results import HessianDiagonal, planned
 from invariant_sharpness.estimators.hessian_diagonals import hessian_diagonal
 from invariant_sharpness.estimators.lipschitz import half_widths, hessian_lipschitz_of_diagonal
@@ -86,7 +87,7 @@ def pacgen(
 
     Raises
     ------
-    ValueError
+    ArgumentError
         If ``rho``, ``gamma`` or ``epsilon`` is negative, or the latter are both zero.
 
     Examples
@@ -154,7 +155,7 @@ def perturbation_levels(curvature: HostArray, widths: HostArray, *, rho: float, 
 
     Raises
     ------
-    ValueError
+    ArgumentError
         If ``rho`` is negative.
 
     Examples
@@ -168,7 +169,7 @@ def perturbation_levels(curvature: HostArray, widths: HostArray, *, rho: float, 
     """
     if not rho >= 0:
         msg = f"rho={rho}, but a Lipschitz constant is not negative"
-        raise ValueError(msg)
+        raise ArgumentError(msg)
     roots = np.sqrt(np.clip(curvature + rho * sqrt(parameters) * widths, 0, None))
     return np.divide(1, roots, out=widths.copy(), where=roots * widths > 1)
 

@@ -7,6 +7,7 @@ from math import sqrt
 import numpy as np
 
 from invariant_sharpness.deprecation import renamed
+from invariant_sharpness.errors import ArgumentError
 from invariant_sharpness.estimators.diagonal_results import HessianDiagonal, planned
 from invariant_sharpness.estimators.perturbed_losses import perturbed_losses
 from invariant_sharpness.estimators.posterior_fit import SampledObjective, best_scales, fitted_scales
@@ -104,7 +105,7 @@ def posterior_sharpness(
 
     Raises
     ------
-    ValueError
+    ArgumentError
         If ``draws`` is less than 2 or ``lam`` is not positive.
 
     Examples
@@ -150,10 +151,10 @@ def posterior_sharpness(
 def _check(lam: float, draws: int) -> None:
     if not lam > 0:
         msg = f"lam={lam}, but lambda is a positive number, such as 0.5"
-        raise ValueError(msg)
+        raise ArgumentError(msg)
     if draws < 2:
         msg = f"draws={draws}, but a value with a standard error needs at least 2"
-        raise ValueError(msg)
+        raise ArgumentError(msg)
 
 
 def _notes(value: float, at_start: float, *, ran_off: bool) -> tuple[str, ...]:

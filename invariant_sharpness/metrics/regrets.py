@@ -133,7 +133,7 @@ def kl_regret(
 
     Raises
     ------
-    ValueError
+    ArgumentError
         If there are fewer than three minibatches, or more than examples, or the vectors do not fit into the memory limit.
     MissingCapabilityError
         If the oracle cannot be restricted to some examples, or has no Gauss-Newton products.
@@ -215,7 +215,7 @@ def local_regret(oracle: CurvatureOracle, *, minibatches: int = 8, seed: int = 0
 
     Raises
     ------
-    ValueError
+    ArgumentError
         If there are fewer than three minibatches, or more than examples.
     MissingCapabilityError
         If the oracle cannot be restricted to some examples.

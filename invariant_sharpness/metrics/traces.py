@@ -81,7 +81,7 @@ def hessian_trace(
 
     Raises
     ------
-    ValueError
+    ArgumentError
         If ``probes`` is less than 2.
 
     Examples

@@ -8,6 +8,7 @@ import numpy as np
 
 from invariant_sharpness.coordinates import Scaled
 from invariant_sharpness.coordinates.scales import balanced
+from invariant_sharpness.errors import ArgumentError
 from invariant_sharpness.estimators.lanczos_quadrature import spectral_density
 from invariant_sharpness.metrics.declaration import metric
 from invariant_sharpness.protocol import CurvatureOracle
@@ -70,7 +71,7 @@ def flatness_volume(
 
     Raises
     ------
-    ValueError
+    ArgumentError
         If ``tau`` is not positive, or the vectors do not fit into the memory limit.
 
     Examples
@@ -86,7 +87,7 @@ def flatness_volume(
     """
     if not 0 < tau < inf:
         msg = f"tau={tau}, but a precision is positive and finite"
-        raise ValueError(msg)
+        raise ArgumentError(msg)
     density = spectral_density(Scaled(oracle, balanced(oracle)), probes=probes, steps=steps, seed=seed)
     return density.trace_of(lambda values: -np.log1p(np.maximum(values, 0) / tau) / 2, name="flatness_volume")
 

@@ -77,7 +77,7 @@ def worst_case_sharpness(
 
     Raises
     ------
-    ValueError
+    ArgumentError
         If the radius is not positive and finite, or there is no start or no iteration.
     LossError
         If the loss is not above -1.
@@ -163,7 +163,7 @@ def worst_case_adaptive_sharpness(
 
     Raises
     ------
-    ValueError
+    ArgumentError
         If the radius is not positive and finite, the norm is not known, or there is no start or no iteration.
     NonFiniteError
         If the loss is not finite in the ball.

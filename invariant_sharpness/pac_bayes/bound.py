@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from math import fsum, isfinite, log
 from typing import Any
 
+from invariant_sharpness.errors import ArgumentError
 from invariant_sharpness.pac_bayes.scales import NATS_PER_FLOAT
 
 
@@ -70,7 +71,7 @@ class PacBayesBound:
 
     Raises
     ------
-    ValueError
+    ArgumentError
         If ``examples``, ``lam`` or ``delta`` are out of range.
 
     Examples
@@ -96,13 +97,13 @@ class PacBayesBound:
     def __post_init__(self) -> None:
         if self.examples < 1:
             msg = f"examples={self.examples}, but the bound needs at least one example"
-            raise ValueError(msg)
+            raise ArgumentError(msg)
         if not (self.lam > 0 and isfinite(self.lam)):
             msg = f"lam={self.lam}, but lambda is a positive number, such as the number of examples"
-            raise ValueError(msg)
+            raise ArgumentError(msg)
         if not 0 < self.delta <= 1:
             msg = f"delta={self.delta}, but a bound fails with a probability above 0 and at most 1"
-            raise ValueError(msg)
+            raise ArgumentError(msg)
 
     @property
     def divergence(self) -> float:

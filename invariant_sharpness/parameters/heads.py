@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 import numpy.typing as npt
 
+from invariant_sharpness.errors import ArgumentError
 from invariant_sharpness.parameters.groups import ParameterGroup
 from invariant_sharpness.parameters.matrices import rows_first
 
@@ -43,7 +44,7 @@ class Heads:
 
         Raises
         ------
-        ValueError
+        ArgumentError
             If it is no weight with rows and columns alone, or its units cannot be cut into so many equal runs.
         """
         self._check(group)
@@ -54,21 +55,21 @@ class Heads:
     def _check(self, group: ParameterGroup) -> None:
         if not group.is_weight or group.kernel_axes or group.channel_groups != 1:
             msg = f"{group.name!r} has no heads: it is no dense weight, but has the role {group.role!r} and shape {group.shape}"
-            raise ValueError(msg)
+            raise ArgumentError(msg)
         if self.side not in ("output", "input"):
             msg = f'side={self.side!r}, but the heads of a weight are along its "output" or its "input" units'
-            raise ValueError(msg)
+            raise ArgumentError(msg)
         axes = group.output_axes if self.side == "output" else group.input_axes
         units = prod(group.shape[axis] for axis in axes)
         if self.count < 1 or units % self.count:
             msg = f"{group.name!r} has {units} {self.side} units, which are not {self.count} heads of equal width"
-            raise ValueError(msg)
+            raise ArgumentError(msg)
 
 
 def check_names(groups: tuple[ParameterGroup, ...], heads: Mapping[str, Heads]) -> None:
-    """Raise ``ValueError`` if heads are named of a parameter that does not exist; the message lists the weights."""
+    """Raise ``ArgumentError`` if heads are named of a parameter that does not exist; the message lists the weights."""
     unknown = sorted(heads.keys() - {group.name for group in groups})
     if unknown:
         weights = ", ".join(group.name for group in groups if group.is_weight)
         msg = f"there is no parameter {', '.join(map(repr, unknown))}; the weights are {weights}"
-        raise ValueError(msg)
+        raise ArgumentError(msg)

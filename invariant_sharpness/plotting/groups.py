@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from invariant_sharpness.errors import ArgumentError
 from invariant_sharpness.plotting.figures import name_rows, new_figure
 from invariant_sharpness.results.estimate import Estimate
 
@@ -34,7 +35,7 @@ def plot_groups(estimate: Estimate, axes: Axes | None = None) -> Axes:
 
     Raises
     ------
-    ValueError
+    ArgumentError
         If the metric has no contribution per group; names the metric.
     MissingDependencyError
         If matplotlib is not installed.
@@ -69,7 +70,7 @@ def plot_groups_together(estimates: Mapping[str, Estimate], axes: Axes | None = 
 
     Raises
     ------
-    ValueError
+    ArgumentError
         If one of them has no contribution per group, or they have different groups.
     MissingDependencyError
         If matplotlib is not installed.
@@ -120,11 +121,11 @@ def _common_groups(estimates: Mapping[str, Estimate]) -> list[str]:
                 f"{estimate.name} has no value per parameter group, so there are no bars to draw: "
                 f"take a metric that is a sum over the groups, such as normalized_sharpness"
             )
-            raise ValueError(msg)
+            raise ArgumentError(msg)
     first, *others = [list(estimate.per_group) for estimate in estimates.values()]
     if any(other != first for other in others):
         msg = f"the estimates {', '.join(estimates)} have different parameter groups: draw each for itself"
-        raise ValueError(msg)
+        raise ArgumentError(msg)
     return first
 
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from math import isfinite
 from typing import TYPE_CHECKING
 
+from invariant_sharpness.errors import ArgumentError
 from invariant_sharpness.plotting.figures import name_rows, new_figure
 from invariant_sharpness.results.ratios import Measured, factor_text, factors
 from invariant_sharpness.symmetries.invariances import COVERED_BY, covers
@@ -42,7 +43,7 @@ def plot_rescaling(
 
     Raises
     ------
-    ValueError
+    ArgumentError
         If the reports have different metrics, or the rescaling is not known.
     MissingDependencyError
         If matplotlib is not installed.
@@ -81,7 +82,7 @@ def plot_rescalings_together(
 
     Raises
     ------
-    ValueError
+    ArgumentError
         If the reports have different metrics, or the rescaling is not known.
     MissingDependencyError
         If matplotlib is not installed.
@@ -98,7 +99,7 @@ def plot_rescalings_together(
     """
     if rescaling not in COVERED_BY:
         msg = f"rescaling={rescaling!r} is not known: take one of {', '.join(map(repr, COVERED_BY))}"
-        raise ValueError(msg)
+        raise ArgumentError(msg)
     moved = {model: factors(*(one.estimates for one in pair)) for model, pair in reports.items()}
     metrics, invariances = _common_metrics(reports)
     if axes is None:
@@ -127,7 +128,7 @@ def _common_metrics(
     (first, _), *others = reports.values()
     if any(list(other.estimates) != list(first.estimates) for other, _ in others):
         msg = f"the reports of {', '.join(reports)} have different metrics: draw each for itself"
-        raise ValueError(msg)
+        raise ArgumentError(msg)
     return list(first.estimates), first.invariances
 
 

@@ -135,7 +135,7 @@ class Estimate:
 
         Raises
         ------
-        ValueError
+        ArgumentError
             If ``level`` is not between 0 and 1.
         """
         if not (isinstance(level, Real) and 0 < level < 1):

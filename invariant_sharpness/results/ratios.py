@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Protocol
 
+from invariant_sharpness.errors import ArgumentError
 from invariant_sharpness.results.estimate import Estimate
 
 
@@ -27,14 +28,14 @@ def factors(before: Mapping[str, Estimate], after: Mapping[str, Estimate]) -> di
 
     Raises
     ------
-    ValueError
+    ArgumentError
         If the reports have different metrics.
     """
     if list(before) != list(after):
         msg = (
             f"before, {', '.join(before)} were measured, and after, {', '.join(after)}: measure the same metrics twice"
         )
-        raise ValueError(msg)
+        raise ArgumentError(msg)
     return {name: ratio(after[name].value, before[name].value) for name in before}
 
 

@@ -32,7 +32,7 @@ def memory_limit(size: int) -> Generator[None]:
 
     Raises
     ------
-    ValueError
+    ArgumentError
         If ``size`` is less than one.
 
     Examples
@@ -86,7 +86,7 @@ def reserve(oracle: CurvatureOracle, count: int, purpose: str) -> Generator[None
 
     Raises
     ------
-    ValueError
+    ArgumentError
         If they do not fit into the memory limit; says how many would.
     """
     size, bound = vector_size(oracle), _bound.get()
@@ -95,6 +95,6 @@ def reserve(oracle: CurvatureOracle, count: int, purpose: str) -> Generator[None
             f"{purpose} holds {count} vectors of {size} bytes, and the memory limit of {bound} bytes leaves room for "
             f"{(bound - 1) // size}: ask for fewer, or measure within memory_limit({2 * count * size})"
         )
-        raise ValueError(msg)
+        raise ArgumentError(msg)
     with memory_limit(bound - count * size):
         yield

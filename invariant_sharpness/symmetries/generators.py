@@ -9,6 +9,7 @@ from typing import Any, overload
 import numpy as np
 
 from invariant_sharpness import prng
+from invariant_sharpness.errors import ArgumentError
 from invariant_sharpness.parameters.vector import ParameterVector
 from invariant_sharpness.prng import Stream
 from invariant_sharpness.protocol import CurvatureOracle, machine_epsilon
@@ -221,12 +222,12 @@ class Symmetries(Sequence[Generator]):
 
         Raises
         ------
-        ValueError
+        ArgumentError
             If there is not one finite logarithm for each generator.
         """
         if np.shape(logarithms) != (len(self),) or not np.isfinite(logarithms).all():
             msg = f"{np.size(logarithms)} logarithms for {len(self)} generators: give one finite number for each"
-            raise ValueError(msg)
+            raise ArgumentError(msg)
         return replace(together(self.oracle, self.variables, self.generators, logarithms), kind=self.kind)
 
     def by_layer(self) -> Symmetries:

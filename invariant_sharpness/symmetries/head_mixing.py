@@ -10,6 +10,7 @@ from typing import Literal
 import numpy as np
 
 from invariant_sharpness import prng
+from invariant_sharpness.errors import ArgumentError
 from invariant_sharpness.parameters.vector import ParameterVector
 from invariant_sharpness.prng import Stream
 from invariant_sharpness.protocol import CurvatureOracle, ParameterGroup
@@ -79,14 +80,14 @@ class HeadMixing:
 
         Raises
         ------
-        ValueError
+        ArgumentError
             If the outputs are not so many heads of one width.
         """
         groups = {group.name: group for group in self.oracle.groups}
         width = _size(groups[self.mixed[0]], groups[self.mixed[0]].output_axes)
         if width % self.heads:
             msg = f"{width} outputs of {self.mixed[0]!r} are no {self.heads} heads of one width"
-            raise ValueError(msg)
+            raise ArgumentError(msg)
         h = width // self.heads
         draws = prng.uniform_values(seed, Stream.HEAD_MIXING, 0, self.heads * h * h).reshape(self.heads, h, h)
         return {name: Mixing(self, np.eye(h) + strength * draws / h**0.5) for name, strength in _STRENGTH.items()}
@@ -143,7 +144,7 @@ def _times(matrices: HostArray, group: ParameterGroup, axes: tuple[int, ...], va
     heads, h, _ = matrices.shape
     if _size(group, axes) != heads * h:
         msg = f"{group.name!r} has {_size(group, axes)} entries along the head dimensions, but there are {heads} heads of width {h}"
-        raise ValueError(msg)
+        raise ArgumentError(msg)
     front = np.moveaxis(values, axes, range(len(axes)))
     mixed = matrices @ front.reshape(heads, h, -1)
     return np.moveaxis(mixed.reshape(front.shape), range(len(axes)), axes)

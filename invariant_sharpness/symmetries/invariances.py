@@ -6,6 +6,8 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+from invariant_sharpness.errors import ArgumentError
+
 Invariance = Literal[
     "layer",
     "row",
@@ -74,7 +76,7 @@ def covers(invariances: Collection[str], kind: str) -> bool:
 
     Raises
     ------
-    ValueError
+    ArgumentError
         If there is no such kind.
 
     Examples
@@ -84,7 +86,7 @@ def covers(invariances: Collection[str], kind: str) -> bool:
     """
     if kind not in COVERED_BY:
         msg = f"there is no symmetry of the kind {kind!r}; the kinds are {', '.join(COVERED_BY)}"
-        raise ValueError(msg)
+        raise ArgumentError(msg)
     return not COVERED_BY[kind].isdisjoint(invariances)
 
 

@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Mapping
 from typing import Any, Protocol, runtime_checkable
 
+from invariant_sharpness.errors import ArgumentTypeError
 from invariant_sharpness.parameters.vector import ParameterVector
 from invariant_sharpness.protocol import CurvatureOracle
 
@@ -91,7 +92,7 @@ def transformations_of(symmetry: Symmetry, oracle: CurvatureOracle, seed: int) -
 
     Raises
     ------
-    TypeError
+    ArgumentTypeError
         If the object is no symmetry; says what one is.
 
     Examples
@@ -117,4 +118,4 @@ def transformations_of(symmetry: Symmetry, oracle: CurvatureOracle, seed: int) -
         f"{type(placed).__name__} is no symmetry: give an object with an attribute kind and a method transformations(seed), "
         f"such as UnitRescaling(...), HeadMixing(...), or what find_symmetries(oracle) returns"
     )
-    raise TypeError(msg)
+    raise ArgumentTypeError(msg)

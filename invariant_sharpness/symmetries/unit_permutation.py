@@ -9,6 +9,7 @@ from math import prod
 import numpy as np
 
 from invariant_sharpness import prng
+from invariant_sharpness.errors import ArgumentError
 from invariant_sharpness.parameters.vector import ParameterVector
 from invariant_sharpness.protocol import CurvatureOracle, ParameterGroup
 from invariant_sharpness.symmetries.scaling_variables import HostArray, Numbers
@@ -93,7 +94,7 @@ class Permutation:
 
         Raises
         ------
-        ValueError
+        ArgumentError
             If a group has another number of units, or is a grouped convolution.
         """
         oracle = self.symmetry.oracle
@@ -137,6 +138,6 @@ def _reordered(group: ParameterGroup, axes: Sequence[int], values: HostArray, or
     repeats, rest = divmod(len(rows), len(order))
     if rest or not repeats or group.channel_groups > 1:
         msg = f"{len(order)} units cannot be put in another order in {group.name!r}, which has {len(rows)} along these axes in {group.channel_groups} channel groups"
-        raise ValueError(msg)
+        raise ArgumentError(msg)
     places = (order[:, None] * repeats + np.arange(repeats)).ravel()
     return np.moveaxis(rows[places].reshape(front.shape), range(len(axes)), axes)

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from invariant_sharpness import prng
+from invariant_sharpness.errors import ArgumentError
 from invariant_sharpness.parameters.vector import ParameterVector
 from invariant_sharpness.prng import Stream
 from invariant_sharpness.protocol import CurvatureOracle, ParameterGroup, machine_epsilon
@@ -75,12 +76,12 @@ class UnitRescaling:
 
         Raises
         ------
-        ValueError
+        ArgumentError
             If a factor is not positive, or their number does not fit the groups.
         """
         if not (np.isfinite(factors).all() and (factors > 0).all()):
             msg = "every factor of a unit must be positive and finite: a negative one changes the function"
-            raise ValueError(msg)
+            raise ArgumentError(msg)
         groups = {group.name: group for group in oracle.groups}
         scale = {name: np.ones(group.shape) for name, group in groups.items()}
         for name in self.incoming:
@@ -94,12 +95,12 @@ class UnitRescaling:
 
         Raises
         ------
-        ValueError
+        ArgumentError
             If the rescaling has no oracle.
         """
         if self.oracle is None:
             msg = f"the rescaling of {', '.join(self.incoming)} has no oracle: take rescaling.on(oracle)"
-            raise ValueError(msg)
+            raise ArgumentError(msg)
         count, extreme = unit_count(self.oracle.groups, self), machine_epsilon(self.oracle) ** -0.25
         mild, strong = (prng.uniform_values(seed, Stream.UNIT_FACTORS, index, count) for index in range(2))
         return {
@@ -204,6 +205,6 @@ def _along(group: ParameterGroup, axes: tuple[int, ...], factors: HostArray) -> 
     repeats, rest = divmod(units, len(factors))
     if rest or not repeats:
         msg = f"{len(factors)} factors do not fit the {units} units of {group.name!r}"
-        raise ValueError(msg)
+        raise ArgumentError(msg)
     shape = [size if axis in axes else 1 for axis, size in enumerate(group.shape)]
     return np.broadcast_to(np.repeat(factors, repeats).reshape(shape), group.shape)

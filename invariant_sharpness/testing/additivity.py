@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from math import fsum
 
 from invariant_sharpness.coordinates.scales import magnitudes
+from invariant_sharpness.errors import ArgumentError
 from invariant_sharpness.parameters.vector import ParameterVector
 from invariant_sharpness.protocol import BlockProductOracle, CurvatureOracle, capability, machine_epsilon
 from invariant_sharpness.testing.differences import tolerance_of_rounding
@@ -45,7 +46,7 @@ def check_additivity(
     ------
     CheckFailedError
         If one of them is not additive; says which.
-    ValueError
+    ArgumentError
         If there is not one weight per oracle.
 
     Examples
@@ -61,7 +62,7 @@ def check_additivity(
     """
     if not oracles or len(oracles) != len(weights):
         msg = f"{len(oracles)} oracles and {len(weights)} weights: give one weight for each part of the data"
-        raise ValueError(msg)
+        raise ArgumentError(msg)
     shares = [weight / fsum(weights) for weight in weights]
     point, direction = nearby_point(whole, seed), scaled_signs(whole, seed, 0)
     scale = magnitudes(whole)

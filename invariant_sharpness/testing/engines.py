@@ -11,6 +11,7 @@ import numpy as np
 
 from invariant_sharpness.adapters.data import batch_size
 from invariant_sharpness.adapters.engine import Arrays, Engine, Point, Sums
+from invariant_sharpness.errors import ArgumentError
 from invariant_sharpness.parameters.groups import HostArrays
 from invariant_sharpness.testing.differences import relative_error, tolerance_of_rounding
 from invariant_sharpness.testing.engine_methods import START, Case, Method, Start, case_of, oracle_of_batches
@@ -53,7 +54,7 @@ def check_engine(engine: Engine[Any], batch: Any, *, seed: int = 0, on_fail: OnF
     ------
     CheckFailedError
         With ``on_fail="raise"``, at the first check that fails; names the check and the method.
-    ValueError
+    ArgumentError
         If ``on_fail`` is neither ``"raise"`` nor ``"return"``, or there are fewer than two examples.
 
     Examples
@@ -68,7 +69,7 @@ def check_engine(engine: Engine[Any], batch: Any, *, seed: int = 0, on_fail: OnF
     """
     if batch_size(batch) < 2:
         msg = "check_engine cuts the batch: give it at least two examples"
-        raise ValueError(msg)
+        raise ArgumentError(msg)
     case = case_of(engine, batch, seed)
     checks = {
         "check_sums": _check_sums,

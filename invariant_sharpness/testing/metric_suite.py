@@ -8,7 +8,7 @@ from inspect import unwrap
 from typing import TYPE_CHECKING, get_args
 
 from invariant_sharpness.adapters.model_metrics import ModelMetric
-from invariant_sharpness.errors import missing_dependency
+from invariant_sharpness.errors import ArgumentError, missing_dependency
 from invariant_sharpness.evaluation.door import AnyMetric, as_metric, as_metrics, require_different_names
 from invariant_sharpness.protocol import CurvatureOracle
 from invariant_sharpness.symmetries import Invariance
@@ -93,7 +93,7 @@ def check_metric(
     ------
     CheckFailedError
         With ``on_fail="raise"``, at the first check that fails; names the check.
-    ValueError
+    ArgumentError
         If a metric, a claim, or a check that is expected to fail is not known, or a reason is missing.
 
     Examples
@@ -152,7 +152,7 @@ def parametrize_with_checks(
     ------
     MissingDependencyError
         If pytest is not installed.
-    ValueError
+    ArgumentError
         If a metric, a claim, or a check that is expected to fail is not known, two metrics have the same name, or a reason is missing.
 
     Examples
@@ -237,14 +237,14 @@ def _require_known(invariances: Collection[str]) -> None:
     words = {*get_args(Invariance), *_KINDS}
     if unknown := sorted(set(invariances) - words):
         msg = f"there is no invariance {', '.join(map(repr, unknown))}; the words of the declarations are {', '.join(sorted(words))}"
-        raise ValueError(msg)
+        raise ArgumentError(msg)
 
 
 def _as_problems(oracles: Oracles) -> list[Problem]:
     several = oracles if isinstance(oracles, Sequence) else [oracles]
     if not several:
         msg = "oracles is empty: give at least one, or None for the default networks"
-        raise ValueError(msg)
+        raise ArgumentError(msg)
     return [given if isinstance(given, Problem) else Problem(given) for given in several]
 
 

@@ -76,7 +76,7 @@ def check_oracle(oracle: CurvatureOracle, *, seed: int = 0, on_fail: OnFail = "r
     ------
     CheckFailedError
         With ``on_fail="raise"``, at the first check that fails; names the check.
-    ValueError
+    ArgumentError
         If ``on_fail`` is neither ``"raise"`` nor ``"return"``.
 
     Examples

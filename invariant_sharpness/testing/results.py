@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from invariant_sharpness.errors import InvariantSharpnessError
+from invariant_sharpness.errors import ArgumentError, InvariantSharpnessError
 
 Figures = Mapping[str, float]
 """What a check measured, by name."""
@@ -113,12 +113,12 @@ def results_of(checks: Mapping[str, Run], on_fail: OnFail) -> list[CheckResult]:
     ------
     CheckFailedError
         With ``on_fail="raise"``, at the first check that fails; names the check.
-    ValueError
+    ArgumentError
         If ``on_fail`` is neither ``"raise"`` nor ``"return"``.
     """
     if on_fail not in ("raise", "return"):
         msg = f'on_fail={on_fail!r}, but it is "raise" or "return"'
-        raise ValueError(msg)
+        raise ArgumentError(msg)
     results = []
     for name, check in checks.items():
         try:
@@ -155,15 +155,15 @@ def as_expected(checks: Mapping[str, Run], reasons: Mapping[str, str]) -> dict[s
 
     Raises
     ------
-    ValueError
+    ArgumentError
         If there is no check of a name, or a reason is empty.
     """
     if unknown := [name for name in reasons if name not in checks]:
         msg = f"there is no check {', '.join(map(repr, unknown))} of this metric; its checks are {', '.join(checks)}"
-        raise ValueError(msg)
+        raise ArgumentError(msg)
     if silent := [name for name, reason in reasons.items() if not reason.strip()]:
         msg = f"{', '.join(silent)} is expected to fail without a reason: say why, for those who read the results"
-        raise ValueError(msg)
+        raise ArgumentError(msg)
     return {name: _failing(check, reasons[name]) if name in reasons else check for name, check in checks.items()}
 
 

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from invariant_sharpness.coordinates import Moved
-from invariant_sharpness.errors import missing_dependency
+from invariant_sharpness.errors import ArgumentError, missing_dependency
 from invariant_sharpness.parameters.vector import ParameterVector
 from invariant_sharpness.protocol import CurvatureOracle
 from invariant_sharpness.symmetries import Symmetries, chain_rescalings, unit_count
@@ -236,7 +236,7 @@ def symmetries(draw: st.DrawFn, problem: Problem, largest: int = 12) -> Rescaled
 
     Raises
     ------
-    ValueError
+    ArgumentError
         If the network has no rescaling symmetries that are found.
 
     Examples
@@ -250,7 +250,7 @@ def symmetries(draw: st.DrawFn, problem: Problem, largest: int = 12) -> Rescaled
     found = problem.rescalings("row_column")
     if not found:
         msg = f"{problem} has no rescaling symmetries that are found, so none can be drawn"
-        raise ValueError(msg)
+        raise ArgumentError(msg)
     chosen: Any = st.dictionaries(
         st.integers(0, len(found) - 1), exponents(largest), min_size=1, max_size=_MOST_RESCALED
     )

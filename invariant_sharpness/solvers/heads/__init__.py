@@ -16,6 +16,7 @@ from math import fsum
 
 import numpy as np
 
+from invariant_sharpness.errors import ArgumentError
 from invariant_sharpness.parameters.matrices import HostArray
 from invariant_sharpness.solvers.heads.descent import minimize
 from invariant_sharpness.solvers.heads.objective import attained_parts
@@ -71,7 +72,7 @@ def solve_heads(
 
     Raises
     ------
-    ValueError
+    ArgumentError
         If the shapes do not fit, or a number is not finite, or a curvature is negative beyond rounding.
 
     Examples
@@ -99,10 +100,10 @@ def _check(curvatures: HostArray, weights: HostArray, rounding: float) -> None:
             f"curvatures have shape {curvatures.shape} and weights {weights.shape}, but they are "
             f"(heads, rows, width, width) and (heads, rows, width)"
         )
-        raise ValueError(msg)
+        raise ArgumentError(msg)
     if not (np.isfinite(curvatures).all() and np.isfinite(weights).all()):
         msg = "curvatures and weights have to be finite"
-        raise ValueError(msg)
+        raise ArgumentError(msg)
     # Least eigenvalue in units in which the diagonal is one.
     diagonal = np.einsum("aikk->aik", curvatures)
     units = np.sqrt(np.where(diagonal > 0, diagonal, 1.0))
@@ -112,4 +113,4 @@ def _check(curvatures: HostArray, weights: HostArray, rounding: float) -> None:
             "a curvature is negative, so there is no minimum: the Gauss-Newton matrix is that of a loss that is not convex in "
             "the outputs; take cross-entropy or squared error"
         )
-        raise ValueError(msg)
+        raise ArgumentError(msg)

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from invariant_sharpness.errors import ArgumentError
 from invariant_sharpness.solvers.rows_columns.components import attained_components
 from invariant_sharpness.solvers.rows_columns.duality import Cells, Iterate
 from invariant_sharpness.solvers.rows_columns.newton import minimize_by_newton
@@ -90,7 +91,7 @@ def solve(a: Matrix, b: Matrix, *, tolerance: float = 1e-12) -> RowColumnSolutio
 
     Raises
     ------
-    ValueError
+    ArgumentError
         If ``a`` and ``b`` are not two finite, nonnegative matrices of the same shape.
 
     Examples
@@ -131,8 +132,8 @@ def _solve_component(a: Matrix, b: Matrix, tolerance: float) -> tuple[Iterate, i
 def _check(a: Matrix, b: Matrix) -> None:
     if a.ndim != 2 or a.shape != b.shape:
         msg = f"a has shape {a.shape} and b {b.shape}, but both are matrices of the same shape (rows, columns)"
-        raise ValueError(msg)
+        raise ArgumentError(msg)
     for name, matrix in (("a", a), ("b", b)):
         if matrix.size and not 0 <= matrix.min() <= matrix.max() < np.inf:
             msg = f"{name} has entries that are negative or not finite: clip curvatures at zero first"
-            raise ValueError(msg)
+            raise ArgumentError(msg)
