@@ -30,7 +30,7 @@ from invariant_sharpness_keras.losses import Loss
 from invariant_sharpness_keras.models import host_values, rounding
 from invariant_sharpness_keras.output_losses import loss_of_batches
 from invariant_sharpness_keras.tensorflow_functions import check_loss_of_outputs, loss_terms, weights_of_rows
-from invariant_sharpness_keras.tensorflow_graphs import Graphs
+from invariant_sharpness_keras.tensorflow_graphs import Graphs, may_read_shapes
 from invariant_sharpness_keras.tensorflow_models import Tensors, parameter_function
 from invariant_sharpness_keras.tensorflow_own_derivatives import has_own_derivatives
 from invariant_sharpness_keras.tensorflow_residuals import LayerResiduals
@@ -80,7 +80,7 @@ class TensorflowEngine(EngineDefaults):
         self._of_rows = RowTerms(loss, xp) if isinstance(loss, PositionLoss) and examples == "batches" else None
         self.rows_of_targets = False  # whether targets have one number for each output, which the first batch tells
         self.function = parameter_function(model, examples)
-        self.graphs = Graphs(self.function, self.loss)
+        self.graphs = Graphs(self.function, self.loss, of_one_shape=may_read_shapes(loss))
         self.layer_squares = LayerSquares(model if examples == "rows" else None, self.graphs)
         self.layer_residuals = LayerResiduals(groups, self.layer_squares)
         self._variables = variables

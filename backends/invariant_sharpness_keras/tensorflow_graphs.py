@@ -27,22 +27,22 @@ Summed = tuple[Any, Any]
 class Graphs:
     """The derivatives of one model and one loss; each is compiled for the shapes that it meets.
 
-    With a function of the user's in it, a graph is of one shape alone: in one that several shapes share, the number of rows is None, and
-    ``outputs.shape[0] or 1`` a wrong number without an error.
-
     Parameters
     ----------
     function
         The model.
     loss
         The loss of its outputs.
+    of_one_shape
+        Whether a graph with the loss in it is of one shape alone. In one that several shapes share, the number of rows is None, and
+        ``outputs.shape[0] or 1`` a wrong number without an error.
     """
 
-    def __init__(self, function: ParameterFunction, loss: Loss) -> None:
+    def __init__(self, function: ParameterFunction, loss: Loss, *, of_one_shape: bool) -> None:
         self.function = function
         self._loss = loss
         self._values_and_weights = _as_written(loss)
-        self.compiled = tf.function if may_read_shapes(loss) else _graph
+        self.compiled = tf.function if of_one_shape else _graph
         self.losses = self.compiled(self._losses)
         self.losses_of_outputs = self.compiled(self._losses_of_outputs)
         self.loss_gradient = self.compiled(self._loss_gradient)
