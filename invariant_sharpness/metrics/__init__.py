@@ -27,7 +27,8 @@ from invariant_sharpness.metrics import (
 )
 from invariant_sharpness.metrics.average_case import average_adaptive_sharpness, expected_sharpness
 from invariant_sharpness.metrics.contrastive import congruent_contrastive_ratio, contrastive_ratio
-from invariant_sharpness.metrics.declaration import Metric, metric
+from invariant_sharpness.metrics.declaration import metric
+from invariant_sharpness.metrics.declared import Metric
 from invariant_sharpness.metrics.eigenvalues import hessian_spectrum
 from invariant_sharpness.metrics.feature_flatness import relative_flatness
 from invariant_sharpness.metrics.fisher_rao import fisher_rao_norm
