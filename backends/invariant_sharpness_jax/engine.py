@@ -74,6 +74,7 @@ class JaxEngine(EngineDefaults):
         self._arrays = {name: held(array) for name, array in arrays.items()}
         self._loss = loss if examples == "rows" else of_whole_batches(loss, function_terms)
         self.reduction: Literal["mean", "sum"] = self._loss.reduction
+        self.loss_description = loss.description
         self._program = Program(self._application, structure, self._dtypes, self._loss)
 
     @property

@@ -77,6 +77,7 @@ class TensorflowEngine(EngineDefaults):
         self.loss = loss if examples == "rows" else loss_of_batches(loss)
         self.terms = loss_terms(self.loss)
         self.reduction = self.loss.reduction
+        self.loss_description = loss.description
         self._of_rows = RowTerms(loss, xp) if isinstance(loss, PositionLoss) and examples == "batches" else None
         self.rows_of_targets = False  # whether targets have one number for each output, which the first batch tells
         self.function = parameter_function(model, examples)

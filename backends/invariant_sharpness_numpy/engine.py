@@ -15,7 +15,7 @@ from invariant_sharpness.adapters.host_engine import HostEngine
 from invariant_sharpness.adapters.layers import LayerMoments, Perturbations
 from invariant_sharpness.adapters.outputs import CotangentRows
 from invariant_sharpness.errors import NonFiniteError
-from invariant_sharpness.losses import ConvexLoss, OutputLoss, convex
+from invariant_sharpness.losses import ConvexLoss, OutputLoss, convex, described
 from invariant_sharpness.prng import Draws, output_signs
 from invariant_sharpness.protocol import EVERY_CAPABILITY, NodeCurvatureOracle, ResidualDiagonalOracle
 from invariant_sharpness_numpy.derivatives import ForwardPass, backward, finite_forward, gradient, squared_gradients
@@ -203,6 +203,7 @@ class NumpyEngine(HostEngine):
         super().__init__(layer_groups(network.layers, biases=network.biases is not None))
         self._network = network
         self._loss = loss
+        self.loss_description = described(loss)
 
     @property
     def samples_outputs(self) -> bool:

@@ -119,11 +119,15 @@ def to_device(batch: Any, like: torch.Tensor) -> Any:
     return _moved(batch, like.device, like.dtype)
 
 
-def byte_rows(batch: Any) -> list[npt.NDArray[np.uint8]]:
-    """Return the bytes of every example: NumPy does not know all of torch's dtypes."""
+def host_rows(batch: Any) -> list[npt.NDArray[Any]]:
+    """Return the arrays of a batch with one row for every example; in single precision where NumPy does not know torch's dtype."""
     size = batch_size(batch)
     tensors = [leaf for leaf in leaves(batch) if isinstance(leaf, torch.Tensor) and is_per_example(leaf, size)]
-    return [tensor.detach().cpu().contiguous().reshape(size, -1).view(torch.uint8).numpy() for tensor in tensors]
+    return [_known_to_numpy(tensor.detach().cpu()).reshape(size, -1).numpy() for tensor in tensors]
+
+
+def _known_to_numpy(tensor: torch.Tensor) -> torch.Tensor:
+    return tensor.float() if tensor.is_floating_point() and tensor.dtype != torch.float64 else tensor
 
 
 def _tensor(copy: npt.NDArray[Any]) -> torch.Tensor:

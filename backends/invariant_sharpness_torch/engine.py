@@ -27,7 +27,7 @@ from invariant_sharpness.protocol import (
     ResidualDiagonalOracle,
 )
 from invariant_sharpness_torch import batches
-from invariant_sharpness_torch.batches import Forward, byte_rows, evaluation, to_device
+from invariant_sharpness_torch.batches import Forward, evaluation, host_rows, to_device
 from invariant_sharpness_torch.changing_modules import check_rescaled_rows, check_steady
 from invariant_sharpness_torch.footprint import Footprint, footprint
 from invariant_sharpness_torch.half_precision import held, held_dtype, model_eps
@@ -84,6 +84,7 @@ class TorchEngine(EngineDefaults):
         self.groups = groups
         self.loss = loss if examples == "rows" else of_whole_batches(loss, function_terms)
         self.reduction: Literal["mean", "sum"] = self.loss.reduction
+        self.loss_description = loss.description
         self._given = forward, loss
         self._evaluate = evaluation(model, forward if examples == "rows" else batches.of_whole_batches(forward))
         self._parameters = {group.name: parameters[group.name] for group in groups}
@@ -122,7 +123,7 @@ class TorchEngine(EngineDefaults):
         return to_device(given, next(p for p in self.model.parameters() if p.is_floating_point()))
 
     def host_rows(self, batch: Any, /) -> Sequence[npt.NDArray[Any]]:
-        return byte_rows(batch)
+        return host_rows(batch)
 
     def check_loss(self, outputs: torch.Tensor, targets: torch.Tensor, /) -> None:
         self.loss.check(outputs, targets)

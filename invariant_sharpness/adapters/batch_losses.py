@@ -26,6 +26,10 @@ class BatchTerms(FunctionTerms):
 
     rows: LossTerms | None = None
 
+    @property
+    def description(self) -> str:
+        return self.loss.description if self.rows is None else self.rows.description
+
     def check(self, outputs: Array, targets: Any, /) -> None:
         if self.rows is not None:
             self.rows.check(outputs[0], of_example(targets))

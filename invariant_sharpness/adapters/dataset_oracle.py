@@ -31,7 +31,7 @@ from invariant_sharpness.parameters.fitting import require_fitting
 from invariant_sharpness.parameters.groups import HostArrays, ParameterGroup
 from invariant_sharpness.parameters.vector import ParameterVector
 from invariant_sharpness.prng import Draws
-from invariant_sharpness.protocol import GaussNewtonDiagonalOracle
+from invariant_sharpness.protocol import DescribedOracle, GaussNewtonDiagonalOracle
 from invariant_sharpness.runtime.exclusive import exclusive
 from invariant_sharpness.runtime.processes import ALONE, Processes, everywhere
 
@@ -72,6 +72,7 @@ class DatasetOracle(LayerPasses):
         self._spread = SpreadExamples(dataset)
         self._has_derivatives = False
         self._counted = None
+        self._fingerprint = None
         self.__dict__.pop("_first_row", None)
 
     @property
@@ -84,8 +85,8 @@ class DatasetOracle(LayerPasses):
 
     @property
     def offers(self) -> frozenset[type]:
-        """The capabilities of this oracle: those that the engine has for this model."""
-        return self.engine.offers
+        """The capabilities of this oracle: those that the engine has for this model, and a description of loss and data."""
+        return self.engine.offers | {DescribedOracle}
 
     @property
     def parameters(self) -> ParameterVector:

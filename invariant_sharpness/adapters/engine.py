@@ -186,6 +186,11 @@ class Engine(Protocol[Batch]):
         ...
 
     @property
+    def loss_description(self) -> str:
+        """The loss in words, with all that tells it from others; empty if it is not known."""
+        ...
+
+    @property
     def offers(self) -> frozenset[type]:
         """The capabilities that this model has on this engine."""
         ...

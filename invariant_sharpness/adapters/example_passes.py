@@ -13,7 +13,7 @@ from itertools import chain
 from typing import Any, TypeVar
 
 from invariant_sharpness import prng
-from invariant_sharpness.adapters.data import Batch, Dataset, all_examples, batch_size
+from invariant_sharpness.adapters.data import Batch, Dataset, all_examples, batch_size, fingerprint, rounded
 from invariant_sharpness.adapters.engine import Arrays, Engine, Point
 from invariant_sharpness.adapters.first_examples import FirstExamples, SpreadExamples, tested_examples
 from invariant_sharpness.adapters.outputs import CotangentRows, stacked
@@ -22,6 +22,7 @@ from invariant_sharpness.adapters.shares import Share
 from invariant_sharpness.errors import DataError
 from invariant_sharpness.parameters.groups import Rows
 from invariant_sharpness.parameters.vector import ParameterVector
+from invariant_sharpness.protocol import Description
 from invariant_sharpness.runtime.processes import Processes, everywhere, together
 
 Self = TypeVar("Self", bound="ExamplePasses")
@@ -32,6 +33,8 @@ class ExamplePasses:
 
     engine: Engine[Any]
     processes: Processes
+    outputs_per_example: int
+    _fingerprint: int | None
     _dataset: Dataset[Any]
     _counted: Share | None
     _first: FirstExamples
@@ -47,6 +50,21 @@ class ExamplePasses:
     def examples(self) -> int:
         """Number of examples in a pass. Cost: one pass over the data, without the model."""
         return self._share.total
+
+    def description(self) -> Description:
+        """The loss and the data. Data that do not lie in memory, which are known not to change, are read once."""
+        prints = everywhere(self.processes, self._own_fingerprint)
+        data = f"{sum(prints) % 2**64:016x}"
+        return Description(self.engine.loss_description, data, self.examples, self.outputs_per_example)
+
+    def _own_fingerprint(self) -> int:
+        """The fingerprint of the examples of this process."""
+        if self._fingerprint is not None:
+            return self._fingerprint
+        with self._reading():
+            found = sum(fingerprint(rounded(self.engine.host_rows(batch))) for batch in self._dataset) % 2**64
+        self._fingerprint = None if self._dataset.batches.static else found
+        return found
 
     def subset(self: Self, examples: Sequence[int], /) -> Self:
         part = copy(self)

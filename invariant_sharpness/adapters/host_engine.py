@@ -21,6 +21,7 @@ class EngineDefaults:
 
     fixed_shapes = False
     reduction: Literal["mean", "sum"] = "mean"
+    loss_description = ""
 
     def native(self, arrays: Arrays, /) -> Arrays:
         return arrays

@@ -38,7 +38,12 @@ class LossTerms(Protocol):
 
     @property
     def name(self) -> str:
-        """The loss's name, for messages and reports."""
+        """The loss's name, for messages."""
+        ...
+
+    @property
+    def description(self) -> str:
+        """The loss's name and options, for reports."""
         ...
 
     @property
@@ -106,6 +111,10 @@ class RowTerms:
         return self.positions.name
 
     @property
+    def description(self) -> str:
+        return self.positions.description
+
+    @property
     def reduction(self) -> Literal["mean", "sum"]:
         return self.positions.reduction
 
@@ -171,6 +180,10 @@ class FunctionTerms:
     @property
     def name(self) -> str:
         return self.loss.name
+
+    @property
+    def description(self) -> str:
+        return self.loss.description
 
     @property
     def reduction(self) -> Literal["mean", "sum"]:

@@ -36,6 +36,10 @@ class SampleWeighted:
         return self.loss.name
 
     @property
+    def description(self) -> str:
+        return self.loss.description
+
+    @property
     def reduction(self) -> Literal["mean", "sum"]:
         return self.loss.reduction
 

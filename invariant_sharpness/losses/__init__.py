@@ -11,6 +11,7 @@ from difflib import get_close_matches
 from invariant_sharpness.errors import LossError
 from invariant_sharpness.losses.callables import FunctionLoss
 from invariant_sharpness.losses.cross_entropy import CrossEntropy
+from invariant_sharpness.losses.descriptions import described
 from invariant_sharpness.losses.elementwise import AbsoluteError, ElementwiseLoss, Huber, SquaredError
 from invariant_sharpness.losses.label_scores import MultiMargin, NegativeLogLikelihood
 from invariant_sharpness.losses.likelihoods import BinaryCrossEntropy, KullbackLeibler, Poisson
@@ -39,6 +40,7 @@ __all__ = [
     "PositionLoss",
     "SquaredError",
     "convex",
+    "described",
     "named_loss",
 ]
 

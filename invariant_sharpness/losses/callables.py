@@ -36,8 +36,13 @@ class FunctionLoss:
 
     @property
     def name(self) -> str:
-        """The name in messages and reports."""
+        """The name in messages."""
         return name_of(self.function)
+
+    @property
+    def description(self) -> str:
+        """The name, and whether the loss is summed, for reports. What the function computes is not looked at."""
+        return f"{self.name}(summed over the data)" if self.reduction == "sum" else self.name
 
     def check_losses(self, losses: Any, array: type[Any], examples: int) -> None:
         """Raise unless the function returned an ``array`` with one loss for each of ``examples`` examples.

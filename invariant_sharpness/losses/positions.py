@@ -10,6 +10,7 @@ from typing import Any, Literal, NamedTuple
 from array_api_compat import device
 
 from invariant_sharpness.errors import DataError, LossError
+from invariant_sharpness.losses.descriptions import described
 from invariant_sharpness.losses.elementwise import ElementwiseLoss
 from invariant_sharpness.losses.labels import are_probabilities
 from invariant_sharpness.losses.next_token import NextTokenCrossEntropy
@@ -78,8 +79,13 @@ class PositionLoss:
 
     @property
     def name(self) -> str:
-        """The name in messages and reports."""
+        """The name in messages."""
         return self.row_loss.name
+
+    @property
+    def description(self) -> str:
+        """The name with all options that are not the usual ones, for reports."""
+        return described(self.row_loss, reduction=self.reduction)
 
     def check_rows(
         self, xp: Any, outputs: Array, targets: Array, /, otherwise: str = "move the classes to the last axis"

@@ -27,6 +27,7 @@ from invariant_sharpness.protocol.capabilities import (
     SubsetOracle,
 )
 from invariant_sharpness.protocol.curvature_oracle import CurvatureOracle
+from invariant_sharpness.protocol.description import DescribedOracle, Description
 from invariant_sharpness.protocol.requirements import capability, innermost, machine_epsilon, require, supports
 
 __all__ = [
@@ -35,6 +36,8 @@ __all__ = [
     "BlockProductOracle",
     "CoordinateOracle",
     "CurvatureOracle",
+    "DescribedOracle",
+    "Description",
     "DoublePrecisionOracle",
     "ExampleGradientOracle",
     "GaussNewtonDiagonalOracle",

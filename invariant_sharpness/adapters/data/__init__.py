@@ -26,6 +26,7 @@ from invariant_sharpness.adapters.data.datasets import (
     fingerprint,
     no_examples,
     random_state,
+    rounded,
 )
 from invariant_sharpness.adapters.data.examples import (
     Batch,
@@ -78,6 +79,7 @@ __all__ = [
     "random_state",
     "real_outputs",
     "require_examples",
+    "rounded",
     "split_batch",
     "take",
     "weighted_pair",

@@ -38,6 +38,16 @@ def fingerprint(examples: Sequence[npt.NDArray[Any]]) -> int:
     return int(np.sum(mixed, dtype=np.uint64))
 
 
+def rounded(examples: Sequence[npt.NDArray[Any]]) -> list[npt.NDArray[Any]]:
+    """The examples in the precision that they have in every model: numbers in single precision, and integers in 64 bits."""
+    with np.errstate(over="ignore"):
+        return [array.astype(_COMMON.get(array.dtype.kind, array.dtype)) for array in examples]
+
+
+_COMMON = {"b": np.int64, "i": np.int64, "u": np.int64, "f": np.float32, "V": np.float32}
+"""Of each kind of dtype the common one; bfloat16 of JAX, which NumPy does not know itself, is of the kind V."""
+
+
 def _row_hashes(array: npt.NDArray[Any], rows: int) -> npt.NDArray[np.uint64]:
     data = np.ascontiguousarray(array).reshape(rows, -1).view(np.uint8)
     padded = np.zeros((rows, -(-data.shape[1] // 8) * 8), dtype=np.uint8)
