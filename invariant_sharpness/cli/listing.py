@@ -41,6 +41,7 @@ def metrics(
 def _declaration(metric: Metric[...]) -> dict[str, Any]:
     return {
         "name": metric.name,
+        "version": metric.version,
         "symbol": metric.symbol,
         "equation": metric.equation,
         "summary": metric.summary,
@@ -70,7 +71,7 @@ def _table() -> Table:
 def _page(metric: Metric[...]) -> Table:
     """Lay out one declaration, a field to a line."""
     fields = {
-        "metric": metric.name,
+        "metric": f"{metric.name}, version {metric.version}",
         "what it measures": metric.summary,
         "equation": f"{plain_math(metric.symbol)} = {plain_math(metric.equation)}",
         "needs": metric.needs,

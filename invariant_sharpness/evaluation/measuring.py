@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import cached_property
-from importlib.metadata import version
 from math import isclose, isfinite
 from numbers import Integral
 from typing import Any
@@ -17,6 +16,7 @@ from invariant_sharpness.errors import ArgumentError, InvariantSharpnessError, N
 from invariant_sharpness.estimators.affine_groups import exact_diagonal, has_gauss_newton_diagonal
 from invariant_sharpness.estimators.diagonal_results import OF_AFFINE_GROUPS, HessianDiagonal
 from invariant_sharpness.estimators.hessian_diagonals import hessian_diagonal
+from invariant_sharpness.evaluation.conditions import Conditions
 from invariant_sharpness.evaluation.door import AnyMetric, as_metrics
 from invariant_sharpness.evaluation.report import Report
 from invariant_sharpness.metrics import Metric, normalized_sharpness
@@ -25,7 +25,6 @@ from invariant_sharpness.protocol import (
     CurvatureOracle,
     GaussNewtonOracle,
     ResidualDiagonalOracle,
-    SubsetOracle,
     capability,
 )
 from invariant_sharpness.results.estimate import Estimate
@@ -93,26 +92,8 @@ def measure(
     >>> {name: round(estimate.value, 9) for name, estimate in report.items()}
     {'hessian_trace': 3.0, 'hessian_spectral_norm': 2.0}
     """
-    chosen = as_metrics(metrics)
-    measurement = Measurement(oracle, seed=seed, probes=probes, budget=budget)
-    started = time.perf_counter()
-    measurement.require_finite_loss()
-    measured = [(metric, measurement.value(metric)) for metric in chosen]
-    if metrics is None:
-        measured = [pair for metric, value in measured for pair in measurement.beside(metric, value)]
-    by_name = _by_name([estimate for _, estimate in measured])
-    declared = {name: metric for name, (metric, _) in zip(by_name, measured, strict=True) if metric.is_declared}
-    return Report(
-        estimates=by_name,
-        invariances={name: metric.invariances for name, metric in declared.items()},
-        loss=measurement.loss,
-        parameters=sum(group.size for group in oracle.groups),
-        groups=len(oracle.groups),
-        oracle=type(oracle).__name__,
-        seed=seed,
-        seconds=time.perf_counter() - started,
-        versions={name: metric.version for name, metric in declared.items()},
-        signature=measurement.signature(chosen),
+    return Measurement(oracle, seed=seed, probes=probes, budget=budget).report(
+        as_metrics(metrics), default=metrics is None
     )
 
 
@@ -146,6 +127,11 @@ class Measurement:
         return self.oracle.loss(self.oracle.parameters)
 
     @cached_property
+    def conditions(self) -> Conditions:
+        """What values depend on beside the model."""
+        return Conditions.of(self.oracle, seed=self.seed, probes=self.probes, budget=self.budget)
+
+    @cached_property
     def diagonal(self) -> HessianDiagonal:
         """The diagonal of the Hessian for the weights, and for all other groups where it is exact or costs no more, or all within a budget."""
         if self.budget is not None:
@@ -173,6 +159,30 @@ class Measurement:
         asked = [name for name in shared if name in metric.options]
         return metric(self.oracle, **{name: getattr(self, name) for name in asked})
 
+    def report(self, metrics: Sequence[Metric[...]], *, default: bool = False) -> Report:
+        """Measure with all of these metrics; with those that are measured by default, show (17) of the Gauss-Newton matrix as well."""
+        started = time.perf_counter()
+        self.require_finite_loss()
+        measured = [(metric, self.value(metric)) for metric in metrics]
+        definitions = ", ".join(f"{metric.definition} {value.kind}" for metric, value in measured)
+        if default:
+            measured = [pair for metric, value in measured for pair in self.beside(metric, value)]
+        by_name = _by_name([estimate for _, estimate in measured])
+        declared = {name: metric for name, (metric, _) in zip(by_name, measured, strict=True) if metric.is_declared}
+        return Report(
+            estimates=by_name,
+            invariances={name: metric.invariances for name, metric in declared.items()},
+            loss=self.loss,
+            parameters=sum(group.size for group in self.oracle.groups),
+            groups=len(self.oracle.groups),
+            oracle=type(self.oracle).__name__,
+            seed=self.seed,
+            seconds=time.perf_counter() - started,
+            versions={name: metric.version for name, metric in declared.items()},
+            signature=f"{definitions}; {self.conditions}",
+            conditions=self.conditions,
+        )
+
     def beside(self, metric: Metric[...], value: Estimate) -> Iterator[tuple[Metric[...], Estimate]]:
         """Yield the value, and (17) of the Gauss-Newton matrix beside that of the Hessian where it is another number."""
         yield metric, value
@@ -186,19 +196,6 @@ class Measurement:
         other = metric(GaussNewton(self.oracle), **options)
         if not (isclose(value.value, other.value, rel_tol=_SHOWN) or _overlap(value.interval(), other.interval())):
             yield metric, replace(other, name=f"{value.name} (Gauss-Newton)")
-
-    def signature(self, metrics: Iterable[Metric[...]]) -> str:
-        """Name in one line what values depend on beside model and data."""
-        counted = capability(self.oracle, SubsetOracle)
-        words = [
-            ", ".join(metric.definition for metric in metrics),
-            f"seed {self.seed}",
-            f"{self.probes} probes" if self.budget is None else f"{self.budget:g} gradients",
-            *([] if counted is None else [f"{counted.examples} examples"]),
-            type(self.oracle).__name__,
-            f"invariant-sharpness {version('invariant-sharpness')}",
-        ]
-        return "; ".join(words)
 
     def result(self, metric: Metric[...]) -> Result:
         """Measure with one metric, or return the error that says why there is no value."""

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-import csv
 import io
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from importlib.metadata import version
+from os import PathLike
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from invariant_sharpness.evaluation.conditions import Conditions
 from invariant_sharpness.results.estimate import Estimate
-from invariant_sharpness.results.export import data_frame, strict_json, table_html
+from invariant_sharpness.results.export import csv_text, data_frame, strict_json
 from invariant_sharpness.results.names import ByName
+from invariant_sharpness.results.pages import Picture, table_html, write_page
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -24,7 +27,7 @@ if TYPE_CHECKING:
 SCHEMA = 1
 """Version of the layout of :meth:`Report.to_dict`; it grows when a field changes its meaning."""
 
-_COLUMNS: tuple[str, ...] = ("metric", "group", "value", "standard_error", "method", "certificate", "claims")
+_COLUMNS: tuple[str, ...] = ("metric", "level", "group", "value", "standard_error", "method", "certificate", "claims")
 _NUMBERS = ("value", "standard_error", "certificate")
 
 
@@ -51,8 +54,11 @@ class Report(Mapping[str, Estimate]):
     versions
         Version of the definition of each metric that declares one.
     signature
-        One line that names what the numbers depend on beside model and data: metrics with their options and versions, seed, probes, number
-        of examples if it is known, oracle, and version of the library. Numbers of two models can be compared if their reports have the same.
+        One line that names what the numbers depend on beside the model: metrics with their options, their versions and how each was obtained,
+        loss, number of examples, fingerprint of the data, precision, seed, probes, oracle, and version of the library. Numbers of two models
+        can be compared if their reports have the same.
+    conditions
+        The parts of the signature that are not of a metric; None for a report that was not measured.
 
     Examples
     --------
@@ -74,6 +80,7 @@ class Report(Mapping[str, Estimate]):
     seconds: float
     versions: Mapping[str, int] = field(default_factory=dict)
     signature: str = ""
+    conditions: Conditions | None = None
 
     def __getitem__(self, name: str) -> Estimate:
         return ByName(self.estimates, "metric", "in this report")[name]
@@ -109,7 +116,8 @@ class Report(Mapping[str, Estimate]):
             value, error = f"{estimate.value:.6g}", estimate.error_text()
             table.add_row(escape(name), value, error, escape(estimate.method), self.claim(name))
         notes = [f"{name}: {note}" for name, estimate in self.estimates.items() for note in estimate.notes]
-        table.caption, table.caption_justify = escape("\n".join(notes)) or None, "left"
+        lines = [*notes, *([] if self.conditions is None else [str(self.conditions)])]
+        table.caption, table.caption_justify = escape("\n".join(lines)) or None, "left"
         return table
 
     def claim(self, name: str) -> str:
@@ -130,6 +138,7 @@ class Report(Mapping[str, Estimate]):
             "seed": self.seed,
             "seconds": self.seconds,
             "signature": self.signature,
+            "conditions": None if self.conditions is None else self.conditions.to_dict(),
             "metrics": {
                 name: estimate.to_dict()
                 | {"invariances": sorted(self.invariances.get(name, ())), "version": self.versions.get(name)}
@@ -142,23 +151,27 @@ class Report(Mapping[str, Estimate]):
         return strict_json(self.to_dict(), indent=indent)
 
     def rows(self) -> list[dict[str, Any]]:
-        """Return one flat row per metric, whose group is ``"total"``, and one per metric and parameter group."""
+        """Return one flat row per metric, of the level ``"metric"`` and the group ``"total"``, and one per metric and parameter group."""
         rows: list[dict[str, Any]] = []
         for name, e in self.estimates.items():
-            whole = {"metric": name, "group": "total", "value": e.value, "standard_error": e.standard_error}
-            rows.append(whole | {"method": e.method, "certificate": e.certificate, "claims": self.claim(name)})
+            claims = {"claims": self.claim(name)}
+            whole = {
+                "metric": name,
+                "level": "metric",
+                "group": "total",
+                "value": e.value,
+                "standard_error": e.standard_error,
+            }
+            rows.append(whole | {"method": e.method, "certificate": e.certificate} | claims)
             for group, part in e.per_group.items():
-                share = {"metric": name, "group": group, "value": part.value, "standard_error": part.standard_error}
-                rows.append(share | {"method": part.method, "certificate": None, "claims": self.claim(name)})
+                share = {"metric": name, "level": "group", "group": group, "value": part.value}
+                error = {"standard_error": part.standard_error, "method": part.method, "certificate": None}
+                rows.append(share | error | claims)
         return rows
 
     def to_csv(self) -> str:
         """Write the CSV text of :meth:`rows`, with a header."""
-        text = io.StringIO()
-        writer = csv.DictWriter(text, fieldnames=_COLUMNS)
-        writer.writeheader()
-        writer.writerows(self.rows())
-        return text.getvalue()
+        return csv_text(self.rows(), _COLUMNS)
 
     def to_frame(self) -> pd.DataFrame:
         """Make a pandas data frame of :meth:`rows`.
@@ -171,10 +184,30 @@ class Report(Mapping[str, Estimate]):
         return data_frame(self.rows(), _COLUMNS, numbers=_NUMBERS, what="Report.to_frame")
 
     def plot(self, axes: Axes | None = None, *, metric: str = "normalized_sharpness") -> Axes:
-        """Draw bars of the contribution of each parameter group to a metric; takes and returns matplotlib axes."""
+        """Draw bars of the contribution of each parameter group to a metric; takes and returns matplotlib axes.
+
+        A picture of its own has the signature below it.
+        """
+        from invariant_sharpness.plotting import plot_groups
+        from invariant_sharpness.plotting.figures import signed
+
+        return signed(plot_groups(self[metric], axes), self.signature if axes is None else "")
+
+    def to_html(self, path: str | PathLike[str]) -> None:
+        """Write a page with the table, a picture of each metric with contributions of parameter groups, and the signature.
+
+        The page needs no other file and no network. Without matplotlib it has no pictures.
+        """
         from invariant_sharpness.plotting import plot_groups
 
-        return plot_groups(self[metric], axes)
+        pictures = [
+            Picture(f"{name}: contribution of each parameter group", partial(plot_groups, estimate))
+            for name, estimate in self.estimates.items()
+            if estimate.per_group
+        ]
+        write_page(
+            path, title="Sharpness of a model", tables=[self.table()], pictures=pictures, signature=self.signature
+        )
 
 
 def strongest_claim(invariances: frozenset[str]) -> str:

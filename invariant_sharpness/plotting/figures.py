@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -11,7 +12,11 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+SERIES = ("#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+"""The colors of several models, which can be told apart without red and green."""
+
 _LONGEST_NAME = 48
+_SIGNS_PER_INCH = 22
 
 
 def new_figure(width: float, height: float) -> Figure:
@@ -43,6 +48,15 @@ def new_figure(width: float, height: float) -> Figure:
         error = missing_dependency("matplotlib", "plot", "a picture")
         raise error from cause
     return Figure(figsize=(width, height), dpi=150, layout="constrained")
+
+
+def signed(axes: Axes, signature: str) -> Axes:
+    """Write the signature of the numbers below the picture, in small letters, if there is one; return the axes."""
+    figure = axes.get_figure(root=True)
+    if figure is not None and signature:
+        lines = textwrap.wrap(signature, round(_SIGNS_PER_INCH * figure.get_figwidth()))
+        figure.supxlabel("\n".join(lines), fontsize=5, color="0.45", parse_math=False)
+    return axes
 
 
 def name_rows(axes: Axes, names: Sequence[str]) -> None:

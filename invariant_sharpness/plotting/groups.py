@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from invariant_sharpness.errors import ArgumentError
-from invariant_sharpness.plotting.figures import name_rows, new_figure
+from invariant_sharpness.plotting.figures import SERIES, name_rows, new_figure
 from invariant_sharpness.results.estimate import Estimate
 
 if TYPE_CHECKING:
@@ -14,8 +14,6 @@ if TYPE_CHECKING:
 
 MOST_BARS = 30
 """More groups than this are not drawn: the picture shows the largest."""
-
-_SERIES = ("#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 
 
 def plot_groups(estimate: Estimate, axes: Axes | None = None) -> Axes:
@@ -98,7 +96,7 @@ def plot_groups_together(estimates: Mapping[str, Estimate], axes: Axes | None = 
             height=0.9 * height,
             xerr=[one.standard_error or 0.0 for one in contributions] if _is_sampled(estimate) else None,
             error_kw={"elinewidth": 1.2, "capsize": 3, "ecolor": "0.2"},
-            color=_SERIES[index % len(_SERIES)],
+            color=SERIES[index % len(SERIES)],
             label=title,
         )
     name_rows(axes, shown)
@@ -106,7 +104,9 @@ def plot_groups_together(estimates: Mapping[str, Estimate], axes: Axes | None = 
     axes.set_title(_title(estimates, len(shown), len(names)), fontsize="medium", loc="left", parse_math=False)
     axes.set_xlabel(_label(estimates))
     if len(estimates) > 1:
-        axes.legend(frameon=False, fontsize="small")
+        legend = axes.legend(frameon=False, fontsize="small", loc="lower right", bbox_to_anchor=(1, 1), ncols=3)
+        for text in legend.get_texts():
+            text.set_parse_math(False)
     return axes
 
 

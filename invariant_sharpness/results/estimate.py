@@ -9,7 +9,7 @@ from html import escape
 from math import inf
 from numbers import Integral, Real
 from types import MappingProxyType
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 
 from scipy.special import stdtrit
 
@@ -117,6 +117,15 @@ class Estimate:
         """The proven relative error of a value that is not stochastic; the field ``certificate`` is its old name."""
         return self.certificate
 
+    @property
+    def kind(self) -> Literal["exact", "iterated", "sampled", "lower bound"]:
+        """Where the error comes from: rounding alone, an iteration with a relative gap, sampling, or a search for a maximum."""
+        if self.standard_error is not None:
+            return "sampled"
+        if self.bracket is not None and self.bracket.upper == inf:
+            return "lower bound"
+        return "exact" if self.certificate is None else "iterated"
+
     def interval(self, level: float = 0.95) -> tuple[float, float]:
         """Compute where the true value lies with this probability, from below the lower side of the bracket to above the upper.
 
@@ -151,7 +160,7 @@ class Estimate:
         """Write the error in a few characters, for tables: the ends of the interval, where the bracket is wider than the scatter."""
         if self.standard_error is not None:
             error = self._interval_text() if self._is_bracketed() else f"± {self.standard_error:.2g}"
-        elif self.bracket is not None and self.bracket.upper == inf:
+        elif self.kind == "lower bound":
             error = "lower bound"
         elif self.certificate:
             error = f"rel. ≤ {self.certificate:.0e}"

@@ -5,14 +5,12 @@ NaN and infinity, which JSON lacks, become null.
 
 from __future__ import annotations
 
+import csv
 import io
 import json
 from collections.abc import Mapping, Sequence
 from math import isfinite
 from typing import TYPE_CHECKING, Any
-
-from rich.console import Console
-from rich.table import Table
 
 from invariant_sharpness.errors import missing_dependency
 
@@ -38,16 +36,18 @@ def data_frame(
     return pd.DataFrame(rows, columns=list(columns)).astype(dict.fromkeys(numbers, float))
 
 
+def csv_text(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> str:
+    """Write rows as CSV, with a header; None is an empty field."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, fieldnames=columns)
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()
+
+
 def strict_json(value: Any, *, indent: int | None = 2) -> str:
     """Write nested mappings, sequences, strings and numbers as JSON, with null for a number that is not finite."""
     return json.dumps(_finite(value), indent=indent, allow_nan=False, ensure_ascii=False)
-
-
-def table_html(table: Table) -> str:
-    """Write a :mod:`rich` table as HTML, for notebooks."""
-    console = Console(record=True, width=118, file=io.StringIO(), force_jupyter=False)
-    console.print(table)
-    return console.export_html(inline_styles=True, code_format="<pre>{code}</pre>")
 
 
 def _finite(value: Any) -> Any:

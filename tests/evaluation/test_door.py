@@ -150,6 +150,7 @@ def test_claims_replace_those_of_the_metric() -> None:
 def test_signature_names_what_the_numbers_depend_on(oracle: ish.CurvatureOracle) -> None:
     with_biases = ish.normalized_sharpness.with_options(biases="column", name="with_biases")
     report = ish.measure(oracle, [ish.hessian_trace, with_biases], seed=7, probes=16)
-    for part in ("hessian_trace v1", "normalized_sharpness(biases='column') v1", "seed 7", "16 probes", "12 examples"):
-        assert part in report.signature, report.signature
+    definitions = "hessian_trace v1 exact, normalized_sharpness(biases='column') v1 iterated; "
+    assert report.signature == f"{definitions}{report.conditions}"
+    assert "; seed 7; 16 probes; " in report.signature
     assert report.to_dict()["metrics"]["with_biases"]["version"] == 1
