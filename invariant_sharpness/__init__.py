@@ -24,6 +24,8 @@ from invariant_sharpness.estimators import (
 )
 from invariant_sharpness.evaluation.certificate import Certificate
 from invariant_sharpness.evaluation.certifying import certify
+from invariant_sharpness.evaluation.comparing import compare
+from invariant_sharpness.evaluation.comparison import Comparison
 from invariant_sharpness.evaluation.measuring import measure
 from invariant_sharpness.evaluation.ranking import Ranking, rank
 from invariant_sharpness.evaluation.report import Report
@@ -48,6 +50,7 @@ from invariant_sharpness.symmetries import (
 
 __all__ = [
     "Certificate",
+    "Comparison",
     "CurvatureOracle",
     "Eigenpairs",
     "Estimate",
@@ -72,6 +75,7 @@ __all__ = [
     "UnitPermutation",
     "certify",
     "checkpoint",
+    "compare",
     "eigenpairs",
     "errors",
     "estimators",

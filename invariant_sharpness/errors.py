@@ -46,6 +46,10 @@ class UnknownNameError(InvariantSharpnessError, KeyError):
         return Exception.__str__(self)  # that of KeyError puts quotes around it
 
 
+class ComparisonError(InvariantSharpnessError, ValueError):
+    """Two models were measured in ways that cannot be compared: under other losses, or with other numbers of outputs."""
+
+
 class CheckpointError(InvariantSharpnessError, ValueError):
     """The files of an interrupted run belong to another one, are damaged, or cannot be read or written."""
 

@@ -5,15 +5,18 @@ from __future__ import annotations
 import io
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import version
 from math import isfinite
+from os import PathLike
 from typing import TYPE_CHECKING, Any, overload
 
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from invariant_sharpness.results.export import data_frame, strict_json, table_html
+from invariant_sharpness.results.export import data_frame, strict_json
+from invariant_sharpness.results.pages import Picture, table_html, write_page
 from invariant_sharpness.results.records import Record, Verdict
 
 if TYPE_CHECKING:
@@ -58,6 +61,8 @@ class Certificate(Sequence[Record]):
         Type of the oracle.
     seed
         Seed of the transformations and the metrics.
+    signature
+        One line that names what the numbers depend on beside the model, as that of a :class:`invariant_sharpness.Report`.
 
     Examples
     --------
@@ -75,6 +80,7 @@ class Certificate(Sequence[Record]):
     symmetries: str
     oracle: str
     seed: int
+    signature: str = ""
 
     @overload
     def __getitem__(self, index: int) -> Record: ...
@@ -137,6 +143,7 @@ class Certificate(Sequence[Record]):
             "version": version("invariant-sharpness"),
             "oracle": self.oracle,
             "seed": self.seed,
+            "signature": self.signature,
             "symmetries": self.symmetries,
             "failed": len(self.failed),
             "findings": [record.to_dict() for record in self.records],
@@ -157,10 +164,27 @@ class Certificate(Sequence[Record]):
         return data_frame([record.to_dict() for record in self.records], _COLUMNS, what="Certificate.to_frame")
 
     def plot(self, axes: Axes | None = None) -> Axes:
-        """Draw how far each metric moved, on a logarithmic scale; takes and returns matplotlib axes."""
+        """Draw how far each metric moved, on a logarithmic scale; takes and returns matplotlib axes.
+
+        A picture of its own has the signature below it.
+        """
+        from invariant_sharpness.plotting import plot_certificate
+        from invariant_sharpness.plotting.figures import signed
+
+        return signed(plot_certificate(self, axes), self.signature if axes is None else "")
+
+    def to_html(self, path: str | PathLike[str]) -> None:
+        """Write a page with the table, the picture and the signature, which needs no other file and no network.
+
+        Without matplotlib it has no picture.
+        """
         from invariant_sharpness.plotting import plot_certificate
 
-        return plot_certificate(self, axes)
+        words = "relative change of each metric under the symmetries of the model"
+        pictures = [Picture(words, partial(plot_certificate, self))]
+        write_page(
+            path, title="Invariances of metrics", tables=[self.table()], pictures=pictures, signature=self.signature
+        )
 
 
 def _severity(record: Record) -> tuple[bool, float]:

@@ -94,7 +94,7 @@ def certify(
     records = [record for one in track(moves, "certificate", len(moves)) for record in comparison.records(*one)]
     order = {metric.name: number for number, metric in enumerate(chosen)}
     records.sort(key=lambda record: order[record.metric])
-    return Certificate(tuple(records), _in_words(families), type(oracle).__name__, seed)
+    return Certificate(tuple(records), _in_words(families), type(oracle).__name__, seed, comparison.signature)
 
 
 class _Comparison:
@@ -104,6 +104,11 @@ class _Comparison:
         self.metrics, self.seed = metrics, seed
         self._start = Measurement(oracle, seed=seed)
         self._before = [self._start.result(metric) for metric in metrics]
+
+    @property
+    def signature(self) -> str:
+        """The metrics with their versions, and what else the numbers depend on beside the model."""
+        return f"{', '.join(metric.definition for metric in self.metrics)}; {self._start.conditions}"
 
     def records(self, kind: str, name: str, move: Transformation) -> Iterator[Record]:
         """Apply one transformation and compare each metric before and after."""

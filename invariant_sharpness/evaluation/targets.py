@@ -1,16 +1,19 @@
-"""Targets of the command line, ``file.py:name`` or ``package.module:name``: imported, run, and made into an oracle or a metric."""
+"""Targets of the command line, ``file.py:name`` or ``file.py:name(argument="value")``: imported, run, and made into an oracle or a metric."""
 
 from __future__ import annotations
 
+import ast
 import importlib
+import re
 import sys
 from collections.abc import Mapping
+from difflib import get_close_matches
 from functools import partial
 from importlib.util import module_from_spec, spec_from_file_location
 from inspect import isfunction, isroutine, signature
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, NamedTuple
 
 from invariant_sharpness.adapters.registry import oracle
 from invariant_sharpness.errors import InvariantSharpnessError
@@ -18,13 +21,48 @@ from invariant_sharpness.evaluation.door import AnyMetric
 from invariant_sharpness.metrics import METRICS
 from invariant_sharpness.protocol import CurvatureOracle
 
-_FORMS = (
-    "an oracle, a tuple (model, data) or (model, data, loss), or a function without arguments that returns one of these"
-)
+_FORMS = "an oracle, a tuple (model, data) or (model, data, loss), or a function that returns one of these"
+
+
+_FORM = re.compile(r"(.+?):(\w+)(\(.*\))?", re.DOTALL)
 
 
 class TargetError(InvariantSharpnessError, ValueError):
     """A target is not written as it should be, is not there, or is not something that can be measured."""
+
+
+class Call(NamedTuple):
+    """A name in a module, and the arguments with which it is called, if it is.
+
+    Parameters
+    ----------
+    name
+        The name.
+    arguments
+        By position and by keyword; None without parentheses.
+    """
+
+    name: str
+    arguments: tuple[list[Any], dict[str, Any]] | None
+
+    def of(self, function: Any, target: str) -> Any:
+        """Return a function without arguments that makes the call.
+
+        Raises
+        ------
+        TargetError
+            If it cannot be called with these arguments.
+        """
+        positional, keywords = self.arguments or ([], {})
+        if not callable(function):
+            msg = f"{target} calls something of type {type(function).__name__}: leave the parentheses out"
+            raise TargetError(msg)
+        try:
+            signature(function).bind(*positional, **keywords)
+        except TypeError as error:
+            msg = f"{target} cannot be called so: {error}; it takes {signature(function)}"
+            raise TargetError(msg) from error
+        return partial(function, *positional, **keywords)
 
 
 def load_oracle(target: str, *, loss: str | None = None, **options: Any) -> CurvatureOracle:
@@ -37,7 +75,8 @@ def load_oracle(target: str, *, loss: str | None = None, **options: Any) -> Curv
     ----------
     target
         ``"file.py:name"`` or ``"package.module:name"``. The name is an oracle, a tuple ``(model, data)`` or
-        ``(model, data, loss)``, or a function without arguments that returns one of these.
+        ``(model, data, loss)``, or a function that returns one of these. Its arguments, if any, are literals of Python in parentheses, as in
+        ``'train.py:make_oracle(checkpoint="a.pt")'``.
     loss
         A loss by name, instead of the one of the tuple.
     options
@@ -48,13 +87,15 @@ def load_oracle(target: str, *, loss: str | None = None, **options: Any) -> Curv
     TargetError
         If there is no such file, module or name, or what it names cannot be measured, or takes none of these options.
     """
-    module, name, place = _imported(target, "oracle")
-    names = vars(module)
+    module, call, place = _imported(target, "oracle")
+    name, names = call.name, vars(module)
     if name in names:
-        return _to_oracle(names[name], target, ({} if loss is None else {"loss": loss}) | options)
+        named = names[name] if call.arguments is None else call.of(names[name], target)
+        return _to_oracle(named, target, ({} if loss is None else {"loss": loss}) | options)
     found = _measurable(names, module.__name__)
     advice = f"; it has {', '.join(found)}" if found else f", and nothing else in it is {_FORMS}"
-    msg = f"there is no {name!r} in {place}{advice}"
+    meant = "".join(f" (did you mean {match!r}?)" for match in get_close_matches(name, found, 1))
+    msg = f"there is no {name!r} in {place}{meant}{advice}"
     raise TargetError(msg)
 
 
@@ -74,7 +115,11 @@ def load_metric(target: str) -> AnyMetric:
     """
     if target in METRICS:
         return target
-    module, name, place = _imported(target, "metric")
+    module, call, place = _imported(target, "metric")
+    name = call.name
+    if call.arguments is not None:
+        msg = f"{target!r} calls a metric, but it names one: write {place}:{name}"
+        raise TargetError(msg)
     metric = vars(module).get(name)
     if callable(metric):
         return metric
@@ -85,13 +130,31 @@ def load_metric(target: str) -> AnyMetric:
     raise TargetError(msg)
 
 
-def _imported(target: str, what: str) -> tuple[ModuleType, str, str]:
-    """Return the module of a target, the name in it, and where the module is."""
-    place, colon, name = target.rpartition(":")
-    if not (colon and place and name):
+def _imported(target: str, what: str) -> tuple[ModuleType, Call, str]:
+    """Return the module of a target, what is named in it, and where the module is."""
+    found = _FORM.fullmatch(target)
+    if found is None:
         msg = f"{target!r} names no {what}: write file.py:name or package.module:name"
         raise TargetError(msg)
-    return _import_file(Path(place)) if place.endswith(".py") else _import_module(place), name, place
+    place, name, arguments = found.groups()
+    call = Call(name, None if arguments is None else _literals(name + arguments, target))  # before anything is run
+    return _import_file(Path(place)) if place.endswith(".py") else _import_module(place), call, place
+
+
+def _literals(text: str, target: str) -> tuple[list[Any], dict[str, Any]]:
+    """Read the arguments of a call, of which only literals are evaluated."""
+    try:
+        call = ast.parse(text, mode="eval").body
+        if not isinstance(call, ast.Call) or any(keyword.arg is None for keyword in call.keywords):
+            raise ValueError
+        keywords = {str(keyword.arg): ast.literal_eval(keyword.value) for keyword in call.keywords}
+        return [ast.literal_eval(argument) for argument in call.args], keywords
+    except (SyntaxError, ValueError) as error:
+        msg = (
+            f"{target!r}: the arguments of a target are numbers, strings and other literals of Python, as in "
+            f'train.py:make_oracle(checkpoint="a.pt"); put the whole into quotes for the shell'
+        )
+        raise TargetError(msg) from error
 
 
 def _import_file(path: Path) -> ModuleType:
@@ -166,7 +229,7 @@ def _to_oracle(value: Any, target: str, options: Mapping[str, Any]) -> Curvature
         msg = f"{target} is of type {type(value).__name__}, but it should be {_FORMS}"
         raise TargetError(msg)
     if required := _required_arguments(value):
-        msg = f"{target} takes the arguments {', '.join(required)}, but it is called without any: give them defaults"
+        msg = f"{target} takes the arguments {', '.join(required)}, but it is called without any: give them defaults, or write {target}({required[0]}=...)"
         raise TargetError(msg)
     returned = value()
     if not _is_buildable(returned):

@@ -7,6 +7,7 @@ from invariant_sharpness.plotting.figures import new_figure
 from invariant_sharpness.plotting.groups import MOST_BARS, plot_groups, plot_groups_together
 from invariant_sharpness.plotting.landscape import plot_landscape
 from invariant_sharpness.plotting.ranking import plot_gaps, plot_sign_errors
+from invariant_sharpness.plotting.ratios import plot_ratios
 from invariant_sharpness.plotting.rescaling import plot_rescaling, plot_rescalings_together
 from invariant_sharpness.plotting.spectrum import plot_density
 
@@ -19,6 +20,7 @@ __all__ = [
     "plot_groups",
     "plot_groups_together",
     "plot_landscape",
+    "plot_ratios",
     "plot_rescaling",
     "plot_rescalings_together",
     "plot_sign_errors",

@@ -57,6 +57,23 @@ def test_loss_of_a_tuple_is_used() -> None:
     assert plain.loss(plain.parameters) != normalized.loss(normalized.parameters)
 
 
+@pytest.mark.parametrize(
+    "arguments", ["(4, 'a:b')", "(4, y='a:b')", "(x=4, y='a:b', z=[1, (2.5, None)])", "(y='a:b', x=4)"]
+)
+def test_arguments_are_literals(place: Path, arguments: str) -> None:
+    (place / "called.py").write_text(
+        "from model_file import ready\nseen = []\n\ndef build(x, y, z=1):\n    seen.append((x, y))\n    return ready\n"
+    )
+    assert isinstance(load_oracle(f"called.py:build{arguments}"), CurvatureOracle)
+    assert sys.modules["called"].seen == [(4, "a:b")]
+
+
+def test_arguments_that_are_no_literals_run_nothing(place: Path) -> None:
+    (place / "never.py").write_text("raise AssertionError\n")
+    with pytest.raises(TargetError, match="literals"):
+        load_oracle("never.py:build(print('x'))")
+
+
 def test_file_elsewhere_can_import_its_neighbours(
     place: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -82,7 +99,7 @@ def test_file_named_like_a_module_does_not_replace_it(place: Path) -> None:
         ("absent.module:build", r"there is no module 'absent': write package.module:name, or .* file.py:name"),
         (
             "model_file.py:biuld",
-            r"there is no 'biuld' in model_file.py; it has ready, pair, with_loss, build, build_pair, build_model, fails",
+            r"there is no 'biuld' in model_file.py \(did you mean 'build'\?\); it has ready, pair, with_loss, build, build_pair, build_model, fails",
         ),
         (
             "model_file.py:number",
@@ -94,6 +111,13 @@ def test_file_named_like_a_module_does_not_replace_it(place: Path) -> None:
             r"model_file.py:build_model returned something of type ReluNetwork, but it should return an oracle",
         ),
         ("model_file.py:needs", r"model_file.py:needs takes the arguments x, y, but it is called without any"),
+        ("model_file.py:needs(1)", r"cannot be called so: missing a required argument: 'y'; it takes \(x, y, z=1\)"),
+        ("model_file.py:needs(x=1, y=2, w=3)", r"got an unexpected keyword argument 'w'; it takes \(x, y, z=1\)"),
+        ("model_file.py:number()", r"model_file.py:number\(\) calls something of type int: leave the parentheses out"),
+        ("model_file.py:needs(open('x'), 1)", r"the arguments of a target are numbers, strings and other literals"),
+        ("model_file.py:needs(**{'x': 1})", r"the arguments of a target are numbers, strings and other literals"),
+        ("model_file.py:needs(1, 2", r"names no oracle: write file.py:name"),
+        ("model_file.py:needs(1 2)", r"the arguments of a target are numbers, strings and other literals"),
         ("neighbour.py:build", r"there is no 'build' in neighbour.py, and nothing else in it is an oracle"),
     ],
 )

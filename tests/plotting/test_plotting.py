@@ -22,9 +22,11 @@ from invariant_sharpness.plotting import (
     MOST_BARS,
     plot_groups,
     plot_groups_together,
+    plot_ratios,
     plot_rescaling,
     plot_rescalings_together,
 )
+from invariant_sharpness.results.agreement import Difference
 from invariant_sharpness_numpy import FunctionOracle
 
 
@@ -226,3 +228,33 @@ def test_missing_matplotlib_says_how_to_install_it(monkeypatch: pytest.MonkeyPat
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     with pytest.raises(MissingDependencyError, match=r"needs matplotlib.*invariant-sharpness\[plot\]"):
         plot_groups(estimate_of({"a": 1.0}))
+
+
+def test_ratios_are_marks_that_are_filled_where_they_exceed_their_errors() -> None:
+    first = {"sure": Difference(2.0, 6.0, 3.5, 4.5), "open": Difference(2.0, 2.5, -0.5, 1.5)}
+    axes = plot_ratios({"one": first, "two": {"sure": Difference(2.0, 1.0, -1.5, -0.5)}}, reference="$base")
+    found = [line for line in axes.lines if line.get_marker() == "o"]
+    assert [float(line.get_xdata()[0]) for line in found] == [3.0, 1.25, 0.5]
+    assert [line.get_markerfacecolor() == "white" for line in found] == [False, True, False]
+    intervals = [[float(x) for x in line.get_xdata()] for line in axes.lines if line.get_marker() == "None"]
+    assert intervals == [[2.75, 3.25], [0.75, 1.75], [0.25, 0.75], [1.0, 1.0]]
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["sure", "open"]
+    axes.figure.canvas.print_figure(io.BytesIO(), format="png")
+
+
+@pytest.mark.parametrize("values", [(2.0, -1.0), (0.0, 1.0), (nan, 1.0), (1.0, inf)])
+def test_a_ratio_that_has_no_place_has_its_text_alone(values: tuple[float, float]) -> None:
+    axes = plot_ratios({"one": {"odd": Difference(*values, -inf, inf)}})
+    assert [line for line in axes.lines if line.get_marker() == "o"] == []
+    assert len(axes.texts) == 1
+    axes.figure.canvas.print_figure(io.BytesIO(), format="png")
+
+
+def test_a_picture_of_its_own_has_the_signature_and_axes_of_others_have_not() -> None:
+    report = Report({"t": estimate_of({"a": 1.0})}, {}, 0.5, 1, 1, "O", 0, 0.1, signature="t v1 exact; seed 0 $x_1$")
+    own = report.plot(metric="t").figure
+    own.canvas.print_figure(io.BytesIO(), format="png")
+    assert own.get_supxlabel() == "t v1 exact; seed 0 $x_1$"
+    figure = Figure()
+    report.plot(figure.add_subplot(), metric="t")
+    assert figure.get_supxlabel() == ""
