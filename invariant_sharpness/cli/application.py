@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from invariant_sharpness.cli.comparing import compare
 from invariant_sharpness.cli.demonstration.command import demo
 from invariant_sharpness.cli.examining import doctor
 from invariant_sharpness.cli.listing import metrics
@@ -27,6 +28,7 @@ app = typer.Typer(
 )
 app.command()(demo)
 app.command()(measure)
+app.command()(compare)
 app.command()(certify)
 app.command()(landscape)
 app.command()(rank)

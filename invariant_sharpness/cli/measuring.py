@@ -11,10 +11,14 @@ import typer
 
 from invariant_sharpness.cli.options import (
     AsJson,
+    Budget,
+    CsvFile,
+    HtmlFile,
     LossName,
     MetricNames,
     Picture,
     Precision,
+    Probes,
     Seed,
     Target,
     in_existing_folder,
@@ -42,16 +46,8 @@ def measure(
     dtype: Precision = None,
     metrics: MetricNames = None,
     seed: Seed = 0,
-    probes: Annotated[
-        int, typer.Option(help="Hessian-vector products for each quantity that has to be sampled.", min=4, metavar="N")
-    ] = 64,
-    budget: Annotated[
-        float | None,
-        typer.Option(
-            help="Gradients for the diagonal of the Hessian, in the place of --probes: exact if that fits.",
-            metavar="GRADIENTS",
-        ),
-    ] = None,
+    probes: Probes = 64,
+    budget: Budget = None,
     resume: Annotated[
         Path | None,
         typer.Option(
@@ -60,10 +56,8 @@ def measure(
         ),
     ] = None,
     as_json: AsJson = False,
-    csv: Annotated[
-        Path | None,
-        typer.Option(help="Also write the report to this file.", callback=in_existing_folder, dir_okay=False),
-    ] = None,
+    csv: CsvFile = None,
+    html: HtmlFile = None,
     plot: Annotated[
         Path | None,
         typer.Option(
@@ -91,6 +85,8 @@ def measure(
     with writing_files():
         if csv is not None:
             csv.write_text(report.to_csv(), encoding="utf-8", newline="")
+        if html is not None:
+            report.to_html(html)
         if plot is not None:
             _draw(report, plot)
 
@@ -103,6 +99,7 @@ def certify(
     metrics: MetricNames = None,
     seed: Seed = 0,
     as_json: AsJson = False,
+    html: HtmlFile = None,
     plot: Annotated[
         Path | None,
         typer.Option(
@@ -123,8 +120,10 @@ def certify(
         typer.echo(strict_json({"target": target} | certificate.to_dict()))
     else:
         console().print(certificate.table())
-    if plot is not None:
-        with explained(), writing_files():
+    with explained(), writing_files():
+        if html is not None:
+            certificate.to_html(html)
+        if plot is not None:
             certificate.plot().figure.canvas.print_figure(plot)
     raise typer.Exit(FAILED if certificate.failed else 0)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fnmatch
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -30,7 +31,7 @@ Target = Annotated[
     typer.Argument(
         help="file.py:name or package.module:name. It is IMPORTED AND RUN with your rights, so only measure code "
         "that you trust. The name is an oracle, a tuple (model, data) or (model, data, loss), or a function "
-        "without arguments that returns one of these.",
+        "that returns one of these, also with arguments: 'file.py:name(checkpoint=\"a.pt\")'.",
         metavar="TARGET",
         show_default=False,
     ),
@@ -67,8 +68,16 @@ def known_metric(name: str | None) -> str | None:
 
 
 def names_in(text: str | None) -> list[str] | None:
-    """Split names with commas between them."""
-    return None if text is None else [name.strip() for name in text.split(",") if name.strip()]
+    """Split names with commas between them; a pattern stands for all metrics of the library whose names it fits."""
+    if text is None:
+        return None
+    given = [name.strip() for name in text.split(",") if name.strip()]
+    fitting = [fnmatch.filter(METRICS, name) if _is_pattern(name) else [name] for name in given]
+    return list(dict.fromkeys(name for names in fitting for name in names))
+
+
+def _is_pattern(name: str) -> bool:
+    return any(sign in name for sign in "*?[")
 
 
 def _known_metrics(text: str | None) -> str | None:
@@ -84,7 +93,7 @@ def _known_metrics(text: str | None) -> str | None:
 MetricNames = Annotated[
     str | None,
     typer.Option(
-        help="Names of metrics with commas between them.",
+        help="Names of metrics with commas between them, or patterns such as '*normalized*'.",
         show_default="the usual six",
         callback=_known_metrics,
         metavar="A,B,...",
@@ -108,6 +117,28 @@ def picture_file(path: Path | None) -> Path | None:
     return in_existing_folder(path)
 
 
+Probes = Annotated[
+    int, typer.Option(help="Hessian-vector products for each quantity that has to be sampled.", min=4, metavar="N")
+]
+Budget = Annotated[
+    float | None,
+    typer.Option(
+        help="Gradients for the diagonal of the Hessian, in the place of --probes: exact if that fits.",
+        metavar="GRADIENTS",
+    ),
+]
+CsvFile = Annotated[
+    Path | None,
+    typer.Option(help="Also write the rows to this file.", callback=in_existing_folder, dir_okay=False),
+]
+HtmlFile = Annotated[
+    Path | None,
+    typer.Option(
+        help="Also write a page with tables, pictures and signature to this file.",
+        callback=in_existing_folder,
+        dir_okay=False,
+    ),
+]
 Picture = Annotated[
     Path, typer.Option(help="Where to draw: a .png, .pdf or .svg file.", callback=picture_file, dir_okay=False)
 ]
