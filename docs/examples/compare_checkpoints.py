@@ -10,13 +10,11 @@ and a metric that does not see the scale of the weights.
 """
 
 import matplotlib.pyplot as plt
-import numpy as np
 import torch
 from sklearn.datasets import load_digits
 from torch import nn
 
 import invariant_sharpness as ish
-from invariant_sharpness.plotting import plot_groups_together
 
 digits = load_digits()
 x = torch.tensor(digits.images.reshape(-1, 64)[:600] / 16)
@@ -40,27 +38,23 @@ models = {"batches of 16": trained(16, 30, 0.02), "one batch": trained(len(x), 2
 
 # %%
 # An oracle is a model, data and a loss.
-# A report is a mapping from metrics to estimates; each estimate knows its error.
-
-reports = {name: ish.measure(ish.oracle(model, (x, y)), seed=0) for name, model in models.items()}
-for name, report in reports.items():
-    print(f"{name}\n{report}\n")
-
-# %%
-# The difference counts where it exceeds the errors of both.
+# All models are measured with the same seed; the table says which differences exceed the errors of both values.
 # These networks are piecewise linear, so the diagonal of the Hessian is exact, and so are its metrics.
 
-first, second = reports.values()
-for name in first:
-    a, b = first[name], second[name]
-    error = np.hypot(a.standard_error or 0, b.standard_error or 0)
-    verdict = "larger than its error" if abs(a.value - b.value) > 2 * error else "within its error"
-    print(f"{name:32} {a.value:10.4g} {b.value:10.4g}   ratio {b.value / a.value:6.3f}, {verdict}")
+comparison = ish.compare({name: ish.oracle(model, (x, y)) for name, model in models.items()})
+print(comparison)
+
+# %%
+# The same as a picture: marks are filled where the difference exceeds the errors.
+
+figure, axes = plt.subplots(figsize=(7, 3), layout="constrained")
+comparison.plot(axes)
+plt.show()
 
 # %%
 # Where does the difference come from?
 # Normalized sharpness is a sum over the layers.
 
 figure, axes = plt.subplots(figsize=(7, 3), layout="constrained")
-plot_groups_together({name: report["normalized_sharpness"] for name, report in reports.items()}, axes)
+comparison.plot(axes, metric="normalized_sharpness")
 plt.show()
