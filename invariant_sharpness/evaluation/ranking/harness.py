@@ -76,7 +76,7 @@ def rank(
       :math:`I(V_\mu; V_g \mid U_S) / H(V_g \mid U_S)` (Jiang et al. 2020);
     - ``sign_error_mean``, ``sign_error_90``, ``sign_error_max``: over environments, pairs of configurations that differ in exactly one
       hyperparameter (Dziugaite et al. 2020);
-    - ``selection_regret``: :math:`(g(\arg\min \mu) - \min g) / (\max g - \min g)`;
+    - ``selection_regret``: :math:`(g_{t^*} - \min g) / (\max g - \min g)`, where :math:`t^*` has the smallest measure;
     - ``fragility``: the spread of the ranks of the measure within ten bins of equal test error, over that in all networks.
 
     Intervals of 95 % are percentiles of ledgers in which configurations are drawn with replacement. They say how much the statistics would
