@@ -1,8 +1,8 @@
 """The diagonal of smooth networks from draws at operations and from draws at layers, at equal cost, against exact diagonals.
 
-    python docs/experiments/node_draws.py [beginning of the titles]
+    python docs/experiments/node_draws.py [beginnings of the titles]
 
-The networks are those of ``layer_draws.py``; they see 128 of scikit-learn's digits, in float64. A budget is in gradients, by processor time in the same process, and buys draws
+The networks are those of ``layer_draws.py`` and ``smooth_networks.py``, and a residual one; they see 128 of scikit-learn's digits, in float64. A budget is in gradients, by processor time in the same process, and buys draws
 alone: the diagonal of the Gauss-Newton matrix is exact, and the same for both.
 """
 
@@ -16,11 +16,36 @@ import numpy as np
 import torch
 from layer_draws import CASES, Case, exact_diagonal, seconds, trained
 from sklearn.datasets import load_digits
+from smooth_networks import NETWORKS
+from torch import nn
+from torch.nn import functional
 
 import invariant_sharpness as ish
 from invariant_sharpness.estimators.diagonal_results import GroupDiagonal, HessianDiagonal
 
 TRAINED, EXAMPLES, SEEDS, BUDGETS = 256, 128, 6, (30, 100)
+
+
+class Residual(nn.Module):
+    """Eight convolutions, two in each residual block."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.head = nn.Conv2d(1, 6, 3, padding=1), nn.Linear(6 * 64, 10)
+        self.convolutions = nn.ModuleList(nn.Conv2d(6, 6, 3, padding=1) for _ in range(8))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.stem(x[:, None])
+        for first, second in zip(self.convolutions[::2], self.convolutions[1::2], strict=True):
+            x = x + second(functional.gelu(first(functional.gelu(x))))
+        return self.head(x.flatten(1))
+
+
+ALL_CASES = (
+    *CASES,
+    *(Case(title, build, 0) for title, build in NETWORKS.items()),
+    Case("residual convolutions", Residual, 0),
+)
 
 TITLES = {
     "encoder, early": ("encoder, trained", 30),
@@ -29,6 +54,12 @@ TITLES = {
     "gated, RMS norm, trained": ("gated, RMS norm, early", 250),
     "convolutions, early": ("convolutions, trained", 30),
     "convolutions, trained": ("convolutions, trained", 250),
+    "convolutions, group norm, early": ("convolutions, group norm", 30),
+    "convolutions, group norm, trained": ("convolutions, group norm", 250),
+    "squeeze-and-excitation, early": ("squeeze-and-excitation", 30),
+    "squeeze-and-excitation, trained": ("squeeze-and-excitation", 250),
+    "residual convolutions, early": ("residual convolutions", 30),
+    "residual convolutions, trained": ("residual convolutions", 250),
 }
 """Networks, and for how many steps they are trained."""
 
@@ -38,7 +69,7 @@ Draw = Callable[[range, int], Any]
 
 def case_of(title: str) -> Case:
     source, steps = TITLES[title]
-    return next(case for case in CASES if case.title == source)._replace(title=title, steps=steps)
+    return next(case for case in ALL_CASES if case.title == source)._replace(title=title, steps=steps)
 
 
 def roads(oracle: Any) -> dict[str, Draw]:
@@ -63,7 +94,7 @@ def main() -> None:
     y = torch.tensor(digits.target[:TRAINED])
     print("| network | h < 0 | draws at | gradients | draws | error of h | error of (17) |")
     print("| --- | ---: | --- | ---: | ---: | ---: | ---: |")
-    for title in [title for title in TITLES if title.startswith(sys.argv[1] if sys.argv[1:] else "")]:
+    for title in [title for title in TITLES if title.startswith(tuple(sys.argv[1:] or [""]))]:
         model = trained(case_of(title), x, y)
         few = x[:EXAMPLES], y[:EXAMPLES]
         oracle, exact = ish.oracle(model, few), exact_diagonal(model, *few)

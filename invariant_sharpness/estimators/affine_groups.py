@@ -13,6 +13,7 @@ from invariant_sharpness.estimators.sampled_diagonal import sampled_groups
 from invariant_sharpness.protocol import (
     CurvatureOracle,
     GaussNewtonDiagonalOracle,
+    OneByOneOracle,
     ResidualDiagonalOracle,
     SampledGaussNewtonOracle,
     capability,
@@ -53,7 +54,7 @@ def exact_diagonal(
 ) -> HessianDiagonal:
     """Return the diagonal of those named groups (default: all) that pass the affine test, exactly.
 
-    Where the oracle tells its layers apart, that of the Gauss-Newton matrix of the other groups comes with it. Cost: one backward pass per
+    Where the oracle tells its layers apart, that of the Gauss-Newton matrix of the other groups comes with it, but of those that take one example at a time. Cost: one backward pass per
     output with per-example squaring, and the affine test unless it is given. It has no groups, but the verdicts
     of the affine test, if an example has more than ``most_outputs`` outputs, and nothing if the oracle does not know
     the Gauss-Newton diagonal.
@@ -66,7 +67,8 @@ def exact_diagonal(
     possible = not_curved(oracle, test.defects) & chosen
     if able.outputs_per_example > most_outputs or not possible:
         return HessianDiagonal({}, defects=test.defects, test=test)
-    names = possible if capability(oracle, ResidualDiagonalOracle) is None else chosen
+    layered = capability(oracle, ResidualDiagonalOracle) is not None and chosen > possible
+    names = possible | (chosen - squared_one_by_one(oracle).keys()) if layered else possible
     arrays = oracle.to_numpy(able.gauss_newton_diagonal(oracle.parameters, names))
     values = {name: GroupDiagonal(arrays[name], "exact") for name in sorted(names)}
     defects = confirmed_defects(able, test, {name: arrays[name] for name in possible}, seed)
@@ -86,6 +88,12 @@ def has_gauss_newton_diagonal(oracle: CurvatureOracle) -> bool:
     """Whether the diagonal of the Gauss-Newton matrix is exact for few outputs, or can be sampled."""
     exact = capability(oracle, GaussNewtonDiagonalOracle)
     return (exact is not None and exact.outputs_per_example <= MOST_OUTPUTS) or samples_outputs(oracle)
+
+
+def squared_one_by_one(oracle: CurvatureOracle) -> Mapping[str, int]:
+    """Return the groups whose squares take one example at a time, with the number of examples in a batch; none where the oracle does not say."""
+    able = capability(oracle, OneByOneOracle)
+    return {} if able is None else able.squared_one_by_one(oracle.parameters)
 
 
 def samples_outputs(oracle: CurvatureOracle) -> bool:

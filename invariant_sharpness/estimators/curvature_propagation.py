@@ -7,16 +7,12 @@ from __future__ import annotations
 
 from invariant_sharpness.arguments import checked_numbers
 from invariant_sharpness.coordinates.gauss_newton import GaussNewton
-from invariant_sharpness.estimators.diagonal_results import GroupDiagonal, HessianDiagonal, HostArray
+from invariant_sharpness.estimators.diagonal_results import HessianDiagonal, HostArray
 from invariant_sharpness.estimators.hessian_diagonals import hessian_diagonal
+from invariant_sharpness.estimators.layer_draws import of_propagation, propagated_parts
 from invariant_sharpness.estimators.probed_diagonal import equal_parts
-from invariant_sharpness.estimators.sampled_diagonal import part_means
 from invariant_sharpness.prng import require_probes
 from invariant_sharpness.protocol import CurvatureOracle, NodeCurvatureOracle, require
-from invariant_sharpness.runtime.loop import Loop
-
-_GRADIENTS_PER_OPERATION = 0.9
-"""What a draw at one operation costs, as measured on encoders of some layers."""
 
 
 @checked_numbers
@@ -73,16 +69,10 @@ def propagated_diagonal(oracle: CurvatureOracle, *, draws: int = 16, seed: int =
     names = frozenset(counts)
     if not names:
         return HessianDiagonal({}, draws)
-    cost = _GRADIENTS_PER_OPERATION * max(counts.values()) * len(ranges[0])
-    settings = (seed, *ranges, *sorted(names))
-    loop = Loop("propagating curvature", oracle, settings, total=len(ranges), gradients=cost, order=1)
     gauss_newton = _gauss_newton(oracle, names, draws, seed)
-    parts = part_means(
-        loop, names, ranges, lambda part: able.propagated_residual_diagonal(oracle.parameters, names, part, seed)
-    )
+    parts = propagated_parts(oracle, counts, ranges, seed)
     sums = {group.name: gauss_newton[group.name] + parts[group.name] for group in oracle.groups if group.name in names}
-    groups = {name: GroupDiagonal(both.mean(axis=0), "curvature propagation", both) for name, both in sums.items()}
-    return HessianDiagonal(groups, draws)
+    return HessianDiagonal({name: of_propagation(both) for name, both in sums.items()}, draws)
 
 
 def _gauss_newton(oracle: CurvatureOracle, names: frozenset[str], draws: int, seed: int) -> dict[str, HostArray]:

@@ -2,9 +2,11 @@
 
 Within a budget everything is exact if an exact way fits into it, and the cheapest one is taken. Otherwise the Gauss-Newton diagonal is exact if that
 leaves half of the budget, and sampled with the other half if not. What is left goes to draws, the same number at every layer; a layer with no
-more outputs than that gets unit vectors and is exact, so that the expensive layers alone are sampled.
+more outputs than that gets unit vectors and is exact, so that the expensive layers alone are sampled. Convolutions are drawn at the operations
+above them, all at once, where the oracle knows these and they are few.
 
-Where the Gauss-Newton diagonal of groups outside of layers is made one example at a time and takes more than its half, the Hessian itself is probed in them.
+Where the Gauss-Newton diagonal of groups outside of layers is made one example at a time and takes more than its half, the Hessian itself is probed in them,
+within a budget and for the cost of some products alike.
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ from invariant_sharpness.estimators.affine_groups import (
     MOST_OUTPUTS,
     has_gauss_newton_diagonal,
     samples_outputs,
+    squared_one_by_one,
 )
 from invariant_sharpness.estimators.affine_test import exact_groups
 from invariant_sharpness.estimators.probed_diagonal import MOST_PARTS
@@ -30,6 +33,7 @@ from invariant_sharpness.estimators.residual_plan import (
     all_columns,
     cost,
     number_of_draws,
+    operations_above,
     or_all_columns,
     plan,
     residual_probes,
@@ -38,7 +42,6 @@ from invariant_sharpness.protocol import (
     CurvatureOracle,
     GaussNewtonDiagonalOracle,
     LayerUnits,
-    OneByOneOracle,
     ResidualDiagonalOracle,
     capability,
     require,
@@ -65,10 +68,9 @@ def plan_of_probes(oracle: CurvatureOracle, names: frozenset[str], defects: Mapp
         return _probed(names, probes)._replace(gradients=GRADIENTS_PER_PRODUCT * probes)
     known = able.layer_units(oracle.parameters)
     curved = frozenset(group.name for group in oracle.groups) - exact_groups(oracle, defects) | names
-    draws, counted = number_of_draws(oracle, known.keys() & curved, probes), residual_probes(probes)
-    samples = 0 if _outputs(oracle) <= MOST_OUTPUTS else probes
-    found = plan(oracle, curved, known, draws, GRADIENTS_PER_PROBE * counted)
-    found = found._replace(probes=counted, samples=samples)
+    ways, samples = _ways(oracle, curved, known), 0 if _outputs(oracle) <= MOST_OUTPUTS else probes
+    draws = number_of_draws(oracle, known.keys() & curved, probes, ways.operations)
+    found = ways.with_probes(samples, draws, probes)
     terms = samples or _outputs(oracle)
     chosen = or_all_columns(oracle, found, terms)
     return chosen._replace(gradients=cost(oracle, chosen, terms))
@@ -94,9 +96,7 @@ def plan_within(oracle: CurvatureOracle, curved: frozenset[str], budget: float) 
     knows = capability(oracle, GaussNewtonDiagonalOracle) is not None
     able = capability(oracle, ResidualDiagonalOracle) if knows and curved else None
     layers = None if able is None else able.layer_units(oracle.parameters)
-    telling = capability(oracle, OneByOneOracle) if knows else None
-    one_by_one = {} if telling is None else telling.squared_one_by_one(oracle.parameters)
-    ways = _Ways(oracle, curved, frozenset(group.name for group in oracle.groups) - curved, layers, one_by_one)
+    ways = _ways(oracle, curved, layers)
     exact = sorted(ways.exact(), key=ways.cost)
     fitting = [way for way in [*exact[:1], ways.sampled(budget), ways.least()] if ways.cost(way) <= budget]
     if not fitting:
@@ -126,6 +126,8 @@ class _Ways:
         All others.
     layers
         The output units of all layers; None if what is curved has to be probed as a whole.
+    operations
+        How many operations are above the groups that may be drawn there.
     one_by_one
         The number of examples in a batch, for the groups whose squares take one at a time.
     """
@@ -134,6 +136,7 @@ class _Ways:
     curved: frozenset[str]
     affine: frozenset[str]
     layers: Mapping[str, LayerUnits] | None
+    operations: Mapping[str, int]
     one_by_one: Mapping[str, int]
 
     def cost(self, way: Plan) -> float:
@@ -169,7 +172,7 @@ class _Ways:
         found = [all_columns(self.curved)]
         if self.layers is not None:
             most = max((units.outputs for units in self.layers.values()), default=0)
-            found.append(plan(self.oracle, self.curved, self.layers, most, inf))
+            found.append(self._planned(self.layers, most, inf))
         return found
 
     def least(self) -> Plan:
@@ -209,16 +212,44 @@ class _Ways:
         """Plan so many draws at every layer, and as many probes elsewhere: of the residual part, unless the Gauss-Newton diagonal costs too much there."""
         if self.layers is None:
             return _probed(self.curved, draws)._replace(samples=samples)
-        found = plan(self.oracle, self.curved, self.layers, draws, min(columns, GRADIENTS_PER_PROBE * draws))
-        found = found._replace(probes=draws, samples=samples)
-        if not found.probed & self.one_by_one.keys() or self._of_gauss_newton(found) <= self._left(budget):
+        return self._mixed(self.layers, samples, draws, (draws, draws), self._left(budget), columns)
+
+    def with_probes(self, samples: int, draws: int, products: int) -> Plan:
+        """Plan so many draws at every layer, and probes elsewhere that cost what the products do, or half of it beside a Gauss-Newton diagonal that costs no more."""
+        terms = self._per_pass * (samples or _outputs(self.oracle))
+        half = terms + GRADIENTS_PER_PRODUCT * products / 2
+        return self._mixed(self.layers or {}, samples, draws, (residual_probes(products), products), half)
+
+    def _mixed(
+        self,
+        layers: Mapping[str, LayerUnits],
+        samples: int,
+        draws: int,
+        probes: tuple[int, int],
+        most: float,
+        columns: float = inf,
+    ) -> Plan:
+        """Plan draws at layers, and so many probes of the residual part elsewhere, or the second number of the Hessian if the Gauss-Newton diagonal costs more than ``most``."""
+        of_residual, of_hessian = probes
+        found = self._planned(layers, draws, min(columns, GRADIENTS_PER_PROBE * of_residual))
+        found = found._replace(probes=of_residual, samples=samples)
+        if not found.probed & self.one_by_one.keys() or self._of_gauss_newton(found) <= most:
             return found
-        whole = plan(self.oracle, self.curved, self.layers, draws, min(columns, GRADIENTS_PER_PRODUCT * draws))
-        return whole._replace(probes=draws, samples=samples, of_residual=False)
+        whole = self._planned(layers, draws, min(columns, GRADIENTS_PER_PRODUCT * of_hessian))
+        return whole._replace(probes=of_hessian, samples=samples, of_residual=False)
+
+    def _planned(self, layers: Mapping[str, LayerUnits], draws: int, columns: float) -> Plan:
+        return plan(self.oracle, self.curved, layers, draws, columns, self.operations)
+
+
+def _ways(oracle: CurvatureOracle, curved: frozenset[str], layers: Mapping[str, LayerUnits] | None) -> _Ways:
+    operations = operations_above(oracle, {name: units for name, units in (layers or {}).items() if name in curved})
+    affine = frozenset(group.name for group in oracle.groups) - curved
+    return _Ways(oracle, curved, affine, layers, operations, squared_one_by_one(oracle))
 
 
 def _probed(names: frozenset[str], probes: int) -> Plan:
-    return Plan(frozenset(), {}, {}, names, probes=probes, of_residual=False)
+    return Plan(frozenset(), {}, {}, {}, names, probes=probes, of_residual=False)
 
 
 def _outputs(oracle: CurvatureOracle) -> int:

@@ -45,8 +45,8 @@ def hessian_diagonal(
     Groups that pass the affine test cost at most one backward pass per output with per-example squaring, whatever the number of
     groups; ``probes`` such passes if an example has more than ``MOST_OUTPUTS`` outputs. If the others have no more entries
     than ``probes``, their columns are computed. If they have more, they take their Gauss-Newton diagonal and draws at the outputs of
-    layers, which cost about as much as ``probes`` Hessian-vector products; outside of layers columns or probes, whichever cost
-    less. Or they are probed in two stages with so many products, if the oracle cannot tell its layers apart.
+    layers, or at the operations above convolutions, which cost about as much as ``probes`` Hessian-vector products; outside of layers columns or
+    probes, whichever cost less. Or they are probed in two stages with so many products, if the oracle cannot tell its layers apart.
 
     With a ``budget`` everything is exact if an exact way fits into it: all columns, or the Gauss-Newton diagonal and one unit vector for each
     output of every layer, whichever costs less. If none fits, as many draws are taken as do, and layers with few outputs stay exact

@@ -6,7 +6,7 @@ signs at the outputs of one layer, new ones for every example, position and unit
 .. math:: \hat r = E_n (A_n^T r^{-1} \varepsilon_n) \circ (A_n^T K_n r \varepsilon_n)
 
 Its noise comes from the layer's own outputs alone, and falls with the number of examples, too. A layer with no more outputs than there are draws gets unit
-vectors, and is exact. Groups that belong to no such layer get columns of the Hessian, or probes of R where these are cheaper (:mod:`~invariant_sharpness.estimators.residual_plan`).
+vectors, and is exact. Convolutions are drawn by curvature propagation, at the operations above them, if the plan says so. Groups that belong to no such layer get columns of the Hessian, or probes of R where these are cheaper (:mod:`~invariant_sharpness.estimators.residual_plan`).
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from invariant_sharpness.coordinates.forwarding import Forwarding
 from invariant_sharpness.estimators.column_diagonal import column_groups
 from invariant_sharpness.estimators.diagonal_results import GroupDiagonal, HessianDiagonal, HostArray
 from invariant_sharpness.estimators.probed_diagonal import equal_parts, in_parts, probed_groups
-from invariant_sharpness.estimators.residual_plan import GRADIENTS_PER_DRAW, Plan
+from invariant_sharpness.estimators.residual_plan import GRADIENTS_PER_DRAW, GRADIENTS_PER_OPERATION, Plan
 from invariant_sharpness.estimators.sampled_diagonal import part_means, sampled_parts
 from invariant_sharpness.parameters.vector import ParameterVector
 from invariant_sharpness.protocol import (
@@ -26,6 +26,7 @@ from invariant_sharpness.protocol import (
     GaussNewtonOracle,
     HostArrays,
     LayerUnits,
+    NodeCurvatureOracle,
     ResidualDiagonalOracle,
     SampledGaussNewtonOracle,
     require,
@@ -53,6 +54,8 @@ def curved_groups(
     able = require(oracle, ResidualDiagonalOracle, metric="hessian_diagonal")
     residuals = {**_exact(able, chosen.units), **_drawn(able, chosen.drawn, ranges, seed)}
     found = {name: _group(parts[name] + residual) for name, residual in residuals.items()}
+    propagated = propagated_parts(oracle, chosen.above, ranges, seed)
+    found |= {name: of_propagation(parts[name] + residual) for name, residual in propagated.items()}
     found |= _probed(oracle, {name: parts[name].mean(axis=0) for name in chosen.probed & rest}, plan.probes, seed)
     gauss_newton = {name: _of_gauss_newton(values) for name, values in parts.items()}
     return HessianDiagonal({**found, **whole}, gauss_newton=gauss_newton)
@@ -104,6 +107,26 @@ def _drawn(
     return part_means(
         loop, units, ranges, lambda part: oracle.sampled_residual_diagonal(oracle.parameters, units, part, seed)
     )
+
+
+def propagated_parts(
+    oracle: CurvatureOracle, operations: Mapping[str, int], ranges: Sequence[range], seed: int
+) -> HostArrays:
+    """Propagate curvature to groups below so many operations, and return the means of the draws of each part, of shape (parts, *shape)."""
+    if not operations:
+        return {}
+    able, names = require(oracle, NodeCurvatureOracle, metric="propagated_diagonal"), frozenset(operations)
+    cost = GRADIENTS_PER_OPERATION * max(operations.values()) * len(ranges[0])
+    settings = (seed, *ranges, *sorted(names))
+    loop = Loop("propagating curvature", oracle, settings, total=len(ranges), gradients=cost, order=1)
+    return part_means(
+        loop, names, ranges, lambda part: able.propagated_residual_diagonal(oracle.parameters, names, part, seed)
+    )
+
+
+def of_propagation(parts: HostArray) -> GroupDiagonal:
+    """Return the group of these parts of draws at operations."""
+    return GroupDiagonal(parts.mean(axis=0), "curvature propagation", parts)
 
 
 def _gauss_newton(oracle: CurvatureOracle, names: frozenset[str], samples: int, seed: int, parts: int) -> HostArrays:

@@ -229,6 +229,7 @@ def _for_products(probes: int | Integral) -> dict[str, str]:
         "probes": f"{probes} probes",
         "residual probes": f"{max(int(probes) // 2, 4)} probes of the residual part",
         "layer draws": f"draws at layers for {probes} products",
+        "curvature propagation": f"draws at operations for {probes} products",
         "XDiag": f"XDiag of {probes} products",
         "sampled outputs": f"{probes} samples of the outputs",
     }
@@ -239,5 +240,6 @@ def _by_counts(counts: Counts) -> dict[str, str]:
         "probes": f"{counts.probes} probes",
         "residual probes": f"{counts.probes} probes of the residual part",
         "layer draws": f"{counts.draws} draws at layers",
+        "curvature propagation": f"{counts.draws} draws at operations",
         "sampled outputs": f"{counts.samples} samples of the outputs",
     }

@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 import invariant_sharpness as ish
+from invariant_sharpness.estimators.curvature_propagation import propagated_diagonal
 from invariant_sharpness.estimators.diagonal_plan import plan_within
 from invariant_sharpness.estimators.lipschitz import hessian_lipschitz_of_diagonal
 from invariant_sharpness.runtime.progress import listening
@@ -33,9 +34,9 @@ def perceptron(outputs: int = 3) -> Problem:
 class Recurrent(nn.Module):
     """An LSTM, whose recurrent weights belong to no layer that every example passes once."""
 
-    def __init__(self) -> None:
+    def __init__(self, width: int = 6) -> None:
         super().__init__()
-        self.cell, self.head = nn.LSTM(4, 6, batch_first=True), nn.Linear(6, 3)
+        self.cell, self.head = nn.LSTM(4, width, batch_first=True), nn.Linear(width, 3)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return self.head(self.cell(x)[0][:, -1])
@@ -47,7 +48,16 @@ def recurrent() -> Problem:
     return Recurrent().double(), torch.randn(50, 5, 4, dtype=torch.float64), torch.randint(0, 3, (50,))
 
 
+@cache
+def convolutions(examples: int = 50) -> Problem:
+    torch.manual_seed(0)
+    layers = nn.Conv2d(1, 6, 3), nn.GroupNorm(2, 6), nn.SiLU(), nn.Conv2d(6, 5, 3), nn.GELU(), nn.Flatten()
+    x, y = torch.randn(examples, 1, 7, 7, dtype=torch.float64), torch.randint(0, 3, (examples,))
+    return nn.Sequential(*layers, nn.Linear(45, 3)).double(), x, y
+
+
 PROBLEMS = {
+    "convolutions": convolutions,
     "perceptron": perceptron,
     "many outputs": lambda: perceptron(60),
     "encoder": lambda: CASES["encoder"].problem(),
@@ -129,6 +139,25 @@ def test_draws_within_a_budget_scatter_about_the_truth(kind: str) -> None:
     )
 
 
+def test_convolutions_are_drawn_at_the_operations_above_them() -> None:
+    oracle = CountedGradients(oracle_of(convolutions()))
+    found = ish.hessian_diagonal(oracle, budget=60)
+    methods = {name: group.method for name, group in found.groups.items()}
+    assert methods["0.weight"] == methods["3.weight"] == "curvature propagation", f"{methods}: {found.plan.words}"
+    assert methods["6.weight"] == "exact", f"{methods}: {found.plan.words}"
+    assert "draws at the operations above" in found.plan.words, found.plan.words
+    assert f"{found.plan.draws} draws at operations" in ish.normalized_sharpness(oracle, diagonal=found).method
+    known = propagated_diagonal(oracle, draws=found.plan.draws)
+    assert np.array_equal(known["3.weight"].values, found["3.weight"].values), "the draws are others"
+
+
+def test_probes_without_a_budget_buy_draws_at_operations() -> None:
+    oracle = CountedGradients(oracle_of(convolutions(400)))
+    found = ish.hessian_diagonal(oracle, probes=20)
+    assert found["0.weight"].method == "curvature propagation", found["0.weight"].method
+    assert oracle.gradients <= 2 * 20 + 10, f"{oracle.gradients:.0f} gradients for 20 products"
+
+
 def test_what_is_chosen_is_said_before_it_is_computed() -> None:
     oracle, heard = CountedGradients(oracle_of(perceptron())), []
     with listening(lambda label, *_: heard.append((label, oracle.gradients))):
@@ -165,6 +194,18 @@ def test_groups_that_are_squared_one_example_at_a_time_are_probed(budget: float)
     assert found["cell.weight_ih_l0"].method in {"layer draws", "exact (units)"}, found.plan.words
     assert found["head.weight"].method == "exact", found.plan.words
     assert np.allclose(found["head.weight"].values, oracle.to_numpy(exact)["head.weight"], rtol=1e-12), found.plan.words
+
+
+@pytest.mark.slow
+def test_probes_of_groups_that_are_squared_one_example_at_a_time_cost_no_more_than_their_products() -> None:
+    torch.manual_seed(0)
+    model, x = Recurrent(12).double(), torch.randn(300, 5, 4, dtype=torch.float64)
+    oracle = CountedGradients(oracle_of((model, x, torch.randint(0, 3, (300,)))))
+    found = ish.hessian_diagonal(oracle, probes=32)
+    assert found["cell.weight_hh_l0"].method == "probes", found["cell.weight_hh_l0"].method
+    assert found["cell.weight_ih_l0"].method == "layer draws", found["cell.weight_ih_l0"].method
+    passes = 3 * 3.2
+    assert oracle.gradients <= 2 * 2 * 32 + passes + 10, f"{oracle.gradients:.0f} gradients for 32 products twice"
 
 
 def test_restricted_oracle_tells_which_of_its_groups_are_squared_one_example_at_a_time() -> None:

@@ -1,4 +1,4 @@
-"""The noise of draws at layers: its variance in closed form, and how it falls with the number of examples."""
+"""The noise of draws at layers: its variance in closed form, and how it falls with the number of examples; and intervals of draws at layers and at operations."""
 
 from __future__ import annotations
 
@@ -80,3 +80,23 @@ def _columns(model: Any, x: Any, y: Any) -> dict[str, GroupDiagonal]:
     hessian = dense_hessian(model, x, y, cross_entropy)
     parts = {name: hessian[name][name].diagonal().reshape(p.shape) for name, p in model.named_parameters()}
     return {name: GroupDiagonal(part.numpy(), "exact") for name, part in parts.items()}
+
+
+@pytest.mark.slow
+def test_intervals_of_draws_at_operations_hold_the_truth() -> None:
+    """At least as often as they say: what is clipped is covered from both sides."""
+    torch.manual_seed(1)
+    layers = torch.nn.Conv2d(1, 6, 3), torch.nn.SiLU(), torch.nn.Conv2d(6, 4, 3), torch.nn.GELU(), torch.nn.Flatten()
+    model, x = torch.nn.Sequential(*layers, torch.nn.Linear(16, 2)).double(), torch.randn(30, 1, 6, 6).double()
+    oracle = ish.oracle(model, (x, torch.arange(30) % 2))
+    truth = ish.normalized_sharpness(
+        oracle, diagonal=ish.HessianDiagonal(_columns(model, x, torch.arange(30) % 2))
+    ).value
+    held = []
+    for seed in range(200):
+        found = ish.normalized_sharpness(oracle, budget=50, seed=seed)
+        low, high = found.interval()
+        assert "draws at operations" in found.method, found.method
+        assert low > 0.5 * truth, f"{found}: from {low}, where the truth is {truth}"
+        held.append(low <= truth <= high)
+    assert np.mean(held) >= 0.92, f"{np.mean(held):.1%} of the intervals hold {truth}"

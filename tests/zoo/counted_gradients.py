@@ -9,6 +9,9 @@ from invariant_sharpness.coordinates.forwarding import Forwarding
 PRODUCT, PASS, PASS_OF_POSITIONS, DRAW, TEST, SCALES, SQUARES = 2.0, 0.65, 3.2, 0.55, 1.2, 1.3, 1.5
 """A product with the Hessian, a backward pass with squares on vectors and on sequences, a draw at one layer, the affine test, the scales, squared gradients."""
 
+OPERATION = 0.9
+"""A draw at one operation, as `docs/experiments/node_draws.py` measures."""
+
 EXAMPLE = 0.3
 """A pass over one example by itself, as measured on an LSTM whose gradient is that of a batch of 50."""
 
@@ -63,6 +66,11 @@ class CountedGradients(Forwarding):
     def sampled_residual_diagonal(self, parameters: Any, units: Any, draws: range, seed: int) -> Any:
         self.gradients += DRAW * len(draws) * len(self._layers(units))
         return self.base.sampled_residual_diagonal(parameters, units, draws, seed)
+
+    def propagated_residual_diagonal(self, parameters: Any, names: Any, draws: range, seed: int) -> Any:
+        counts = self.base.node_counts(parameters)
+        self.gradients += OPERATION * len(draws) * max(counts[name] for name in names)
+        return self.base.propagated_residual_diagonal(parameters, names, draws, seed)
 
     def _of_squares(self, names: Any, terms: int) -> float:
         return self._per_pass() * terms + self._one_by_one(names, terms)
