@@ -247,7 +247,7 @@ class TensorflowPoint:
         zeros = {name: tf.zeros_like(value) for name, value in zip(self._names, self._values, strict=True)}
         moving = np.array([self._names.index(name) for name in direction], dtype=np.int32)
         given = self._listed({**zeros, **direction}), moving, batch.inputs, rows
-        first, blocks = map(self._named, self._differentiate(self._graphs.output_curvature, *given))
+        first, blocks = map(self._named, self._differentiate(self._graphs.output_blocks, *given))
         return first, {name: blocks[name] for name in direction}
 
     def _run(self, graph: Callable[..., Any], *arguments: Any) -> Any:

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 
 from invariant_sharpness.losses import FunctionLoss
@@ -17,6 +18,7 @@ from invariant_sharpness_keras.keras_losses import KerasFunction
 from invariant_sharpness_keras.losses import Loss
 from invariant_sharpness_keras.output_losses import values_and_weights
 from invariant_sharpness_keras.tensorflow_models import ParameterFunction, Tensors
+from invariant_sharpness_keras.tensorflow_own_slopes import in_own_slopes
 
 _graph = partial(tf.function, reduce_retracing=True)
 
@@ -49,6 +51,7 @@ class Graphs:
         self.loss_products = self.compiled(self._loss_products)
         self.loss_slopes = self.compiled(self._loss_slopes)
         self.curvature_product = self.compiled(self._curvature_product)
+        self._own_slopes: dict[Any, frozenset[int]] = {}
 
     @_graph
     def outputs(self, values: Tensors, inputs: Any) -> Any:
@@ -124,6 +127,25 @@ class Graphs:
         sources = self.function.sources(values)
         along, _ = _along(lambda: self.function(sources, inputs), sources, directions)
         return along
+
+    def output_blocks(
+        self, values: Tensors, directions: Tensors, moving: Any, inputs: Any, cotangents: Any
+    ) -> tuple[Tensors, Tensors]:
+        """What ``output_curvature`` returns: computed for those parameters alone whose blocks are not zero by the form of the gradient, and no second derivative where there are none."""
+        own = self._in_own_slopes(values, inputs, cotangents)
+        curved = [position for position in np.array(moving) if position in own]
+        if curved:
+            return self.output_curvature(values, directions, tf.constant(curved), inputs, cotangents)
+        slopes = self.output_gradient(values, inputs, cotangents)
+        return slopes, [tf.zeros_like(slope) for slope in slopes]
+
+    def _in_own_slopes(self, values: Tensors, inputs: Any, cotangents: Any) -> frozenset[int]:
+        """The positions of the parameters that can be in the derivatives of the outputs in themselves; each graph is read once."""
+        traced = self.output_gradient.get_concrete_function(values, inputs, cotangents)
+        if traced.graph not in self._own_slopes:
+            placeholders, slopes = self.function.placeholders(traced.graph), traced.structured_outputs
+            self._own_slopes[traced.graph] = in_own_slopes(traced.graph, placeholders, slopes)
+        return self._own_slopes[traced.graph]
 
     @_graph
     def output_curvature(

@@ -64,3 +64,20 @@ def test_bilinear_upsampling_has_a_wrong_second_derivative_and_is_refused() -> N
     assert 'UpSampling2D(interpolation="bilinear"), whose second derivative is wrong' in upsampling["layer"]
     assert "contradict one another" in upsampling["operation"]
     assert upsampling["nearest"] == "nothing was raised"
+
+
+@tensorflow_alone
+def test_operations_are_flat_in_the_inputs_that_are_taken_for_flat() -> None:
+    largest = found("tensorflow", "flat_inputs")
+    assert len(largest) >= 11, largest
+    assert set(largest.values()) == {0.0}, f"TensorFlow's derivatives: {largest}"
+
+
+@tensorflow_alone
+def test_second_derivatives_are_taken_where_a_parameter_is_in_its_own_slopes() -> None:
+    networks = found("tensorflow", "own_slopes")
+    assert networks["relu"]["own"] == networks["relu"]["curved"] == [], networks
+    assert networks["tanh"]["own"] == networks["tanh"]["curved"] == [0, 1], "below tanh there are a kernel and a bias"
+    assert networks["tied"]["own"] == networks["tied"]["curved"], networks
+    assert networks["tied"]["curved"], "a layer that is used twice is in its own slopes"
+    assert {network["off"] for network in networks.values()} == {0.0}, networks

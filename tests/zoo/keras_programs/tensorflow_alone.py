@@ -13,6 +13,7 @@ from keras_problems import inputs, labels, perceptron
 
 import invariant_sharpness as ish
 from invariant_sharpness_keras import backend
+from invariant_sharpness_keras.tensorflow_own_slopes import FLAT
 
 
 def data_sets() -> dict[str, Any]:
@@ -110,4 +111,71 @@ def roles_of_a_module() -> list[list[Any]]:
     return [[group.role, group.output_axes, group.input_axes] for group in oracle.groups]
 
 
-CHECKS = [roles_of_a_module, data_sets, grouped_convolution, bilinear_upsampling]
+def flat_inputs() -> dict[str, float]:
+    """The largest derivative of each operation in the inputs in which it is taken for flat."""
+    x, g, images = (tf.constant(inputs(*shape)) for shape in [(3, 4), (3, 4), (2, 4, 4, 3)])
+    pooled, window = tf.nn.max_pool2d(images, 2, 2, "VALID"), {"ksize": [1, 2, 2, 1], "strides": [1, 2, 2, 1]}
+    given: dict[str, list[Any]] = {
+        **{name: [g, x] for name in ("LeakyReluGrad", "Relu6Grad", "ReluGrad")},
+        "MaxPoolGrad": [images, pooled, pooled + 1.0],
+    }
+    names = {
+        "LeakyReluGrad": ("gradients", "features"),
+        "Relu6Grad": ("gradients", "features"),
+        "ReluGrad": ("gradients", "features"),
+        "MaxPoolGrad": ("orig_input", "orig_output", "grad"),
+        "StopGradient": ("input",),
+    }
+    largest: dict[str, float] = {}
+    for name, flat in FLAT.items():
+        arguments = given.get(name, [x])
+        with tf.GradientTape() as tape:
+            tape.watch(arguments)
+            named = dict(zip(names.get(name, ("x",)), arguments, strict=True))
+            options = {**window, "padding": "VALID"} if name == "MaxPoolGrad" else {}
+            result = getattr(tf.raw_ops, name)(**named, **options)
+            total = tf.reduce_sum(result * tf.constant(inputs(*result.shape)))
+        found = tape.gradient(total, [arguments[number] for number in flat], unconnected_gradients="zero")
+        largest[name] = max(float(tf.reduce_max(tf.abs(slope))) for slope in found)
+    return largest
+
+
+class Tied(keras.Model):
+    """One layer twice, between two others."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.twice, self.last = layers.Dense(4), layers.Dense(4), layers.Dense(3)
+
+    def call(self, x: Any) -> Any:
+        return self.last(tf.nn.relu(self.twice(tf.nn.relu(self.twice(tf.nn.relu(self.first(x)))))))
+
+
+def pooled_network(activation: str) -> keras.Model:
+    x = keras.Input((6, 6, 2))
+    y = layers.MaxPooling2D(2)(layers.Conv2D(3, 2, padding="same", activation=activation)(x))
+    y = layers.MaxPooling2D(2, padding="same")(layers.LeakyReLU()(layers.Conv2D(4, 2)(y)))
+    return keras.Model(x, layers.Dense(3)(layers.Flatten()(y)))
+
+
+def own_slopes() -> dict[str, Any]:
+    """Which parameters are found in their own slopes, and how far the blocks are off those that are all computed."""
+    networks = {"relu": pooled_network("relu"), "tanh": pooled_network("tanh"), "tied": Tied()}
+    found = {}
+    for name, model in networks.items():
+        x = inputs(5, 4) if name == "tied" else inputs(5, 6, 6, 2)
+        model(x)
+        oracle = backend.oracle(model, (x, labels(5)), loss="cross_entropy")
+        graphs, values = oracle.engine.graphs, [tf.constant(v) for v in model.trainable_variables]
+        directions, every = [tf.cos(v + 1.0) for v in values], tf.range(len(values))
+        given = values, directions, every, tf.constant(x), tf.constant(inputs(5, 3))
+        pairs = [graphs.output_blocks(*given), graphs.output_curvature(*given)]
+        both = zip(*([*slopes, *blocks] for slopes, blocks in pairs), strict=True)
+        off = [float(tf.reduce_max(tf.abs(a - b))) for a, b in both]
+        curved = [p for p, block in enumerate(pairs[1][1]) if float(tf.reduce_max(tf.abs(block))) > 0]
+        own = sorted(graphs._in_own_slopes(values, *given[3:]))
+        found[name] = {"own": own, "curved": curved, "off": max(off), "parameters": len(values)}
+    return found
+
+
+CHECKS = [flat_inputs, own_slopes, roles_of_a_module, data_sets, grouped_convolution, bilinear_upsampling]
