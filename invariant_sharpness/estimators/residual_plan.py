@@ -23,7 +23,7 @@ GRADIENTS_PER_PROBE = 6.0
 LEAST_DRAWS, LEAST_PROBES = 4, 4
 
 _WORTH = 2.0
-"""A draw at operations may cost so many times what draws at the layers of convolutions do: its variance is 3 to 20 times less there, as ``docs/experiments/node_draws.py`` measures."""
+"""A draw at operations may cost so many times what draws at the layers of convolutions do: its variance is 3 to 5 times less there, as ``docs/experiments/node_draws.py`` measures."""
 
 
 class Plan(NamedTuple):
