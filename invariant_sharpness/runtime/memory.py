@@ -1,26 +1,34 @@
 """How much memory a measurement may take beside the model and one batch.
 
-A long computation cuts itself into blocks that stay within the bound. No value depends on it beyond its own error.
+A long computation cuts itself into blocks that stay within the bound. No value depends on it beyond its own error. The default is a share of what the
+machine has, and not of what is free at the moment, so that a run can be repeated bit by bit.
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import Generator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from functools import cache
 from numbers import Real
+from pathlib import Path
 
 from invariant_sharpness.errors import ArgumentError
 from invariant_sharpness.protocol import CurvatureOracle
 
-_DEFAULT = 2**30
+_LEAST, _SHARE = 2**30, 8
+"""By default an eighth of the machine's memory, and at least 1 GiB."""
 
-_bound: ContextVar[int] = ContextVar("memory", default=_DEFAULT)
+_CONTAINER = Path("/sys/fs/cgroup/memory.max")
+"""What a container may take on Linux, or ``max``."""
+
+_bound: ContextVar[int | None] = ContextVar("memory", default=None)
 
 
 @contextmanager
 def memory_limit(size: int) -> Generator[None]:
-    """Keep to ``size`` bytes inside the ``with`` block; 1 GiB elsewhere.
+    """Keep to ``size`` bytes inside the ``with`` block; elsewhere to an eighth of the memory of the machine or container, and at least 1 GiB.
 
     The bound holds for the vectors of a block and for gradients of single examples, which can be made smaller. What
     cannot be is added: the model, the activations of a batch, and two vectors.
@@ -56,7 +64,30 @@ def memory_limit(size: int) -> Generator[None]:
 
 def chunks_within_limit(size: int) -> int:
     """Return how many chunks of ``size`` bytes each fit into the memory limit; at least one."""
-    return max(1, _bound.get() // max(1, size))
+    return max(1, _limit() // max(1, size))
+
+
+def _limit() -> int:
+    bound = _bound.get()
+    return _default() if bound is None else bound
+
+
+@cache
+def _default() -> int:
+    return max(_LEAST, _of_machine() // _SHARE)
+
+
+def _of_machine() -> int:
+    """Return the bytes of memory that this machine has, or that its container may take; zero where neither is told."""
+    try:
+        pages, size = os.sysconf("SC_PHYS_PAGES"), os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, ValueError, OSError):  # Windows
+        return 0
+    try:
+        granted = _CONTAINER.read_text().strip()
+    except OSError:
+        granted = "max"
+    return min(pages * size, int(granted)) if granted.isdigit() else pages * size
 
 
 def vector_size(oracle: CurvatureOracle) -> int:
@@ -89,7 +120,7 @@ def reserve(oracle: CurvatureOracle, count: int, purpose: str) -> Generator[None
     ArgumentError
         If they do not fit into the memory limit; says how many would.
     """
-    size, bound = vector_size(oracle), _bound.get()
+    size, bound = vector_size(oracle), _limit()
     if count * size >= bound:
         msg = (
             f"{purpose} holds {count} vectors of {size} bytes, and the memory limit of {bound} bytes leaves room for "
