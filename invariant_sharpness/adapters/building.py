@@ -25,6 +25,7 @@ from invariant_sharpness.adapters.whole_batches import Examples, batches_of
 from invariant_sharpness.errors import DataError
 from invariant_sharpness.runtime.exclusive import exclusive
 from invariant_sharpness.runtime.processes import ALONE, Processes, together
+from invariant_sharpness.runtime.progress import track
 
 CheckFirst = Callable[[Engine[Any], Evaluate, Any, Array], None]
 """Looks at the model once more on the first batch, whose outputs are given."""
@@ -102,7 +103,7 @@ def _seen(
     seen = _Seen(0, 0, 0)
     source = dataset.batches.source
     with engine.random_state(PASS_SEED, source), engine.at(engine.native(engine.parameters())) as point:
-        for number, batch in enumerate(dataset):
+        for number, batch in enumerate(track(dataset, "looking at the data", dataset.batches.known)):
             width = _check_batch(engine, point, batch, number, advice, check_first)
             found = fingerprint(engine.host_rows(batch)) if with_others else 0
             seen = _Seen(

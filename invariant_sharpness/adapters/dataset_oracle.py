@@ -20,6 +20,7 @@ from invariant_sharpness.adapters.layer_passes import LayerPasses
 from invariant_sharpness.adapters.passes import (
     Partial,
     Piece,
+    Told,
     Total,
     added,
     checked_total,
@@ -118,8 +119,8 @@ class DatasetOracle(LayerPasses):
         return self._means(parameters, lambda point, piece: point.gauss_newton_product(along, piece.batch))[0]
 
     def gauss_newton_diagonal(self, parameters: ParameterVector, /, names: frozenset[str]) -> ParameterVector:
-        cotangents = Cotangents("curvature")
-        return self._means(parameters, lambda point, piece: point.squares(names, cotangents, piece.batch))[0]
+        cotangents, told = Cotangents("curvature"), Told("exact diagonal", self.outputs_per_example)
+        return self._means(parameters, lambda point, piece: point.squares(names, cotangents, piece.batch), told)[0]
 
     @property
     def reduction(self) -> Literal["mean", "sum"]:
@@ -142,7 +143,8 @@ class DatasetOracle(LayerPasses):
 
     def gradient_second_moment(self, parameters: ParameterVector, /) -> ParameterVector:
         names, cotangents = frozenset(group.name for group in self.groups), Cotangents("gradient")
-        return self._means(parameters, lambda point, piece: point.squares(names, cotangents, piece.batch))[0]
+        told = Told("squared gradients", 1.5)
+        return self._means(parameters, lambda point, piece: point.squares(names, cotangents, piece.batch), told)[0]
 
     def directional_second_moment(self, parameters: ParameterVector, direction: ParameterVector, /) -> float:
         along = self._native(direction)
@@ -162,9 +164,12 @@ class DatasetOracle(LayerPasses):
         return self.engine.to_numpy(dict(vector.arrays))
 
     def _means(
-        self, parameters: ParameterVector, sums_of: Callable[[Point[Any], Piece], Sums]
+        self,
+        parameters: ParameterVector,
+        sums_of: Callable[[Point[Any], Piece], Sums],
+        told: Told | None = None,
     ) -> list[ParameterVector]:
-        total = self._pass(parameters, sums_of)
+        total = self._pass(parameters, sums_of, told)
         means = [self._vector(self.engine.divide(arrays, total.weight)) for arrays in total.arrays]
         entries = (array for mean in means for array in mean.arrays.values())
         self._has_derivatives = self._has_derivatives or any(bool(self.xp.any(array != 0)) for array in entries)
@@ -189,13 +194,18 @@ class DatasetOracle(LayerPasses):
         total = self._pass(parameters, sums_of)
         return total.value / total.weight
 
-    def _pass(self, parameters: ParameterVector, sums_of: Callable[[Point[Any], Piece], Sums]) -> Total:
+    def _pass(
+        self, parameters: ParameterVector, sums_of: Callable[[Point[Any], Piece], Sums], told: Told | None = None
+    ) -> Total:
         """Add up where the arrays are, over batches and processes; read once; nothing leaves that is not finite."""
-        sums = added(self.processes, self.engine, lambda: self._sums(parameters, sums_of))
+        sums = added(self.processes, self.engine, lambda: self._sums(parameters, sums_of, told))
         return checked_total(self.processes, self.engine, sums, lambda: self._row_losses(parameters))
 
-    def _sums(self, parameters: ParameterVector, sums_of: Callable[[Point[Any], Piece], Sums]) -> Partial:
-        """The sums over the examples of this process."""
+    def _sums(
+        self, parameters: ParameterVector, sums_of: Callable[[Point[Any], Piece], Sums], told: Told | None = None
+    ) -> Partial:
+        """The sums over the examples of this process, with a report after each piece if the pass takes long."""
+        report = None if told is None else told.reporter(self._dataset.batches)
         arrays: tuple[Arrays, ...] | None = None
         parts: list[Sums] = []
         row = 0
@@ -204,6 +214,8 @@ class DatasetOracle(LayerPasses):
                 part = sums_of(point, piece._replace(row=row))
                 arrays, row = in_total(self.engine, arrays, part.arrays), row + part.rows
                 parts.append(part._replace(arrays=()))
+                if report is not None:
+                    report(piece.example + batch_size(piece.batch))
         return Partial(arrays, parts)
 
     @cached_property

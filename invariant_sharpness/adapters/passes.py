@@ -12,10 +12,11 @@ import numpy as np
 import numpy.typing as npt
 
 from invariant_sharpness import prng
-from invariant_sharpness.adapters.data import batch_size, infinite_loss, positive_weight
+from invariant_sharpness.adapters.data import Batches, batch_size, infinite_loss, positive_weight
 from invariant_sharpness.adapters.engine import Arrays, Engine, Point, Sums
 from invariant_sharpness.errors import DataError, ModelError, NonFiniteError, ProcessError
 from invariant_sharpness.runtime.processes import Processes, everywhere, together
+from invariant_sharpness.runtime.progress import reporter
 
 
 class Total(NamedTuple):
@@ -56,6 +57,20 @@ class Piece(NamedTuple):
     start: int
     row: int
     example: int
+
+
+class Told(NamedTuple):
+    """What those who watch the progress learn of a pass that takes long: its name, and what it costs in gradients."""
+
+    label: str
+    gradients: float
+
+    def reporter(self, batches: Batches) -> Callable[[int], None]:
+        """Return what reports that so many examples are done, of all if these lie in memory."""
+        total = sum(map(batch_size, batches)) if batches.static else 0
+        report = reporter(self.label, total, self.gradients / max(total, 1))
+        report(0)
+        return report
 
 
 class Place(Protocol):

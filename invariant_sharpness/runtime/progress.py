@@ -36,12 +36,12 @@ def listening(listener: Listener) -> Generator[None]:
 def reporter(label: str, total: int, gradients: float = 0.0) -> Callable[[int], None]:
     """Return what tells the listener of this moment that so many of ``total`` steps are done.
 
-    ``gradients`` is the cost of a step, zero where it takes none of the data.
+    ``gradients`` is the cost of a step, zero where it takes none of the data. A ``total`` of zero is not known, and counts as what is done.
     """
     listener = _listener.get()
     if listener is None:
         return lambda done: None  # noqa: ARG005
-    return lambda done: listener(label, done, total, gradients)
+    return lambda done: listener(label, done, max(total, done), gradients)
 
 
 def track(items: Iterable[Item], label: str, total: int, gradients: float = 0.0) -> Iterator[Item]:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
 from dataclasses import dataclass
 from numbers import Integral
-from typing import Any
+from typing import Any, cast
 
 from invariant_sharpness.adapters.data.examples import batch_size as batch_size_of
 from invariant_sharpness.adapters.data.examples import is_pair, leaves, take
@@ -33,6 +33,14 @@ class Batches:
     static: bool
     microbatch: int | None = None
     form: Callable[[Any], Any] | None = None
+
+    @property
+    def known(self) -> int:
+        """How many there are; zero where that is not known before they are read."""
+        try:
+            return len(cast(Sized, self.source)) if self.microbatch is None else 0
+        except TypeError:
+            return 0
 
     def __iter__(self) -> Iterator[Any]:
         pieces = self.source if self.microbatch is None else self._cut(self.microbatch)
