@@ -17,7 +17,12 @@ from invariant_sharpness.adapters.host_engine import EngineDefaults
 from invariant_sharpness.adapters.loss_terms import LossTerms
 from invariant_sharpness.adapters.whole_batches import Examples
 from invariant_sharpness.parameters.groups import HostArrays, ParameterGroup
-from invariant_sharpness.protocol import EVERY_CAPABILITY, DoublePrecisionOracle, ResidualDiagonalOracle
+from invariant_sharpness.protocol import (
+    EVERY_CAPABILITY,
+    DoublePrecisionOracle,
+    OutputFormOracle,
+    ResidualDiagonalOracle,
+)
 from invariant_sharpness_jax.application import Application
 from invariant_sharpness_jax.forward import application_to_batches, to_batch
 from invariant_sharpness_jax.losses import function_terms
@@ -54,7 +59,7 @@ class JaxEngine(EngineDefaults):
     name = "JAX"
     xp = jnp
     fixed_shapes = True
-    offers = EVERY_CAPABILITY | {DoublePrecisionOracle, ResidualDiagonalOracle}
+    offers = EVERY_CAPABILITY | {DoublePrecisionOracle, ResidualDiagonalOracle, OutputFormOracle}
 
     def __init__(
         self,

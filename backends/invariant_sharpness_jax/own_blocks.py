@@ -7,7 +7,7 @@ multiplied with slopes that do not move.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 from jax.extend.core import ClosedJaxpr, Jaxpr
@@ -18,18 +18,30 @@ from invariant_sharpness_jax.walk import CALLS
 
 Names = frozenset[str]
 
+_LOOPS_AND_BRANCHES = frozenset({"scan", "while", "cond", "custom_jvp_call", "custom_vjp_call"})
+"""What is inside of them is not looked at."""
 
-def in_their_own_derivatives(gradient: Callable[[Arrays], Arrays], arrays: Arrays) -> Names:
-    """Return those parameters whose part of a gradient may move with them. Nothing of what is computed for it is used."""
+
+class OwnBlocks(NamedTuple):
+    """Parameters that are in their own derivatives, and those that may be, inside of a loop or a branch."""
+
+    certain: Names
+    possible: Names
+
+
+def in_their_own_derivatives(gradient: Callable[[Arrays], Arrays], arrays: Arrays) -> OwnBlocks:
+    """Return those parameters whose part of a gradient moves with them. Nothing of what is computed for it is used."""
     _, second = jax.vjp(gradient, arrays)
     program = jax.make_jaxpr(lambda vector: second(vector)[0])(arrays)
     names = sorted(arrays)  # as the leaves of a dictionary are
-    moved_by = _moved_by(program.jaxpr, [frozenset({name}) for name in names])
-    return frozenset(name for name, movers in zip(names, moved_by, strict=True) if name in movers)
+    inside: set[str] = set()
+    moved_by = _moved_by(program.jaxpr, [frozenset({name}) for name in names], inside)
+    found = frozenset(name for name, movers in zip(names, moved_by, strict=True) if name in movers)
+    return OwnBlocks(found - inside, found & inside)
 
 
-def _moved_by(program: Jaxpr, arguments: list[Names]) -> list[Names]:
-    """By which parameters the results of a program are moved, if these move its arguments; more than are, inside of loops and branches."""
+def _moved_by(program: Jaxpr, arguments: list[Names], inside: set[str]) -> list[Names]:
+    """By which parameters the results of a program are moved, if these move its arguments; more than are, ``inside`` of loops and branches."""
     movers: dict[Any, Names] = dict(zip(program.invars, arguments, strict=True))
 
     def read(atom: Any) -> Names:
@@ -39,8 +51,10 @@ def _moved_by(program: Jaxpr, arguments: list[Names]) -> list[Names]:
         given, name = [read(atom) for atom in equation.invars], equation.primitive.name
         if name in CALLS:
             inner = equation.params[CALLS[name]]
-            results = _moved_by(inner.jaxpr if isinstance(inner, ClosedJaxpr) else inner, given)
+            results = _moved_by(inner.jaxpr if isinstance(inner, ClosedJaxpr) else inner, given, inside)
         else:
             results = [frozenset().union(*given)] * len(equation.outvars)
+            if name in _LOOPS_AND_BRANCHES:
+                inside.update(*given)
         movers |= dict(zip(equation.outvars, results, strict=True))
     return [read(atom) for atom in program.outvars]

@@ -18,6 +18,7 @@ from invariant_sharpness.adapters.layers import LayerMoments, Perturbations
 from invariant_sharpness.adapters.outputs import CotangentRows
 from invariant_sharpness.parameters.groups import ParameterGroup
 from invariant_sharpness.prng import Draws, layer_number, output_signs
+from invariant_sharpness.protocol import OutputForm
 from invariant_sharpness_jax.program import Constants, Losses, Program
 from invariant_sharpness_jax.room import room_within_limit
 from invariant_sharpness_jax.trees import Arrays, added
@@ -132,8 +133,8 @@ class JaxPoint:
     def output_curvature(self, direction: Arrays, cotangents: CotangentsOf, batch: Batch, /) -> tuple[Arrays, Arrays]:
         form = self._program.evaluate.form(self._arrays, self._constants, batch.inputs)
         c = jnp.asarray(cotangents(form.shape).astype(form.dtype))
-        given = self._arrays, self._constants, c, batch.inputs
-        first, curved = self._program.pullback(*given), self._program.curved(*given).keys() & direction.keys()
+        given, form = (self._arrays, self._constants, c, batch.inputs), self.output_form(batch)
+        first, curved = self._program.pullback(*given), (form.curved | form.unknown) & direction.keys()
         still = {name: jnp.zeros_like(array) for name, array in self._arrays.items()}
         products = dict.fromkeys(direction, still)
         if curved:
@@ -142,6 +143,12 @@ class JaxPoint:
             along = {name: jnp.asarray(direction[name], dtype=still[name].dtype) for name in curved}
             products |= {k: self._program.applied({**still, k: u}, second) for k, u in along.items()}
         return first, {name: product[name] for name, product in products.items()}
+
+    def output_form(self, batch: Batch, /) -> OutputForm:
+        outputs = self._program.evaluate.form(self._arrays, self._constants, batch.inputs)
+        cotangents = jnp.zeros(outputs.shape, outputs.dtype)
+        certain, possible = self._program.curved(self._arrays, self._constants, cotangents, batch.inputs)
+        return OutputForm(frozenset(certain), frozenset(possible))
 
     def _row_count(self, batch: Batch) -> int:
         return self._program.row_shape(self._arrays, self._constants, batch)[0]

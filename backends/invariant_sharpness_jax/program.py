@@ -262,10 +262,13 @@ class Program:
         """The derivatives of the sum of the weighted losses in the outputs."""
         return jax.grad(lambda outputs: self._summed(outputs, batch.targets).total)
 
-    def _curved(self, arrays: Arrays, constants: Constants, cotangents: jax.Array, inputs: Any) -> Arrays:
-        r"""Those parameters that are in their own derivatives of :math:`\phi = c \cdot z`."""
-        names = in_their_own_derivatives(lambda at: self._pullback(at, constants, cotangents, inputs), arrays)
-        return {name: arrays[name] for name in names}
+    def _curved(
+        self, arrays: Arrays, constants: Constants, cotangents: jax.Array, inputs: Any
+    ) -> tuple[Arrays, Arrays]:
+        r"""Those parameters that are in their own derivatives of :math:`\phi = c \cdot z`, and those that may be."""
+        blocks = in_their_own_derivatives(lambda at: self._pullback(at, constants, cotangents, inputs), arrays)
+        certain, possible = ({name: arrays[name] for name in names} for names in blocks)
+        return certain, possible
 
     def _output_curvature(self, arrays: Arrays, constants: Constants, cotangents: jax.Array, inputs: Any) -> Second:
         r"""The second derivative of :math:`\phi = c \cdot z`."""

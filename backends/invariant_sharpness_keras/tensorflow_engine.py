@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -24,13 +23,20 @@ from invariant_sharpness.errors import ModelError
 from invariant_sharpness.losses import ElementwiseLoss, FunctionLoss, PositionLoss
 from invariant_sharpness.losses.labels import are_probabilities
 from invariant_sharpness.parameters.groups import HostArrays, ParameterGroup
-from invariant_sharpness.protocol import EVERY_CAPABILITY, OneByOneOracle, ResidualDiagonalOracle
+from invariant_sharpness.protocol import (
+    EVERY_CAPABILITY,
+    OneByOneOracle,
+    OutputForm,
+    OutputFormOracle,
+    ResidualDiagonalOracle,
+)
 from invariant_sharpness_keras.batch import host_batch, host_rows
 from invariant_sharpness_keras.losses import Loss
 from invariant_sharpness_keras.models import host_values, rounding
 from invariant_sharpness_keras.output_losses import loss_of_batches
+from invariant_sharpness_keras.tensorflow_forms import form_of_slopes
 from invariant_sharpness_keras.tensorflow_functions import check_loss_of_outputs, loss_terms, weights_of_rows
-from invariant_sharpness_keras.tensorflow_graphs import Graphs, may_read_shapes
+from invariant_sharpness_keras.tensorflow_graphs import Graphs, may_read_shapes, without_retracing_warnings
 from invariant_sharpness_keras.tensorflow_models import Tensors, parameter_function
 from invariant_sharpness_keras.tensorflow_own_derivatives import has_own_derivatives
 from invariant_sharpness_keras.tensorflow_residuals import LayerResiduals
@@ -61,7 +67,7 @@ class TensorflowEngine(EngineDefaults):
 
     name = "TensorFlow"
     xp = xp
-    offers = EVERY_CAPABILITY | {ResidualDiagonalOracle, OneByOneOracle}
+    offers = EVERY_CAPABILITY | {ResidualDiagonalOracle, OneByOneOracle, OutputFormOracle}
 
     def __init__(
         self,
@@ -137,7 +143,7 @@ class TensorflowEngine(EngineDefaults):
     @contextmanager
     def at(self, parameters: Arrays, /) -> Generator[TensorflowPoint]:
         values = [parameters[group.name] for group in self.groups]
-        with _without_retracing_warnings(), self.function.at(values):
+        with without_retracing_warnings(), self.function.at(values):
             yield TensorflowPoint(self, values)
 
     def add(self, total: Arrays, part: Arrays, /) -> Arrays:
@@ -243,12 +249,23 @@ class TensorflowPoint:
         return self._named(self._differentiate(self._graphs.output_gradient, batch.inputs, rows))
 
     def output_curvature(self, direction: Arrays, cotangents: CotangentsOf, batch: Batch, /) -> tuple[Arrays, Arrays]:
-        rows = cotangents(tuple(self.evaluate(batch)[0].shape))
-        zeros = {name: tf.zeros_like(value) for name, value in zip(self._names, self._values, strict=True)}
-        moving = np.array([self._names.index(name) for name in direction], dtype=np.int32)
-        given = self._listed({**zeros, **direction}), moving, batch.inputs, rows
-        first, blocks = map(self._named, self._differentiate(self._graphs.output_blocks, *given))
-        return first, {name: blocks[name] for name in direction}
+        rows, form = cotangents(tuple(self.evaluate(batch)[0].shape)), self.output_form(batch)
+        first = self._named(self._differentiate(self._graphs.output_gradient, batch.inputs, rows))
+        zeros, curved = self._zeros(), direction.keys() & (form.curved | form.unknown)
+        blocks = {name: zeros[name] for name in direction}
+        for name in curved:  # one group moves, and its own block is read
+            given = self._listed({**zeros, name: direction[name]}), batch.inputs, rows
+            blocks[name] = self._named(self._differentiate(self._graphs.output_products, *given))[name]
+        return first, blocks
+
+    def output_form(self, batch: Batch, /) -> OutputForm:
+        zeros, graphs = np.zeros(tuple(self.evaluate(batch)[0].shape)), self._graphs
+        traced = self._differentiate(graphs.output_gradient.get_concrete_function, batch.inputs, zeros)
+        sources = graphs.function.placeholders(traced.graph)
+        return form_of_slopes(traced.graph, sources, traced.structured_outputs, self._names)
+
+    def _zeros(self) -> Arrays:
+        return {name: tf.zeros_like(value) for name, value in zip(self._names, self._values, strict=True)}
 
     def _run(self, graph: Callable[..., Any], *arguments: Any) -> Any:
         return graph(self._values, *tf.nest.map_structure(tf.convert_to_tensor, arguments))
@@ -282,19 +299,3 @@ def _rows(engine: TensorflowEngine, batch: Batch) -> int:
         return batch_size(batch)
     targets = without_weights(batch.targets)
     return targets.size // targets.shape[-1] if engine.rows_of_targets else targets.size
-
-
-class _NoRetracingWarning(logging.Filter):
-    def filter(self, record: logging.LogRecord) -> bool:
-        return "triggered tf.function retracing" not in record.getMessage()
-
-
-@contextmanager
-def _without_retracing_warnings() -> Generator[None]:
-    """A graph for each shape and each number of vectors is what is wanted, and nothing that users could change."""
-    logger, quiet = tf.get_logger(), _NoRetracingWarning()
-    logger.addFilter(quiet)
-    try:
-        yield
-    finally:
-        logger.removeFilter(quiet)

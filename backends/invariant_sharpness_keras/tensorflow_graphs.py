@@ -6,11 +6,12 @@ max pooling in float64. Arguments and results are tensors; values of parameters 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import logging
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
-import numpy as np
 import tensorflow as tf
 
 from invariant_sharpness.losses import FunctionLoss
@@ -18,7 +19,6 @@ from invariant_sharpness_keras.keras_losses import KerasFunction
 from invariant_sharpness_keras.losses import Loss
 from invariant_sharpness_keras.output_losses import values_and_weights
 from invariant_sharpness_keras.tensorflow_models import ParameterFunction, Tensors
-from invariant_sharpness_keras.tensorflow_own_slopes import in_own_slopes
 
 _graph = partial(tf.function, reduce_retracing=True)
 
@@ -51,7 +51,6 @@ class Graphs:
         self.loss_products = self.compiled(self._loss_products)
         self.loss_slopes = self.compiled(self._loss_slopes)
         self.curvature_product = self.compiled(self._curvature_product)
-        self._own_slopes: dict[Any, frozenset[int]] = {}
 
     @_graph
     def outputs(self, values: Tensors, inputs: Any) -> Any:
@@ -128,50 +127,18 @@ class Graphs:
         along, _ = _along(lambda: self.function(sources, inputs), sources, directions)
         return along
 
-    def output_blocks(
-        self, values: Tensors, directions: Tensors, moving: Any, inputs: Any, cotangents: Any
-    ) -> tuple[Tensors, Tensors]:
-        """What ``output_curvature`` returns: computed for those parameters alone whose blocks are not zero by the form of the gradient, and no second derivative where there are none."""
-        own = self._in_own_slopes(values, inputs, cotangents)
-        curved = [position for position in np.array(moving) if position in own]
-        if curved:
-            return self.output_curvature(values, directions, tf.constant(curved), inputs, cotangents)
-        slopes = self.output_gradient(values, inputs, cotangents)
-        return slopes, [tf.zeros_like(slope) for slope in slopes]
-
-    def _in_own_slopes(self, values: Tensors, inputs: Any, cotangents: Any) -> frozenset[int]:
-        """The positions of the parameters that can be in the derivatives of the outputs in themselves; each graph is read once."""
-        traced = self.output_gradient.get_concrete_function(values, inputs, cotangents)
-        if traced.graph not in self._own_slopes:
-            placeholders, slopes = self.function.placeholders(traced.graph), traced.structured_outputs
-            self._own_slopes[traced.graph] = in_own_slopes(traced.graph, placeholders, slopes)
-        return self._own_slopes[traced.graph]
-
     @_graph
-    def output_curvature(
-        self, values: Tensors, directions: Tensors, moving: Any, inputs: Any, cotangents: Any
-    ) -> tuple[Tensors, Tensors]:
-        """The gradient of the sum of ``cotangents * outputs``, and the diagonal blocks of its Hessian times the directions.
-
-        One parameter moves at a time, of those whose positions are in ``moving``, and its own block is read; the others are zero. All blocks are taken from one
-        gradient, in a loop that is traced once.
-        """
+    def output_products(self, values: Tensors, directions: Tensors, inputs: Any, cotangents: Any) -> Tensors:
+        """The second derivative of the sum of ``cotangents * outputs`` times the directions."""
         sources = self.function.sources(values)
-        with tf.GradientTape(persistent=True) as outer:
+        with tf.GradientTape() as outer:
             outer.watch(sources)
             with tf.GradientTape() as inner:
                 inner.watch(sources)
                 outputs = self.function(sources, inputs)
                 total = tf.reduce_sum(outputs * tf.cast(cotangents, outputs.dtype))
             slopes = gradients(inner, total, sources)
-
-        def add(blocks: Tensors, position: Any) -> Tensors:
-            own = [tf.equal(position, number) for number in range(len(slopes))]
-            along = [tf.where(here, d, tf.zeros_like(d)) for here, d in zip(own, directions, strict=True)]
-            products = gradients(outer, slopes, sources, along)
-            return [tf.where(here, p, block) for here, p, block in zip(own, products, blocks, strict=True)]
-
-        return slopes, tf.foldl(add, moving, initializer=[tf.zeros_like(slope) for slope in slopes])
+        return gradients(outer, slopes, sources, directions)
 
     @_graph
     def squares_one_by_one(self, values: Tensors, inputs: Any, signs: Any, cotangents: Any) -> Tensors:
@@ -263,3 +230,19 @@ def _along(function: Callable[[], Any], sources: Tensors, directions: Tensors) -
 def _inner(slopes: Tensors, directions: Tensors) -> Any:
     """The inner product, in float64 across groups that may differ in precision."""
     return tf.add_n([tf.cast(tf.reduce_sum(g * d), "float64") for g, d in zip(slopes, directions, strict=True)])
+
+
+class _NoRetracingWarning(logging.Filter):
+    def filter(self, record: logging.LogRecord) -> bool:
+        return "triggered tf.function retracing" not in record.getMessage()
+
+
+@contextmanager
+def without_retracing_warnings() -> Generator[None]:
+    """A graph for each shape and each number of vectors is what is wanted, and nothing that users could change."""
+    logger, quiet = tf.get_logger(), _NoRetracingWarning()
+    logger.addFilter(quiet)
+    try:
+        yield
+    finally:
+        logger.removeFilter(quiet)

@@ -24,6 +24,7 @@ from invariant_sharpness.protocol import (
     DoublePrecisionOracle,
     NodeCurvatureOracle,
     OneByOneOracle,
+    OutputFormOracle,
     ResidualDiagonalOracle,
 )
 from invariant_sharpness_torch import batches
@@ -66,7 +67,13 @@ class TorchEngine(EngineDefaults):
 
     name = "PyTorch"
     xp = xp
-    offers = EVERY_CAPABILITY | {DoublePrecisionOracle, ResidualDiagonalOracle, OneByOneOracle, NodeCurvatureOracle}
+    offers = EVERY_CAPABILITY | {
+        DoublePrecisionOracle,
+        ResidualDiagonalOracle,
+        OneByOneOracle,
+        NodeCurvatureOracle,
+        OutputFormOracle,
+    }
 
     def __init__(
         self,

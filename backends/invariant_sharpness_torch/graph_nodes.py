@@ -147,7 +147,7 @@ class _Below:
 def _curved(node: Node, below: Sequence[frozenset[int]]) -> list[Curved] | None:
     """What an operation is to the layers below its arguments; None if that is not known."""
     name, active = node.name(), [argument for argument, layers in enumerate(below) if layers]
-    if any(_complex(node, argument) for argument in active):
+    if any(is_complex(node, argument) for argument in active):
         return None
     if (
         not active
@@ -163,8 +163,8 @@ def _curved(node: Node, below: Sequence[frozenset[int]]) -> list[Curved] | None:
     return _quotient(node, below) if name == "DivBackward0" else None
 
 
-def _complex(node: Node, argument: int) -> bool:
-    """Whether an argument is complex: then the absolute value is curved, and functions of it have other second derivatives than those of real ones."""
+def is_complex(node: Node, argument: int) -> bool:
+    """Say whether an argument is complex: then the absolute value is curved, and functions of it have other second derivatives than those of real ones."""
     source, result = node.next_functions[argument]
     return bool(source._input_metadata[result].dtype.is_complex)
 

@@ -15,7 +15,9 @@ from invariant_sharpness.adapters.layers import LayerMoments, Perturbations
 from invariant_sharpness.adapters.loss_terms import LossTerms
 from invariant_sharpness.adapters.outputs import CotangentRows
 from invariant_sharpness.prng import Draws
+from invariant_sharpness.protocol import OutputForm
 from invariant_sharpness_torch.batches import Evaluate
+from invariant_sharpness_torch.graph_forms import output_form
 from invariant_sharpness_torch.half_precision import held
 from invariant_sharpness_torch.node_curvature import NodeCurvature
 from invariant_sharpness_torch.products import (
@@ -132,11 +134,21 @@ class TorchPoint:
     def output_curvature(self, direction: Arrays, cotangents: CotangentsOf, batch: Any, /) -> tuple[Arrays, Arrays]:
         outputs, _ = self._evaluate(batch)
         value = (outputs * torch.as_tensor(cotangents(tuple(outputs.shape))).to(outputs)).sum()
-        sources = {name: p for name, p in self._parameters.items() if name in direction}
-        first = gradients(value, list(sources.values()), create_graph=True)
+        sources, form = {n: p for n, p in self._parameters.items() if n in direction}, self._form(outputs)
+        curved = sources.keys() & (form.curved | form.unknown)
+        first = gradients(value, list(sources.values()), create_graph=bool(curved))
         slopes = dict(zip(sources, first, strict=True))
-        second = {name: block_product(slopes[name], direction[name].to(p.dtype), p) for name, p in sources.items()}
+        second = {
+            name: block_product(slopes[name], direction[name].to(p.dtype), p) if name in curved else torch.zeros_like(p)
+            for name, p in sources.items()
+        }
         return _held(slopes), _held(second)
+
+    def output_form(self, batch: Any, /) -> OutputForm:
+        return self._form(self._evaluate(batch)[0])
+
+    def _form(self, outputs: torch.Tensor) -> OutputForm:
+        return output_form(outputs, self._parameters)
 
     def _summed(self, batch: Any) -> tuple[torch.Tensor, Sums]:
         """The sum of the weighted losses with its graph, and the sums without."""

@@ -22,7 +22,7 @@ from rich.table import Table
 from torch import nn
 
 import invariant_sharpness as ish
-from invariant_sharpness.estimators.affine_test import curvature_defects
+from invariant_sharpness.estimators.affine_test import affine_test
 
 WIDTH, HIDDEN, CLASSES, DRAWS, BLOCK = 64, 128, 10, 8, 16
 
@@ -113,7 +113,7 @@ def costs(framework: str, network: str) -> dict[str, float]:
         "term of diag(G)": (lambda: oracle.gauss_newton_diagonal(at, names), CLASSES - 1),
         "sample of the outputs": (lambda: oracle.sampled_gauss_newton_diagonal(at, names, range(DRAWS), 0), DRAWS),
         "scales of the output units": (lambda: oracle.layer_units(at), 1),
-        "affine test": (lambda: curvature_defects(oracle), 1),
+        "affine test": (lambda: affine_test(oracle), 1),
         "draw at a layer": (
             lambda: oracle.sampled_residual_diagonal(at, curved, range(DRAWS), 0),
             DRAWS * len(curved),

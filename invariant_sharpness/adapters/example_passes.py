@@ -119,7 +119,7 @@ class ExamplePasses:
         def curvature() -> Partial:
             total: tuple[Arrays, ...] | None = None
             with self._measuring(parameters) as point:
-                tested, start = self._spread.examples(examples, share)
+                tested, start = self._spread.examples(self._differentiated(examples), share)
                 for batch in (part for whole in tested for _, part in self._cut(whole)):
                     cotangents = partial(prng.cotangents, seed, start=start)
                     total = in_total(self.engine, total, point.output_curvature(along, cotangents, batch))
@@ -128,6 +128,10 @@ class ExamplePasses:
 
         first, second = added(self.processes, self.engine, curvature).arrays or ({}, {})
         return self._vector(first), self._vector(second)
+
+    def _differentiated(self, examples: int) -> int:
+        """On how many examples the outputs are differentiated twice; another number would be compiled anew on some engines."""
+        return max(examples, tested_examples(self.examples)) if self.engine.fixed_shapes else examples
 
     def outputs(self, parameters: ParameterVector, /, examples: int) -> Rows:
         return self._rows(parameters, examples, lambda point, batch: point.evaluate(batch)[0])

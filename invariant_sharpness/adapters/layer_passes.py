@@ -9,6 +9,7 @@ from invariant_sharpness.adapters.data import batch_size
 from invariant_sharpness.adapters.engine import Point, Sums
 from invariant_sharpness.adapters.example_passes import ExamplePasses
 from invariant_sharpness.adapters.layers import (
+    FormPoint,
     HostMoments,
     LayerPoint,
     NodePoint,
@@ -20,12 +21,12 @@ from invariant_sharpness.adapters.layers import (
 from invariant_sharpness.adapters.passes import Piece
 from invariant_sharpness.parameters.vector import ParameterVector
 from invariant_sharpness.prng import Draws
-from invariant_sharpness.protocol import LayerUnits
+from invariant_sharpness.protocol import LayerUnits, OutputForm
 from invariant_sharpness.runtime.processes import everywhere
 
 
 class LayerPasses(ExamplePasses):
-    """The methods of :class:`invariant_sharpness.protocol.ResidualDiagonalOracle`, `OneByOneOracle` and `NodeCurvatureOracle`, for engines that offer these."""
+    """The methods of :class:`invariant_sharpness.protocol.ResidualDiagonalOracle`, `OutputFormOracle`, `OneByOneOracle` and `NodeCurvatureOracle`, for engines that offer these."""
 
     _pieces: Callable[[], Iterator[Piece]]
     _means: Callable[[ParameterVector, Callable[[Point[Any], Piece], Sums]], list[ParameterVector]]
@@ -56,6 +57,20 @@ class LayerPasses(ExamplePasses):
             parameters, lambda piece: Perturbations(units, Draws(draws, seed, first + piece.example))
         )
         return drawn / float(len(draws))
+
+    def output_form(self, parameters: ParameterVector, /) -> OutputForm:
+        """Read off the program for one example in the middle of the data; on some engines for as many as the affine test takes."""
+        forms = [
+            form for of_process in everywhere(self.processes, lambda: self._forms(parameters)) for form in of_process
+        ]
+        curved, unknown = (frozenset().union(*groups) for groups in zip(*(form[:2] for form in forms), strict=True))
+        return OutputForm(curved, unknown - curved)
+
+    def _forms(self, parameters: ParameterVector) -> list[OutputForm]:
+        """Those of this process's examples."""
+        with self._measuring(parameters) as point:
+            tested, _ = self._spread.examples(self._differentiated(1), self._share)
+            return [cast(FormPoint, point).output_form(part) for whole in tested for _, part in self._cut(whole)]
 
     def squared_one_by_one(self, parameters: ParameterVector, /) -> Mapping[str, int]:
         """Told from the first batch. Cost: a forward pass with it."""

@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from invariant_sharpness.adapters.engine import Sums
 from invariant_sharpness.prng import Draws, layer_signs
-from invariant_sharpness.protocol import LayerUnits
+from invariant_sharpness.protocol import LayerUnits, OutputForm
 
 HostArray = npt.NDArray[np.float64]
 Signs = npt.NDArray[np.int8]
@@ -81,6 +81,14 @@ class LayerPoint(Protocol):
 
         :math:`A_n` is the derivative of the layer's outputs in its parameters, and :math:`K_n u = \partial \langle \delta_n, u \rangle / \partial` (outputs of the layer).
         """
+        ...
+
+
+class FormPoint(Protocol):
+    """What a point of an engine has beyond, if the engine offers :class:`invariant_sharpness.protocol.OutputFormOracle`."""
+
+    def output_form(self, batch: Any, /) -> OutputForm:
+        """Return the groups in which the outputs of the batch are curved by the program of the network, and those of which it does not tell."""
         ...
 
 

@@ -21,6 +21,8 @@ from invariant_sharpness.protocol import (
     LayerUnits,
     NodeCurvatureOracle,
     OneByOneOracle,
+    OutputForm,
+    OutputFormOracle,
     ParameterGroup,
     ResidualDiagonalOracle,
     Rows,
@@ -96,6 +98,9 @@ class Forwarding:
     ) -> tuple[ParameterVector, ParameterVector]:
         base = self._able(BlockCurvatureOracle)
         return base.block_curvature(parameters, direction, names, examples, seed)
+
+    def output_form(self, parameters: ParameterVector, /) -> OutputForm:
+        return self._able(OutputFormOracle).output_form(parameters)
 
     @property
     def samples_outputs(self) -> bool:

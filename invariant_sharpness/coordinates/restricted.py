@@ -23,6 +23,8 @@ from invariant_sharpness.protocol import (
     LayerUnits,
     NodeCurvatureOracle,
     OneByOneOracle,
+    OutputForm,
+    OutputFormOracle,
     ParameterGroup,
     ResidualDiagonalOracle,
     Rows,
@@ -135,6 +137,11 @@ class Restricted(Forwarding):
         base, along = self._able(BlockCurvatureOracle), self._extended(direction)
         first, second = base.block_curvature(self._point(parameters), along, names, examples, seed)
         return self._kept(first), self._kept(second)
+
+    def output_form(self, parameters: ParameterVector, /) -> OutputForm:
+        form = self._able(OutputFormOracle).output_form(self._point(parameters))
+        kept = frozenset(self.names)
+        return form._replace(curved=form.curved & kept, unknown=form.unknown & kept)
 
     def sampled_gauss_newton_diagonal(
         self, parameters: ParameterVector, /, names: frozenset[str], draws: range, seed: int

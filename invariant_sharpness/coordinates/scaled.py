@@ -21,6 +21,8 @@ from invariant_sharpness.protocol import (
     LayerUnits,
     NodeCurvatureOracle,
     OneByOneOracle,
+    OutputForm,
+    OutputFormOracle,
     ResidualDiagonalOracle,
     Rows,
     SampledGaussNewtonOracle,
@@ -123,6 +125,9 @@ class Scaled(Forwarding):
         base, along = self._able(BlockCurvatureOracle), self.scale * direction
         first, second = base.block_curvature(self._point(parameters), along, names, examples, seed)
         return self.scale * first, self.scale * second
+
+    def output_form(self, parameters: ParameterVector, /) -> OutputForm:
+        return self._able(OutputFormOracle).output_form(self._point(parameters))
 
     def sampled_gauss_newton_diagonal(
         self, parameters: ParameterVector, /, names: frozenset[str], draws: range, seed: int

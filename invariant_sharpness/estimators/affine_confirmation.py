@@ -22,14 +22,19 @@ examples reach and are straight in; in a group whose curvature shows neither the
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from math import isnan
 
 import numpy as np
 
 from invariant_sharpness import prng
-from invariant_sharpness.adapters.first_examples import tested_examples
-from invariant_sharpness.estimators.affine_test import AffineTest, exact_groups, largest_defects, relative_curvatures
+from invariant_sharpness.estimators.affine_test import (
+    AffineTest,
+    Seen,
+    differentiated_outputs,
+    exact_groups,
+    largest_defects,
+    relative_curvatures,
+)
 from invariant_sharpness.parameters.vector import ParameterVector
 from invariant_sharpness.protocol import (
     BlockCurvatureOracle,
@@ -75,23 +80,27 @@ def confirmed_defects(
     >>> confirmed_defects(oracle, affine_test(oracle), {"layers.0.weight": np.ones((2, 2))})
     {'layers.0.weight': 0.0}
     """
-    coverage = _Coverage(oracle, test, diagonal)
+    if test.seen is None:
+        return dict(test.defects)
+    coverage = _Coverage(oracle, test.defects, test.seen, diagonal)
     for number in range(_MIRRORED_POINTS):
         if names := coverage.open_groups():
             mirrored = oracle.parameters * prng.signs(oracle, seed, number)
-            coverage.add(_repeated(oracle, test, mirrored, names, seed))
-    found = {**coverage.defects, **_on_all_examples(oracle, test, coverage.open_groups(), seed)}
-    return {**found, **_hidden_curvatures(oracle, found, diagonal, test.scale)}
+            coverage.add(*_repeated(oracle, test.seen, mirrored, names, seed))
+    found = {**coverage.defects, **_on_all_examples(oracle, test.seen, coverage.open_groups(), seed)}
+    return {**found, **_hidden_curvatures(oracle, found, diagonal, test.seen.scale)}
 
 
 class _Coverage:
     """Which entries were reached by an example in a test that found no curvature in their group."""
 
-    def __init__(self, oracle: GaussNewtonDiagonalOracle, test: AffineTest, diagonal: HostArrays) -> None:
-        self.defects = dict(test.defects)
+    def __init__(
+        self, oracle: GaussNewtonDiagonalOracle, defects: Mapping[str, float], seen: Seen, diagonal: HostArrays
+    ) -> None:
+        self.defects = dict(defects)
         self._oracle = oracle
         self._largest = largest_defects(oracle)
-        scale, slopes = oracle.to_numpy(test.scale), oracle.to_numpy(test.slopes)
+        scale, slopes = oracle.to_numpy(seen.scale), oracle.to_numpy(seen.slopes)
         squares = {name: np.abs(scale[name] ** 2 * values) for name, values in diagonal.items()}
         self._whole = {name: float(array.sum()) for name, array in squares.items()}
         self._unseen = {name: np.where(slopes[name] == 0, array, 0.0) for name, array in squares.items()}
@@ -100,13 +109,13 @@ class _Coverage:
         """Groups that nothing has reached, and those of whose diagonal more than rounding is unseen."""
         return frozenset(name for name in self._unseen if isnan(self.defects[name]) or self._is_open(name))
 
-    def add(self, test: AffineTest) -> None:
-        """Count as seen what a test without curvature has reached."""
-        slopes, flat = self._oracle.to_numpy(test.slopes), exact_groups(self._oracle, test.defects)
+    def add(self, defects: Mapping[str, float], found: ParameterVector) -> None:
+        """Count as seen what a test without curvature has reached, where it has found slopes."""
+        slopes, flat = self._oracle.to_numpy(found), exact_groups(self._oracle, defects)
         for name in flat & self._unseen.keys():
             self._unseen[name][slopes[name] != 0] = 0.0
             if isnan(self.defects[name]):
-                self.defects[name] = test.defects[name]
+                self.defects[name] = defects[name]
 
     def _is_open(self, name: str) -> bool:
         """A diagonal of zeros does not tell which entries matter: what is not seen is as much as the whole."""
@@ -116,35 +125,30 @@ class _Coverage:
 
 
 def _on_all_examples(
-    oracle: GaussNewtonDiagonalOracle, test: AffineTest, names: frozenset[str], seed: int
+    oracle: GaussNewtonDiagonalOracle, seen: Seen, names: frozenset[str], seed: int
 ) -> dict[str, float]:
     """Test these groups on all data, if the oracle can; a group that nothing reaches is one in which the outputs are constant."""
     able = capability(oracle, BlockCurvatureOracle)
     if able is None or not names:
         return dict.fromkeys(names, np.nan)
-    again = _repeated(oracle, test, oracle.parameters, names, seed, able.examples)
-    slopes = oracle.to_numpy(again.slopes)
-    constant = {name for name in names if isnan(again.defects[name]) and not slopes[name].any()}
-    return {name: 0.0 if name in constant else again.defects[name] for name in names}
+    defects, found = _repeated(oracle, seen, oracle.parameters, names, seed, able.examples)
+    slopes = oracle.to_numpy(found)
+    constant = {name for name in names if isnan(defects[name]) and not slopes[name].any()}
+    return {name: 0.0 if name in constant else defects[name] for name in names}
 
 
 def _repeated(
     oracle: GaussNewtonDiagonalOracle,
-    test: AffineTest,
+    seen: Seen,
     point: ParameterVector,
     names: frozenset[str],
     seed: int,
     examples: int | None = None,
-) -> AffineTest:
-    """Repeat the test at a point in these groups, on so many examples; by default, on as many as before."""
-    able = capability(oracle, BlockCurvatureOracle)
-    if able is None:
-        derivatives = oracle.output_curvature(point, test.direction, seed)
-    else:
-        number = tested_examples(able.examples) if examples is None else examples
-        derivatives = able.block_curvature(point, test.direction, names, number, seed)
-    slopes, curved = (test.scale * derivative for derivative in derivatives)
-    return replace(test, defects=relative_curvatures(oracle, slopes, curved), slopes=slopes)
+) -> tuple[dict[str, float], ParameterVector]:
+    """Repeat the test at a point in these groups, on so many examples, by default on as many as before: relative curvatures, and slopes."""
+    derivatives = differentiated_outputs(oracle, point, seen.direction, names, seed, examples)
+    slopes, curved = (seen.scale * derivative for derivative in derivatives)
+    return relative_curvatures(oracle, slopes, curved, names), slopes
 
 
 def _hidden_curvatures(

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from math import fsum, isnan
+from math import fsum, isinf, isnan
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -185,6 +185,8 @@ class HessianDiagonal:
         """Say why a group is not exact; empty if it is, or nothing is known."""
         if name not in self.defects or (name in self.groups and self[name].method in OF_AFFINE_GROUPS):
             return ""
+        if isinf(self.defects[name]):
+            return "the outputs are not affine in it, by the form of the network"
         if isnan(self.defects[name]):
             return "no tested example reaches all of it, so that nobody can say whether the outputs are affine in it"
         return f"the outputs are not affine in it: defect {self.defects[name]:.2g}"

@@ -75,10 +75,37 @@ class BlockCurvatureOracle(GaussNewtonDiagonalOracle, Protocol):
         examples: int,
         seed: int,
     ) -> tuple[ParameterVector, ParameterVector]:
-        """Do what ``output_curvature`` does for the named groups alone, on so many examples, spread evenly over the data.
+        """Do what ``output_curvature`` does for the named groups alone, on at least so many examples, spread evenly over the data.
 
         Zero elsewhere. If there are no more examples, these are all.
         """
+        ...
+
+
+class OutputForm(NamedTuple):
+    """What the form of a network says of its outputs, before any derivative is computed: they are affine in every group that is named nowhere.
+
+    Parameters
+    ----------
+    curved
+        Groups below an operation that is known to be curved.
+    unknown
+        All other groups below an operation of which nothing is known.
+    by_definition
+        Whether nothing has to be tested, since second derivatives of the outputs do not count.
+    """
+
+    curved: frozenset[str] = frozenset()
+    unknown: frozenset[str] = frozenset()
+    by_definition: bool = False
+
+
+@runtime_checkable
+class OutputFormOracle(BlockCurvatureOracle, Protocol):
+    """An oracle that reads off the program of the network in which groups its outputs may be curved."""
+
+    def output_form(self, parameters: ParameterVector, /) -> OutputForm:
+        """Return what the program says that an example takes. Cost: a forward pass with it."""
         ...
 
 

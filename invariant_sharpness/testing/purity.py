@@ -19,6 +19,7 @@ from invariant_sharpness.protocol import (
     GaussNewtonOracle,
     JacobianOracle,
     NodeCurvatureOracle,
+    OutputFormOracle,
     ResidualDiagonalOracle,
     SampledGaussNewtonOracle,
     capability,
@@ -144,6 +145,8 @@ def _gauss_newton_evaluations(oracle: CurvatureOracle) -> dict[str, Evaluation]:
         found["output_curvature"] = lambda p, u: knowing.output_curvature(p, u, 0)
         if knowing.outputs_per_example <= MOST_OUTPUTS:
             found["gauss_newton_diagonal"] = lambda p, _: knowing.gauss_newton_diagonal(p, names)
+    if (reading := capability(oracle, OutputFormOracle)) is not None:
+        found["output_form"] = lambda p, _: float(len(reading.output_form(p).curved))
     if (multiplying := capability(oracle, GaussNewtonOracle)) is not None:
         found["gauss_newton_vector_product"] = multiplying.gauss_newton_vector_product
     sampling = capability(oracle, SampledGaussNewtonOracle)

@@ -51,6 +51,10 @@ class CountedGradients(Forwarding):
         self.gradients += TEST
         return self.base.output_curvature(*given)
 
+    def block_curvature(self, parameters: Any, direction: Any, names: Any, examples: int, seed: int) -> Any:
+        self.gradients += TEST if examples > 1 else EXAMPLE
+        return self.base.block_curvature(parameters, direction, names, examples, seed)
+
     def gradient_second_moment(self, *given: Any) -> Any:
         self.gradients += SQUARES + self._one_by_one(frozenset(group.name for group in self.groups), 1)
         return self.base.gradient_second_moment(*given)

@@ -74,10 +74,10 @@ def test_operations_are_flat_in_the_inputs_that_are_taken_for_flat() -> None:
 
 
 @tensorflow_alone
-def test_second_derivatives_are_taken_where_a_parameter_is_in_its_own_slopes() -> None:
-    networks = found("tensorflow", "own_slopes")
-    assert networks["relu"]["own"] == networks["relu"]["curved"] == [], networks
-    assert networks["tanh"]["own"] == networks["tanh"]["curved"] == [0, 1], "below tanh there are a kernel and a bias"
-    assert networks["tied"]["own"] == networks["tied"]["curved"], networks
+def test_a_parameter_is_curved_by_its_form_where_its_block_is_not_zero() -> None:
+    networks = found("tensorflow", "forms")
+    assert networks["relu"]["curved"] == [], networks
+    assert len(networks["tanh"]["curved"]) == 2, "below tanh there are a kernel and a bias"
     assert networks["tied"]["curved"], "a layer that is used twice is in its own slopes"
-    assert {network["off"] for network in networks.values()} == {0.0}, networks
+    assert all(network["form"] == network["curved"] for network in networks.values()), networks
+    assert all(network["unknown"] == [] for network in networks.values()), networks

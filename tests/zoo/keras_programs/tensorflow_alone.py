@@ -13,7 +13,7 @@ from keras_problems import inputs, labels, perceptron
 
 import invariant_sharpness as ish
 from invariant_sharpness_keras import backend
-from invariant_sharpness_keras.tensorflow_own_slopes import FLAT
+from invariant_sharpness_keras.tensorflow_forms import FLAT
 
 
 def data_sets() -> dict[str, Any]:
@@ -158,8 +158,8 @@ def pooled_network(activation: str) -> keras.Model:
     return keras.Model(x, layers.Dense(3)(layers.Flatten()(y)))
 
 
-def own_slopes() -> dict[str, Any]:
-    """Which parameters are found in their own slopes, and how far the blocks are off those that are all computed."""
+def forms() -> dict[str, Any]:
+    """Which parameters may be curved by the form of the gradient, and which have a block that is not zero, all blocks computed."""
     networks = {"relu": pooled_network("relu"), "tanh": pooled_network("tanh"), "tied": Tied()}
     found = {}
     for name, model in networks.items():
@@ -167,15 +167,14 @@ def own_slopes() -> dict[str, Any]:
         model(x)
         oracle = backend.oracle(model, (x, labels(5)), loss="cross_entropy")
         graphs, values = oracle.engine.graphs, [tf.constant(v) for v in model.trainable_variables]
-        directions, every = [tf.cos(v + 1.0) for v in values], tf.range(len(values))
-        given = values, directions, every, tf.constant(x), tf.constant(inputs(5, 3))
-        pairs = [graphs.output_blocks(*given), graphs.output_curvature(*given)]
-        both = zip(*([*slopes, *blocks] for slopes, blocks in pairs), strict=True)
-        off = [float(tf.reduce_max(tf.abs(a - b))) for a, b in both]
-        curved = [p for p, block in enumerate(pairs[1][1]) if float(tf.reduce_max(tf.abs(block))) > 0]
-        own = sorted(graphs._in_own_slopes(values, *given[3:]))
-        found[name] = {"own": own, "curved": curved, "off": max(off), "parameters": len(values)}
+        curved = []
+        for number, group in enumerate(oracle.groups):
+            along = [tf.cos(v + 1.0) if place == number else tf.zeros_like(v) for place, v in enumerate(values)]
+            block = graphs.output_products(values, along, tf.constant(x), tf.constant(inputs(5, 3)))[number]
+            curved += [group.name] if float(tf.reduce_max(tf.abs(block))) > 0 else []
+        form = oracle.output_form(oracle.parameters)
+        found[name] = {"form": sorted(form.curved), "unknown": sorted(form.unknown), "curved": sorted(curved)}
     return found
 
 
-CHECKS = [flat_inputs, own_slopes, roles_of_a_module, data_sets, grouped_convolution, bilinear_upsampling]
+CHECKS = [flat_inputs, forms, roles_of_a_module, data_sets, grouped_convolution, bilinear_upsampling]

@@ -1,4 +1,4 @@
-"""Which parameters can be in the derivatives in themselves: read off the graph of a gradient, and nothing is computed.
+"""In which parameters the outputs may be curved: read off the graph of their gradient, before anything is computed.
 
 The outputs of a network that is piecewise linear in each of its layers have first derivatives in a layer that depend on others alone, or on signs and places of
 maxima, whose derivatives are zero. Where no other way leads from a parameter to the derivative in it, its block of the second derivative is zero.
@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from invariant_sharpness.protocol import OutputForm
+
 FLAT: dict[str, frozenset[int]] = {
     **dict.fromkeys(("Ceil", "Floor", "OnesLike", "Rint", "Sign", "StopGradient", "ZerosLike"), frozenset({0})),
     **dict.fromkeys(("LeakyReluGrad", "Relu6Grad", "ReluGrad"), frozenset({1})),
@@ -16,28 +18,43 @@ FLAT: dict[str, frozenset[int]] = {
 }  # fmt: skip
 """Operations, and the numbers of their inputs in which TensorFlow's derivative of them is zero or none."""
 
+_LOOPS_AND_CALLS = frozenset(
+    {
+        *("While", "StatelessWhile", "If", "StatelessIf", "Case", "StatelessCase"),
+        *("PartitionedCall", "StatefulPartitionedCall", "SymbolicGradient", "PyFunc", "EagerPyFunc"),
+    }
+)
+"""What is inside of them is not looked at: each result counts as depending on all arguments."""
 
-def in_own_slopes(graph: Any, sources: Sequence[Any], slopes: Sequence[Any]) -> frozenset[int]:
-    """Return the positions of the sources that the slopes at the same positions depend on by a way with a derivative.
+
+def form_of_slopes(graph: Any, sources: Sequence[Any], slopes: Sequence[Any], names: Sequence[str]) -> OutputForm:
+    """Return the groups that the derivatives in themselves depend on by a way with a derivative, and those of which loops and calls hide it.
 
     Parameters
     ----------
     graph
-        Where the tensors are; the functions that its operations call count as if each result depended on all arguments.
+        Where the tensors are.
     sources
         The parameters, as placeholders.
     slopes
         The derivatives in them.
+    names
+        The groups, in the order of both.
     """
-    found = {source.name: 1 << position for position, source in enumerate(sources)}
+    bits = {name: 1 << position for position, name in enumerate(names)}
+    found = {source.name: bits[name] for source, name in zip(sources, names, strict=True)}
+    hidden = 0
     for operation in graph.get_operations():
         flat = FLAT.get(operation.type, frozenset())
         of_inputs = 0
         for number, tensor in enumerate(operation.inputs):
             of_inputs |= 0 if number in flat else found.get(tensor.name, 0)
+        hidden |= of_inputs if operation.type in _LOOPS_AND_CALLS else 0
         if of_inputs:
             found |= {tensor.name: of_inputs for tensor in operation.outputs if _has_derivatives(tensor.dtype)}
-    return frozenset(position for position, slope in enumerate(slopes) if found.get(slope.name, 0) >> position & 1)
+    own = {name for name, slope in zip(names, slopes, strict=True) if found.get(slope.name, 0) & bits[name]}
+    unknown = frozenset(name for name in own if hidden & bits[name])
+    return OutputForm(frozenset(own - unknown), unknown)
 
 
 def _has_derivatives(dtype: Any) -> bool:
