@@ -76,7 +76,16 @@ def plan_of_probes(oracle: CurvatureOracle, names: frozenset[str], defects: Mapp
     return chosen._replace(gradients=cost(oracle, chosen, terms))
 
 
-def plan_within(oracle: CurvatureOracle, curved: frozenset[str], budget: float) -> Plan:
+LARGE = 10**7
+"""Networks with more parameters get a plan within a budget by default, and with it fewer samples of the outputs and probes: the errors of sums over so many entries are small."""
+
+
+def is_large(oracle: CurvatureOracle) -> bool:
+    """Whether a network has so many parameters that everything has to fit into the cost of the products by default."""
+    return sum(group.size for group in oracle.groups) > LARGE
+
+
+def plan_within(oracle: CurvatureOracle, curved: frozenset[str], budget: float, *, at_least: bool = False) -> Plan:
     """Plan the diagonal of all groups within so many gradients.
 
     Parameters
@@ -87,6 +96,8 @@ def plan_within(oracle: CurvatureOracle, curved: frozenset[str], budget: float) 
         The groups that do not pass the affine test.
     budget
         What everything may cost, with the affine test and the Gauss-Newton diagonal.
+    at_least
+        Whether a budget that is too small buys the least that there is at every layer, and what half of it buys of samples.
 
     Raises
     ------
@@ -98,7 +109,9 @@ def plan_within(oracle: CurvatureOracle, curved: frozenset[str], budget: float) 
     layers = None if able is None else able.layer_units(oracle.parameters)
     ways = _ways(oracle, curved, layers)
     exact = sorted(ways.exact(), key=ways.cost)
-    fitting = [way for way in [*exact[:1], ways.sampled(budget), ways.least()] if ways.cost(way) <= budget]
+    sampled = ways.sampled(budget)
+    fitting = [way for way in [*exact[:1], sampled, ways.least()] if ways.cost(way) <= budget]
+    fitting = fitting or [sampled] * at_least
     if not fitting:
         least = min(map(ways.cost, [*exact, ways.least()]))
         msg = f"budget={budget:g}, but the diagonal of this network takes {least:.0f} gradients at least"

@@ -23,9 +23,11 @@ from invariant_sharpness.estimators.affine_groups import (
 )
 from invariant_sharpness.estimators.affine_test import affine_test, exact_groups
 from invariant_sharpness.estimators.column_diagonal import affords_columns, column_groups
-from invariant_sharpness.estimators.diagonal_plan import announced, plan_of_probes, plan_within
+from invariant_sharpness.estimators.diagonal_plan import announced, is_large, plan_of_probes, plan_within
 from invariant_sharpness.estimators.diagonal_results import HessianDiagonal
 from invariant_sharpness.estimators.layer_draws import curved_groups
+from invariant_sharpness.estimators.products import GRADIENTS_PER_PRODUCT
+from invariant_sharpness.estimators.residual_plan import Plan
 from invariant_sharpness.protocol import CurvatureOracle, GaussNewtonDiagonalOracle, capability
 
 
@@ -48,7 +50,7 @@ def hessian_diagonal(
     layers, or at the operations above convolutions, which cost about as much as ``probes`` Hessian-vector products; outside of layers columns or
     probes, whichever cost less. Or they are probed in two stages with so many products, if the oracle cannot tell its layers apart.
 
-    With a ``budget`` everything is exact if an exact way fits into it: all columns, or the Gauss-Newton diagonal and one unit vector for each
+    Networks of more than ten million parameters get all of this within the cost of ``probes`` products, or with the least of draws that there is. With a ``budget`` everything is exact if an exact way fits into it: all columns, or the Gauss-Newton diagonal and one unit vector for each
     output of every layer, whichever costs less. If none fits, as many draws are taken as do, and layers with few outputs stay exact
     (:mod:`~invariant_sharpness.estimators.diagonal_plan`). ``plan`` of the result says which, and those who watch the progress are told before it is computed.
 
@@ -93,8 +95,9 @@ def hessian_diagonal(
     """
     random.require_probes(probes, 4)
     chosen = checked_names(oracle, parameters)
-    if budget is not None:
-        return _within(oracle, chosen, budget, seed, HessianDiagonal({}) if diagonal is None else diagonal)
+    if budget is not None or is_large(oracle):
+        given = HessianDiagonal({}) if diagonal is None else diagonal
+        return _within(oracle, chosen, budget, GRADIENTS_PER_PRODUCT * probes, seed, given)
     known = certified_diagonal(oracle, parameters=chosen, probes=probes, seed=seed, diagonal=diagonal)
     rest = chosen - known.groups.keys()
     curved = rest | frozenset(group.name for group in oracle.groups) - exact_groups(oracle, known.defects)
@@ -106,16 +109,29 @@ def hessian_diagonal(
 
 
 def _within(
-    oracle: CurvatureOracle, chosen: frozenset[str], budget: float, seed: int, given: HessianDiagonal
+    oracle: CurvatureOracle,
+    chosen: frozenset[str],
+    budget: float | None,
+    default: float,
+    seed: int,
+    given: HessianDiagonal,
 ) -> HessianDiagonal:
-    """Plan for all groups, so that a group gets the same whichever others are asked for, and compute those that are not given."""
+    """Plan for all groups, so that a group gets the same whichever others are asked for, and compute those that are not given.
+
+    A budget that the user gives is kept, and the default one as far as the least of draws allows.
+    """
+
+    def planned(curved: frozenset[str]) -> Plan:
+        gradients = default if budget is None else budget
+        return announced(plan_within(oracle, curved, gradients, at_least=budget is None))
+
     everything, missing = frozenset(group.name for group in oracle.groups), chosen - given.groups.keys()
     if not missing:
         return given
     able = capability(oracle, GaussNewtonDiagonalOracle)
-    test = None if able is None else affine_test(able, seed)
+    test = given.test if able is None or given.test is not None else affine_test(able, seed)
     possible = frozenset() if test is None else not_curved(oracle, test.defects)
-    plan = announced(plan_within(oracle, everything - possible, budget))
+    plan = planned(everything - possible)
     known = HessianDiagonal({}) if test is None else HessianDiagonal({}, defects=test.defects, test=test)
     if not plan.samples:
         names = missing - plan.without_gauss_newton
@@ -124,7 +140,7 @@ def _within(
     known = replace(known, gauss_newton={**given.gauss_newton, **known.gauss_newton}, plan=plan)
     rest = missing - known.groups.keys()
     if rest & possible:  # these passed the affine test, and its confirmation has found them curved
-        plan = announced(plan_within(oracle, everything - exact_groups(oracle, known.defects), budget))
+        plan = planned(everything - exact_groups(oracle, known.defects))
     found = _with(oracle, known, curved_groups(oracle, rest, known, plan, seed) if rest else HessianDiagonal({}))
     return _with(oracle, found, given)
 

@@ -14,6 +14,7 @@ from invariant_sharpness.arguments import check_numbers, require_oracle, require
 from invariant_sharpness.coordinates.gauss_newton import GaussNewton
 from invariant_sharpness.errors import ArgumentError, InvariantSharpnessError, NonFiniteError
 from invariant_sharpness.estimators.affine_groups import exact_diagonal, has_gauss_newton_diagonal
+from invariant_sharpness.estimators.diagonal_plan import is_large
 from invariant_sharpness.estimators.diagonal_results import OF_AFFINE_GROUPS, HessianDiagonal
 from invariant_sharpness.estimators.hessian_diagonals import hessian_diagonal
 from invariant_sharpness.evaluation.conditions import Conditions
@@ -134,8 +135,8 @@ class Measurement:
     @cached_property
     def diagonal(self) -> HessianDiagonal:
         """The diagonal of the Hessian for the weights, and for all other groups where it is exact or costs no more, or all within a budget."""
-        if self.budget is not None:
-            return hessian_diagonal(self.oracle, budget=self.budget, seed=self.seed)
+        if self.budget is not None or is_large(self.oracle):
+            return hessian_diagonal(self.oracle, probes=self.probes, budget=self.budget, seed=self.seed)
         weights = frozenset(group.name for group in self.oracle.groups if group.is_weight)
         known = exact_diagonal(self.oracle, seed=self.seed)
         names = weights | self._drawn_with(weights - known.groups.keys())

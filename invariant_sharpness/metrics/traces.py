@@ -7,6 +7,7 @@ from math import fsum, hypot
 
 import numpy as np
 
+from invariant_sharpness.errors import ArgumentError
 from invariant_sharpness.estimators.affine_groups import certified_diagonal, has_gauss_newton_diagonal
 from invariant_sharpness.estimators.column_diagonal import affords_columns
 from invariant_sharpness.estimators.diagonal_results import HessianDiagonal, SamplingError, planned
@@ -68,7 +69,8 @@ def hessian_trace(
     probes
         Number of Hessian-vector products for the groups whose diagonal is not exact, or of what costs as much.
     budget
-        What everything may cost in gradients, in the place of ``probes``: it is exact if that fits, see :func:`hessian_diagonal`.
+        What everything may cost in gradients, in the place of ``probes``: it is exact if that fits, see :func:`hessian_diagonal`, and probed by as many
+        products as fit if no diagonal does.
     seed
         Seed of the draws.
     diagonal
@@ -96,7 +98,7 @@ def hessian_trace(
     3.0
     """
     require_probes(probes, 2)
-    known = _known_part(oracle, diagonal, probes, budget, seed)
+    known, probes = _known_part(oracle, diagonal, probes, budget, seed)
     sampled = frozenset(group.name for group in oracle.groups) - known.groups.keys()
     draws = trace_samples(oracle, sampled, probes, seed) if sampled else {}
     shares = {name: _known_share(known, name) for name in known.groups}
@@ -119,21 +121,34 @@ _PROBED = ("probes", "XDiag")
 """What the trace does not take from a diagonal: it has probes of its own, in raw coordinates."""
 
 
+_GRADIENTS_PER_PROBE, _LEAST_PROBES = 3.0, 4
+"""What a product costs that is multiplied alone, as of large networks, and how many tell a trace with its error."""
+
+
 def _known_part(
     oracle: CurvatureOracle, diagonal: HessianDiagonal | None, probes: int, budget: float | None, seed: int
-) -> HessianDiagonal:
-    """Return all groups if the oracle tells its layers apart, or the rest has few enough columns, and else those that pass the affine test."""
+) -> tuple[HessianDiagonal, int]:
+    """Return all groups if the oracle tells its layers apart, or the rest has few enough columns, and else those that pass the affine test.
+
+    No group if a budget is too small for a diagonal. Beside it, the number of probes for the others.
+    """
     given = None
     if diagonal is not None:
         kept = {name: group for name, group in diagonal.groups.items() if group.method not in _PROBED}
         given = replace(diagonal, groups=kept)
     layers = capability(oracle, ResidualDiagonalOracle) is not None and has_gauss_newton_diagonal(oracle)
     if layers or budget is not None:
-        return hessian_diagonal(oracle, probes=max(probes, 4), budget=budget, seed=seed, diagonal=given)
+        try:
+            return hessian_diagonal(oracle, probes=max(probes, 4), budget=budget, seed=seed, diagonal=given), probes
+        except ArgumentError:
+            affordable = 0 if budget is None else int(budget / _GRADIENTS_PER_PROBE)
+            if affordable < _LEAST_PROBES:
+                raise
+            return HessianDiagonal({}), affordable
     known = certified_diagonal(oracle, probes=probes, seed=seed, diagonal=given)
     rest = sum(group.size for group in oracle.groups if group.name not in known.groups)
     few = affords_columns(oracle, rest, probes)
-    return hessian_diagonal(oracle, probes=max(probes, 4), seed=seed, diagonal=known) if few else known
+    return hessian_diagonal(oracle, probes=max(probes, 4), seed=seed, diagonal=known) if few else known, probes
 
 
 def _known_share(known: HessianDiagonal, name: str) -> GroupEstimate:
