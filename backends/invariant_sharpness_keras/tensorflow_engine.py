@@ -259,10 +259,9 @@ class TensorflowPoint:
         return first, blocks
 
     def output_form(self, batch: Batch, /) -> OutputForm:
-        zeros, graphs = np.zeros(tuple(self.evaluate(batch)[0].shape)), self._graphs
-        traced = self._differentiate(graphs.output_gradient.get_concrete_function, batch.inputs, zeros)
-        sources = graphs.function.placeholders(traced.graph)
-        return form_of_slopes(traced.graph, sources, traced.structured_outputs, self._names)
+        rows = np.zeros(tuple(self.evaluate(batch)[0].shape))
+        traced = self._differentiate(self._graphs.output_gradient.get_concrete_function, batch.inputs, rows)
+        return form_of_slopes(traced, self._graphs.function.placeholders(traced.graph), self._names)
 
     def _zeros(self) -> Arrays:
         return {name: tf.zeros_like(value) for name, value in zip(self._names, self._values, strict=True)}

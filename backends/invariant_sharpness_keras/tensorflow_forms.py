@@ -27,24 +27,22 @@ _LOOPS_AND_CALLS = frozenset(
 """What is inside of them is not looked at: each result counts as depending on all arguments."""
 
 
-def form_of_slopes(graph: Any, sources: Sequence[Any], slopes: Sequence[Any], names: Sequence[str]) -> OutputForm:
+def form_of_slopes(traced: Any, sources: Sequence[Any], names: Sequence[str]) -> OutputForm:
     """Return the groups that the derivatives in themselves depend on by a way with a derivative, and those of which loops and calls hide it.
 
     Parameters
     ----------
-    graph
-        Where the tensors are.
+    traced
+        The concrete function whose results are the derivatives, in the order of the names.
     sources
-        The parameters, as placeholders.
-    slopes
-        The derivatives in them.
+        The parameters, as placeholders of its graph, in the same order.
     names
-        The groups, in the order of both.
+        The groups.
     """
     bits = {name: 1 << position for position, name in enumerate(names)}
     found = {source.name: bits[name] for source, name in zip(sources, names, strict=True)}
     hidden = 0
-    for operation in graph.get_operations():
+    for operation in traced.graph.get_operations():
         flat = FLAT.get(operation.type, frozenset())
         of_inputs = 0
         for number, tensor in enumerate(operation.inputs):
@@ -52,7 +50,11 @@ def form_of_slopes(graph: Any, sources: Sequence[Any], slopes: Sequence[Any], na
         hidden |= of_inputs if operation.type in _LOOPS_AND_CALLS else 0
         if of_inputs:
             found |= {tensor.name: of_inputs for tensor in operation.outputs if _has_derivatives(tensor.dtype)}
-    own = {name for name, slope in zip(names, slopes, strict=True) if found.get(slope.name, 0) & bits[name]}
+    own = {
+        name
+        for name, slope in zip(names, traced.structured_outputs, strict=True)
+        if found.get(slope.name, 0) & bits[name]
+    }
     unknown = frozenset(name for name in own if hidden & bits[name])
     return OutputForm(frozenset(own - unknown), unknown)
 
