@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import reduce
-from operator import add
+from operator import add, sub
 
 import numpy as np
 import numpy.typing as npt
@@ -21,7 +21,7 @@ _ROUNDING, _MOST_ROUNDING = 100.0, 0.01
 class OrthonormalBasis:
     r"""Orthonormal vectors :math:`q_1, q_2, \dots`, the columns of a matrix Q, by Gram-Schmidt.
 
-    Every vector stays as it is held, one array per group; only inner products reach the host.
+    Every vector stays as it is held, one array per group; only inner products reach the host, all of a pass at once.
 
     Parameters
     ----------
@@ -37,20 +37,19 @@ class OrthonormalBasis:
         return len(self.vectors)
 
     def coordinates(self, vector: ParameterVector) -> HostArray:
-        r"""The inner products :math:`Q^T v`."""
-        return np.array([direction.dot(vector) for direction in self.vectors])
+        r"""The inner products :math:`Q^T v`. The host reads once."""
+        return np.array(vector.dots(self.vectors))
 
     def split(self, vector: ParameterVector) -> tuple[HostArray, ParameterVector]:
-        r"""Coordinates c and remainder r of :math:`v = Q c + r`, with r orthogonal to the basis.
+        r"""Coordinates c and remainder r of :math:`v = Q c + r`, with r orthogonal to the basis. The host reads twice.
 
-        Twice: once is not enough in floating point.
+        Classical Gram-Schmidt, which takes all inner products of a pass before it subtracts. Twice: once is not enough in floating point.
         """
         coordinates = np.zeros(len(self))
         for _ in range(2):
-            for index, direction in enumerate(self.vectors):
-                part = direction.dot(vector)
-                coordinates[index] += part
-                vector = vector - part * direction
+            parts = self.coordinates(vector)
+            coordinates += parts
+            vector = reduce(sub, (float(c) * q for c, q in zip(parts, self.vectors, strict=True)), vector)
         return coordinates, vector
 
     def extend(self, vector: ParameterVector, size: float = 0.0) -> HostArray:

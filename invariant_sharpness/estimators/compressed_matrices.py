@@ -86,7 +86,7 @@ def _grown(seen: HostArray, parts: Sequence[CurvatureOracle], taken: Sequence[Pa
         # the columns of the new directions, then their rows by symmetry
         pairs = tracked_products(part, taken[known:], count - known, "products of a minibatch")
         for j, (_, product) in enumerate(pairs, start=known):
-            grown[b, :, j] = [direction.dot(product) for direction in taken]
+            grown[b, :, j] = product.dots(taken)
         grown[b, known:, :known] = grown[b, :known, known:].T
         # the new square, symmetric up to rounding
         square = grown[b, known:, known:]

@@ -144,7 +144,8 @@ def trace_samples(oracle: CurvatureOracle, names: frozenset[str], probes: int, s
     ordered = sorted(names)
 
     def contributions(direction: ParameterVector, product: ParameterVector) -> list[float]:
-        return [float(oracle.xp.sum(direction[name] * product[name])) for name in ordered]
+        forms = direction.dot_by_group(product)
+        return [forms[name] for name in ordered]
 
     def direction(index: int) -> ParameterVector:
         return random.signs(oracle, seed, index).only(names)

@@ -56,7 +56,7 @@ def inverse_products(
 
 
 def _coordinates(space: KrylovSpace, vector: ParameterVector) -> HostArray:
-    return np.array([direction.dot(vector) for direction in space.block])
+    return np.array(vector.dots(space.block))
 
 
 def _galerkin(space: KrylovSpace, first: HostArray, rounding: float) -> InverseProducts:

@@ -46,7 +46,7 @@ class RandomSubspace:
 
     def products(self, vector: ParameterVector) -> HostArray:
         r"""The inner products :math:`A^T v`."""
-        return np.array([column.dot(vector) for column in self._columns])
+        return np.array(vector.dots(self._columns))
 
     def coordinates(self, vector: ParameterVector) -> HostArray:
         r"""The shortest least-squares solution of :math:`A z = v`, which is :math:`A^+ v = (A^T A)^+ A^T v`."""

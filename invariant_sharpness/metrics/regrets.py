@@ -234,7 +234,7 @@ def local_regret(oracle: CurvatureOracle, *, minibatches: int = 8, seed: int = 0
     """
     parts, _ = minibatches_of(oracle, minibatches, seed, "local_regret")
     gradients = [part.gradient(part.parameters) for part in parts]
-    gram = np.array([[a.dot(b) for b in gradients] for a in gradients])
+    gram = np.array([gradient.dots(gradients) for gradient in gradients])
     return mean_regret(
         "local_regret", gram, f"{minibatches} minibatches, Euclidean", residual=None, tolerance=0.0, note=""
     )

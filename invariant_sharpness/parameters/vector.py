@@ -5,10 +5,13 @@ A sharded or device-resident array stays where it is; only reductions leave it, 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from math import fsum, sqrt
 from typing import Any
+
+import numpy as np
 
 Array = Any
 """An array of the oracle's own library."""
@@ -73,12 +76,37 @@ class ParameterVector:
         return self._with({k: a if k in kept else self.xp.zeros_like(a) for k, a in self.arrays.items()})
 
     def dot(self, other: ParameterVector) -> float:
-        """Return the inner product. It sums products: ``vecdot`` and ``vector_norm`` lose digits in float32."""
-        return fsum(float(self.xp.sum(a * other[name])) for name, a in self.arrays.items())
+        """Return the inner product. The host reads once."""
+        return self.dots([other])[0]
+
+    def dots(self, others: Sequence[ParameterVector]) -> list[float]:
+        """Return the inner products with all these vectors. The host reads once."""
+        sums = iter(read_numbers(self.xp, [number for other in others for number in self._sums_by_group(other)]))
+        return [fsum(islice(sums, len(self.arrays))) for _ in others]
+
+    def dot_by_group(self, other: ParameterVector) -> dict[str, float]:
+        """Return the inner product of each group. The host reads once."""
+        return dict(zip(self.arrays, read_numbers(self.xp, self._sums_by_group(other)), strict=True))
 
     def norm(self) -> float:
         """Return the Euclidean norm."""
         return sqrt(self.dot(self))
 
+    def _sums_by_group(self, other: ParameterVector) -> list[Array]:
+        """Sums of products: ``vecdot`` and ``vector_norm`` lose digits in float32."""
+        return [self.xp.sum(a * other[name]) for name, a in self.arrays.items()]
+
     def _with(self, arrays: Mapping[str, Array]) -> ParameterVector:
         return ParameterVector(self.xp, arrays)
+
+
+def read_numbers(xp: Any, numbers: Sequence[Array]) -> list[float]:
+    """Transfer arrays of shape ``()`` to the host, in one piece for each device that has some of them."""
+    if all(isinstance(number, (np.generic, np.ndarray)) for number in numbers):
+        return list(map(float, numbers))
+    places = [number.device for number in numbers]
+    found = {
+        place: iter(xp.stack([n for n, at in zip(numbers, places, strict=True) if at == place]).tolist())
+        for place in dict.fromkeys(places)
+    }
+    return [float(next(found[place])) for place in places]
