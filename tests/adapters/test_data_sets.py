@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -20,6 +21,7 @@ from invariant_sharpness.adapters.data import (
     leaves,
     split_batch,
 )
+from invariant_sharpness.adapters.data.examples import host_rows
 from invariant_sharpness.errors import DataError
 
 EXAMPLES = 12
@@ -66,6 +68,65 @@ def test_fingerprint_sees_the_last_bit_of_every_entry(row: int, column: int) -> 
 def test_fingerprint_tells_which_target_belongs_to_which_input() -> None:
     x, y = examples()
     assert fingerprint([x, y]) != fingerprint([x, np.roll(y, 1)]), "swapped targets have the same fingerprint"
+
+
+@dataclass(frozen=True)
+class OnDevice:
+    """Where an array lies, in the words of torch."""
+
+    type: str
+
+
+@dataclass(frozen=True)
+class Tensor:
+    """A tensor as torch has them: NumPy sees those on the CPU."""
+
+    values: Any
+    device: OnDevice
+
+    @property
+    def shape(self) -> Any:
+        return self.values.shape
+
+    @property
+    def ndim(self) -> int:
+        return int(self.values.ndim)
+
+    def __array__(self, dtype: Any = None, copy: Any = None) -> Any:
+        assert self.device.type == "cpu", "an array was copied back from the device"
+        return self.values
+
+
+@pytest.mark.parametrize(("device", "copies"), [("cpu", 0), ("cuda", 3)])
+def test_batches_that_lie_on_the_host_are_not_copied_back(device: str, copies: int) -> None:
+    """Two passes find out whether the data change, and each later one whether they have: of what lies on the host nothing is asked."""
+    x, y = (Tensor(array, OnDevice(device)) for array in examples())
+    asked: list[Any] = []
+    data = checked_dataset(
+        as_batches(iter_again(lambda: [(x, y)]), batch_size=5),
+        lambda batch: batch,
+        lambda batch: (asked.append(batch), [batch[0].values, batch[1].values])[1],
+    )
+    list(data)
+    assert len(asked) == copies, f"{len(asked)} batches were copied to the host instead of {copies}"
+
+
+def iter_again(make: Any) -> Any:
+    """Something that is iterated over anew each time, and is no list in memory."""
+
+    class Again:
+        def __iter__(self) -> Iterator[Any]:
+            return iter(make())
+
+    return Again()
+
+
+def test_a_type_that_numpy_does_not_know_is_seen_by_the_adapter() -> None:
+    x = torch.arange(12.0).reshape(4, 3).bfloat16()
+    assert host_rows((x, torch.arange(4))) is None, "NumPy has no bfloat16"
+    rows = host_rows((x.float(), torch.arange(4)))
+    assert rows is not None, "two arrays on the host"
+    assert np.array_equal(rows[0], x.float().numpy()), f"{rows[0]} instead of {x}"
 
 
 def test_shuffling_is_accepted() -> None:

@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from invariant_sharpness.adapters.data.batches import Batches
-from invariant_sharpness.adapters.data.examples import batch_size
+from invariant_sharpness.adapters.data.examples import batch_size, host_rows
 from invariant_sharpness.adapters.data.kinds import require_arrays
 from invariant_sharpness.adapters.data.subsets import chosen_examples
 from invariant_sharpness.errors import DataError
@@ -95,7 +95,7 @@ class Dataset(Generic[T]):
     convert
         From a batch of the user's to one of the adapter's.
     rows
-        From one of the adapter's to arrays on the host, with one row per example.
+        From one of the adapter's to arrays on the host, with one row per example; asked for batches of which the user's own lie elsewhere.
     expected
         Fingerprint of the set of examples, compared on every pass; None for data that lie in memory.
     may_be_empty
@@ -109,17 +109,32 @@ class Dataset(Generic[T]):
     may_be_empty: bool = False
 
     def __iter__(self) -> Iterator[T]:
-        seen, empty = 0, True
-        for given in self.batches:
-            require_arrays(given)
-            batch, empty = self.convert(given), False
+        seen = 0
+        for given, batch in self._pairs():
             if self.expected is not None:
-                seen += fingerprint(self.rows(batch))
+                seen += self._print(given, batch)
             yield batch
         if self.expected is not None and seen % 2**64 != self.expected:
             raise DataError(_CHANGED)
+
+    def fingerprint(self) -> int:
+        """Return a number for the set of examples. Cost: one pass over the data, without the model."""
+        return sum(self._print(given, batch) for given, batch in self._pairs()) % 2**64
+
+    def _pairs(self) -> Iterator[tuple[Any, T]]:
+        """Every batch, as the user gives it and as the adapter computes with it."""
+        empty = True
+        for given in self.batches:
+            require_arrays(given)
+            batch, empty = self.convert(given), False
+            yield given, batch
         if empty and not self.may_be_empty:
             raise no_examples()
+
+    def _print(self, given: Any, batch: T) -> int:
+        """The fingerprint of a batch: of the user's own arrays if they are on the host, so that nothing comes back from the device."""
+        own = host_rows(given)
+        return fingerprint(self.rows(batch) if own is None else own)
 
     def subset(self, examples: Sequence[int]) -> Dataset[T]:
         """The examples with these numbers in a pass, held in memory; none only of a part of the data."""
@@ -162,7 +177,7 @@ def checked_dataset(
     prints = []
     for seed in (1, 2):
         with fixed_state(seed):
-            prints.append(sum(fingerprint(rows(batch)) for batch in dataset) % 2**64)
+            prints.append(dataset.fingerprint())
     if prints[0] != prints[1]:
         raise DataError(_CHANGED)
     return replace(dataset, expected=prints[0])

@@ -174,6 +174,27 @@ def is_per_example(leaf: Leaf, size: int) -> bool:
     return _has_rows(leaf) and bool(leaf.shape[0] == size)
 
 
+def host_rows(batch: Any) -> list[npt.NDArray[Any]] | None:
+    """Return the arrays of numbers of a user's batch, with one row per example; None if one of them does not lie on the host, or NumPy does not know its type."""
+    size = batch_size(batch)
+    rows = [leaf for leaf in leaves(batch) if is_per_example(leaf, size)]
+    if not all(map(_lies_on_host, rows)):
+        return None
+    try:
+        arrays = [np.asarray(leaf) for leaf in rows]
+    except TypeError:  # bfloat16 of torch
+        return None
+    return arrays if all(array.dtype.kind in _NUMBERS for array in arrays) else None
+
+
+_NUMBERS = "biufc"
+
+
+def _lies_on_host(leaf: Leaf) -> bool:
+    """Whether NumPy sees the numbers of an array without a copy: of its own arrays, and of torch's on the CPU."""
+    return isinstance(leaf, np.ndarray) or getattr(getattr(leaf, "device", None), "type", "") == "cpu"
+
+
 def take(batch: Any, start: int, stop: int) -> Any:
     """Some examples of a batch; what is not one row per example is left as it is."""
     size = batch_size(batch)
