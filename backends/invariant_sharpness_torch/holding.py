@@ -65,21 +65,28 @@ def loader_generators(source: Any) -> list[torch.Generator]:
     return list({id(g): g for g in found if isinstance(g, torch.Generator)}.values())
 
 
+def device_generators() -> list[torch.Generator]:
+    """Return the generators from which operations draw that are given none: of the CPU, and of all accelerators in use."""
+    found = [torch.default_generator]
+    for module in (torch.cuda, torch.xpu):
+        found += module.default_generators if module.is_initialized() else ()
+    if torch.backends.mps.is_available():
+        found.append(torch.mps._get_default_mps_generator())
+    return found
+
+
 @contextmanager
 def random_state(seed: int, generators: Sequence[torch.Generator]) -> Generator[None]:
-    """Start from a fixed random state, and restore that of torch, NumPy, Python and the given generators."""
-    devices = list(range(torch.cuda.device_count())) if torch.cuda.is_initialized() else []
-    states = [generator.get_state() for generator in generators]
+    """Start from a fixed random state, and restore that of torch on all devices, NumPy, Python and the given generators."""
+    drawn_from = [*device_generators(), *generators]
+    states = [generator.get_state() for generator in drawn_from]
     try:
-        with data.random_state(seed), torch.random.fork_rng(devices=devices):
-            torch.default_generator.manual_seed(seed)  # torch.manual_seed looks at every device each time
-            for device in devices:
-                torch.cuda.default_generators[device].manual_seed(seed)
-            for generator in generators:
+        with data.random_state(seed):
+            for generator in drawn_from:  # torch.manual_seed looks at every device each time
                 generator.manual_seed(seed)
             yield
     finally:
-        for generator, state in zip(generators, states, strict=True):
+        for generator, state in zip(drawn_from, states, strict=True):
             generator.set_state(state)
 
 

@@ -13,6 +13,7 @@ from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 import invariant_sharpness as ish
+from invariant_sharpness_torch.holding import random_state
 from zoo.model_trace import Trace, assert_untouched
 
 CALLS = (1, 2, 3, 5, 8, 13, 21)
@@ -228,3 +229,36 @@ def flat(result: Any) -> torch.Tensor:
         return torch.tensor([result])
     vectors = result if isinstance(result, tuple) else (result,)
     return torch.cat([array.reshape(-1) for vector in vectors for array in vector.arrays.values()])
+
+
+@pytest.mark.parametrize("kind", ["cuda", "xpu", "mps"])
+def test_random_states_of_accelerators_are_fixed_and_restored(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Generators of the CPU stand in for those of a device that is not there."""
+    devices = [torch.Generator() for _ in range(1 if kind == "mps" else 2)]
+    if kind == "mps":
+        monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
+        monkeypatch.setattr(torch.mps, "_get_default_mps_generator", lambda: devices[0])
+    else:
+        module = getattr(torch, kind)
+        monkeypatch.setattr(module, "is_initialized", lambda: True)
+        monkeypatch.setattr(module, "default_generators", tuple(devices))
+    fixed = [number(torch.Generator().manual_seed(7))] * len(devices)
+    for generator in devices:
+        generator.manual_seed(1)
+    expected = [number(torch.Generator().manual_seed(1))] * len(devices)
+    drawn: list[float] = []
+    with pytest.raises(KeyboardInterrupt):
+        interrupted_pass(devices, drawn)
+    after = [number(generator) for generator in devices]
+    assert drawn == fixed, f"within the pass {kind} draws {drawn} instead of {fixed}"
+    assert after == expected, f"afterwards {kind} draws {after} instead of {expected}"
+
+
+def interrupted_pass(devices: list[torch.Generator], drawn: list[float]) -> None:
+    with random_state(7, ()):
+        drawn += [number(generator) for generator in devices]
+        raise KeyboardInterrupt
+
+
+def number(generator: torch.Generator) -> float:
+    return float(torch.rand((), generator=generator))
