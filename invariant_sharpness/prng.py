@@ -13,16 +13,20 @@ from collections.abc import Callable, Collection, Sequence
 from enum import IntEnum
 from math import prod
 from numbers import Integral
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+from array_api_compat import array_namespace
 from scipy.special import ndtri
 
+from invariant_sharpness import philox
 from invariant_sharpness.arguments import require_seed
 from invariant_sharpness.errors import ArgumentError
+from invariant_sharpness.parameters.groups import Computed
 from invariant_sharpness.parameters.vector import ParameterVector
 from invariant_sharpness.protocol import CurvatureOracle, ParameterGroup
+from invariant_sharpness.protocol.placement import on_accelerators
 
 Bits = npt.NDArray[np.uint64]
 Values = npt.NDArray[np.float64]
@@ -65,9 +69,11 @@ class Draws(NamedTuple):
 def signs(oracle: CurvatureOracle, seed: int, index: int) -> ParameterVector:
     """Draw Rademacher vector number ``index``: independent entries, each -1 or 1 with equal chance.
 
-    ``E[u u^T] = I``, and ``Var(u^T H u) = 2 * sum_{i != j} H_ij^2``, the least of all such vectors.
+    ``E[u u^T] = I``, and ``Var(u^T H u) = 2 * sum_{i != j} H_ij^2``, the least of all such vectors. Where the parameters lie on an accelerator
+    it is drawn there, with the same bits.
     """
-    return _draw(oracle, seed, index, _signs)
+    there = on_accelerators(oracle)
+    return _draw(oracle, seed, index, _signs) if there is None else _signs_there(oracle, there, seed, index)
 
 
 def uniform(oracle: CurvatureOracle, seed: int, index: int) -> ParameterVector:
@@ -186,12 +192,29 @@ def _uniform(words: Bits) -> Values:
 def _draw(
     oracle: CurvatureOracle, seed: int, index: int, draw: Callable[[int, int, int, int], Values]
 ) -> ParameterVector:
-    streams = _streams(oracle.groups)
-    arrays = {
-        group.name: _to_layout(group, draw(seed, stream, index, group.size))
-        for group, stream in zip(oracle.groups, streams, strict=True)
-    }
-    return oracle.from_numpy(arrays)
+    streams = {group.name: stream for group, stream in zip(oracle.groups, _streams(oracle.groups), strict=True)}
+    groups = {group.name: group for group in oracle.groups}
+
+    def drawn(name: str) -> Values:
+        return _to_layout(np, groups[name], draw(seed, streams[name], index, groups[name].size))
+
+    return oracle.from_numpy(Computed(groups, drawn))
+
+
+def _signs_there(oracle: CurvatureOracle, parameters: ParameterVector, seed: int, index: int) -> ParameterVector:
+    require_seed(seed)
+    groups, streams = (
+        {g.name: g for g in oracle.groups},
+        dict(zip(parameters.arrays, _streams(oracle.groups), strict=True)),
+    )
+    drawn: dict[str, Any] = {}
+    for device in dict.fromkeys(array.device for array in parameters.arrays.values()):
+        names = [name for name, array in parameters.arrays.items() if array.device == device]
+        xp = array_namespace(parameters[names[0]])
+        flat = philox.signs(xp, seed, [streams[n] for n in names], index, [groups[n].size for n in names], device)
+        for name, values in zip(names, flat, strict=True):
+            drawn[name] = _to_layout(xp, groups[name], xp.astype(values, parameters[name].dtype))
+    return ParameterVector(oracle.xp, {name: drawn[name] for name in parameters.arrays})
 
 
 def _signs(seed: int, stream: int, index: int, size: int) -> Values:
@@ -210,8 +233,9 @@ def _streams(groups: Sequence[ParameterGroup]) -> list[int]:
     return streams
 
 
-def _to_layout(group: ParameterGroup, values: Values) -> Values:
-    """Bring values drawn as (outputs, inputs, kernel positions) into the layout of the parameter."""
+def _to_layout(xp: Any, group: ParameterGroup, values: Any) -> Any:
+    """Bring values drawn as (outputs, inputs, kernel positions) into the layout of the parameter, in C order."""
     order = (*group.output_axes, *group.input_axes, *group.kernel_axes)
-    canonical = values.reshape([group.shape[axis] for axis in order])
-    return np.transpose(canonical, np.argsort(order)).copy()
+    canonical = xp.reshape(values, tuple(group.shape[axis] for axis in order))
+    moved = xp.permute_dims(canonical, tuple(np.argsort(order).tolist()))
+    return xp.reshape(xp.reshape(moved, (-1,)), group.shape)

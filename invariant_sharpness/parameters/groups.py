@@ -5,7 +5,7 @@ A group here is one parameter tensor. Optimizers use the word for sets of parame
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
 from typing import Literal
@@ -19,6 +19,40 @@ Role = Literal["matrix", "convolution", "embedding", "bias", "norm", "other"]
 HostArrays = Mapping[str, npt.NDArray[np.float64]]
 Rows = npt.NDArray[np.float64]
 """One row for each example, on the host."""
+
+
+class Computed(Mapping[str, npt.NDArray[np.float64]]):
+    """Arrays by name that are computed as they are read, so that one of them is in memory at a time.
+
+    Parameters
+    ----------
+    names
+        The names, in their order.
+    compute
+        From a name to its array.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> squares = Computed(["a", "b"], {"a": np.array([2.0]), "b": np.array([3.0])}.__getitem__)
+    >>> list(squares), squares["b"]
+    (['a', 'b'], array([3.]))
+    """
+
+    def __init__(self, names: Collection[str], compute: Callable[[str], npt.NDArray[np.float64]]) -> None:
+        self._names = names
+        self._compute = compute
+
+    def __getitem__(self, name: str) -> npt.NDArray[np.float64]:
+        if name not in self._names:
+            raise KeyError(name)
+        return self._compute(name)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)
 
 
 @dataclass(frozen=True, slots=True)
