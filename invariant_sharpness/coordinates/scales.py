@@ -18,8 +18,11 @@ scale s                     equivariant under                  what measures in 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
+from invariant_sharpness.coordinates.scales_in_place import balanced_layers, magnitudes_in_place
 from invariant_sharpness.parameters.matrices import (
     HostArray,
     LayerMatrix,
@@ -28,6 +31,7 @@ from invariant_sharpness.parameters.matrices import (
 )
 from invariant_sharpness.parameters.vector import ParameterVector
 from invariant_sharpness.protocol import CurvatureOracle, HostArrays, ParameterGroup
+from invariant_sharpness.protocol.placement import on_accelerators
 from invariant_sharpness.solvers.rows_columns import solve
 
 __all__ = ["balanced", "filter_norms", "magnitudes", "matrix_norms", "optimal"]
@@ -59,6 +63,9 @@ def magnitudes(oracle: CurvatureOracle) -> ParameterVector:
     >>> magnitudes(quadratic(np.eye(2), [[3.0, -4.0]]))["weight"].tolist()
     [[3.0, 4.0]]
     """
+    there = on_accelerators(oracle)
+    if there is not None:
+        return ParameterVector(there.xp, magnitudes_in_place(there))
     return oracle.from_numpy({k: _magnitude(v) for k, v in oracle.to_numpy(oracle.parameters).items()})
 
 
@@ -136,7 +143,7 @@ def balanced(oracle: CurvatureOracle) -> ParameterVector:
     r"""Return row scale times column scale, :math:`s_{ij} = r_i c_j`, by the least-squares fit :math:`\ln |W_{ij}| \approx \ln r_i + \ln c_j`.
 
     It is a two-way mean of logarithms: in closed form and exactly equivariant, where a finite number of Sinkhorn sweeps is not. Exact zeros do
-    not take part in the fit.
+    not take part in the fit. Parameters on an accelerator are fitted there, but for layers with zeros.
 
     Parameters
     ----------
@@ -161,12 +168,27 @@ def balanced(oracle: CurvatureOracle) -> ParameterVector:
     >>> balanced(quadratic(np.eye(4), [[1.0, 2.0], [-3.0, 6.0]]))["weight"].round(12).tolist()
     [[1.0, 2.0], [3.0, 6.0]]
     """
-    arrays = oracle.to_numpy(oracle.parameters)
-    scale = {group.name: _magnitude(arrays[group.name]) for group in oracle.groups}
-    for layer in weights_with_biases(oracle.groups):
+    there = on_accelerators(oracle)
+    if there is None:
+        arrays = oracle.to_numpy(oracle.parameters)
+        scale = {group.name: _magnitude(arrays[group.name]) for group in oracle.groups}
+        return oracle.from_numpy(scale | _fitted(weights_with_biases(oracle.groups), arrays))
+    found, others = balanced_layers(oracle, there)
+    of_others = ParameterVector(there.xp, {name: there[name] for layer in others for name in layer.names})
+    on_host = _fitted(others, oracle.to_numpy(of_others))
+    copied = {
+        name: there.xp.asarray(np.array(on_host[name], order="C"), dtype=a.dtype, device=a.device)
+        for name, a in of_others.arrays.items()
+    }
+    return ParameterVector(there.xp, magnitudes_in_place(there) | found | copied)
+
+
+def _fitted(layers: Sequence[LayerMatrix], arrays: HostArrays) -> dict[str, HostArray]:
+    scale: dict[str, HostArray] = {}
+    for layer in layers:
         squares = layer.matrices({name: arrays[name] ** 2 for name in layer.names})
         scale |= layer.arrays(np.stack([_fit_product(np.sqrt(matrix)) for matrix in squares]))
-    return oracle.from_numpy(scale)
+    return scale
 
 
 def optimal(oracle: CurvatureOracle, curvature: HostArrays) -> ParameterVector:
@@ -205,7 +227,7 @@ def optimal(oracle: CurvatureOracle, curvature: HostArrays) -> ParameterVector:
     arrays = oracle.to_numpy(oracle.parameters)
     scale = oracle.to_numpy(balanced(oracle))
     for layer in _layers_with_curvature(oracle.groups, curvature):
-        a = layer.matrices({name: np.clip(curvature[name], 0, None) for name in layer.names})
+        a = layer.matrices({name: np.clip(curvature[name], 0, None, dtype=np.float64) for name in layer.names})
         b = layer.matrices({name: arrays[name] ** 2 for name in layer.names})
         fallback = _scales_of_cells(layer, scale)
         best = np.stack([_minimizer(*cells) for cells in zip(a, b, fallback, strict=True)])
