@@ -29,7 +29,8 @@ from torch.nn import functional
 
 import invariant_sharpness as ish
 from invariant_sharpness.estimators.diagonal_results import GroupDiagonal, HessianDiagonal
-from invariant_sharpness.estimators.probed_diagonal import equal_parts, probe_means, probed_groups
+from invariant_sharpness.estimators.parts_of_draws import equal_parts
+from invariant_sharpness.estimators.probed_diagonal import probe_means, probed_groups
 from invariant_sharpness.estimators.products import GRADIENTS_PER_PRODUCT
 
 EXAMPLES, EARLY, STEPS = 200, 5, 400

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from invariant_sharpness.arguments import checked_numbers
 from invariant_sharpness.coordinates.gauss_newton import GaussNewton
-from invariant_sharpness.estimators.diagonal_results import HessianDiagonal, HostArray
+from invariant_sharpness.estimators.diagonal_results import HessianDiagonal
 from invariant_sharpness.estimators.hessian_diagonals import hessian_diagonal
 from invariant_sharpness.estimators.layer_draws import of_propagation, propagated_parts
-from invariant_sharpness.estimators.probed_diagonal import equal_parts
+from invariant_sharpness.estimators.parts_of_draws import Parts, added, equal_parts, most_parts
 from invariant_sharpness.prng import require_probes
 from invariant_sharpness.protocol import CurvatureOracle, NodeCurvatureOracle, require
 
@@ -26,7 +26,7 @@ def propagated_diagonal(oracle: CurvatureOracle, *, draws: int = 16, seed: int =
 
     Invariances: a draw transforms under a rescaling as h does, :math:`h_i \to h_i / d_i^2`.
 
-    Cost: the Gauss-Newton diagonal, and for each draw about 0.9 gradients for each nonlinear operation. Memory: ten copies of the groups.
+    Cost: the Gauss-Newton diagonal, and for each draw about 0.9 gradients for each nonlinear operation. Memory: a copy of the groups for each of ten parts, or of four where the network has more than a million parameters.
     Source: Martens, Sutskever and Swersky (2012) for the idea.
 
     Parameters
@@ -65,17 +65,17 @@ def propagated_diagonal(oracle: CurvatureOracle, *, draws: int = 16, seed: int =
     """
     require_probes(draws, 4)
     able = require(oracle, NodeCurvatureOracle, metric="propagated_diagonal")
-    counts, ranges = able.node_counts(oracle.parameters), equal_parts(range(draws))
+    counts, ranges = able.node_counts(oracle.parameters), equal_parts(range(draws), most_parts(oracle))
     names = frozenset(counts)
     if not names:
         return HessianDiagonal({}, draws)
     gauss_newton = _gauss_newton(oracle, names, draws, seed)
     parts = propagated_parts(oracle, counts, ranges, seed)
-    sums = {group.name: gauss_newton[group.name] + parts[group.name] for group in oracle.groups if group.name in names}
+    sums = {g.name: added(gauss_newton[g.name], parts[g.name]) for g in oracle.groups if g.name in names}
     return HessianDiagonal({name: of_propagation(both) for name, both in sums.items()}, draws)
 
 
-def _gauss_newton(oracle: CurvatureOracle, names: frozenset[str], draws: int, seed: int) -> dict[str, HostArray]:
+def _gauss_newton(oracle: CurvatureOracle, names: frozenset[str], draws: int, seed: int) -> dict[str, Parts]:
     """Return the Gauss-Newton diagonals: the exact ones, of shape (1, *shape), or means of samples of the outputs, of shape (parts, *shape)."""
     found = hessian_diagonal(GaussNewton(oracle), parameters=names, probes=draws, seed=seed)
     return {name: group.values[None] if group.parts is None else group.parts for name, group in found.groups.items()}

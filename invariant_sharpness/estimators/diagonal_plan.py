@@ -23,7 +23,7 @@ from invariant_sharpness.estimators.affine_groups import (
     squared_one_by_one,
 )
 from invariant_sharpness.estimators.affine_test import exact_groups
-from invariant_sharpness.estimators.probed_diagonal import MOST_PARTS
+from invariant_sharpness.estimators.parts_of_draws import most_parts
 from invariant_sharpness.estimators.products import GRADIENTS_PER_PRODUCT
 from invariant_sharpness.estimators.residual_plan import (
     GRADIENTS_PER_DRAW,
@@ -166,7 +166,7 @@ class _Ways:
         """Return what exact or sampled squares cost: of one example at a time a forward pass, too, for each part of the samples."""
         if not names:
             return 0.0
-        terms, forward = (samples, min(samples, MOST_PARTS)) if samples else (_outputs(self.oracle), 1)
+        terms, forward = (samples, min(samples, most_parts(self.oracle))) if samples else (_outputs(self.oracle), 1)
         return self._per_pass * terms + self._alone(names) * (terms + forward)
 
     def _alone(self, names: frozenset[str]) -> float:

@@ -20,7 +20,9 @@ import numpy.typing as npt
 
 from invariant_sharpness.errors import ArgumentError
 from invariant_sharpness.estimators.affine_test import AffineTest
+from invariant_sharpness.estimators.parts_of_draws import Parts
 from invariant_sharpness.estimators.residual_plan import Plan
+from invariant_sharpness.parameters.groups import Computed
 from invariant_sharpness.protocol import HostArrays
 from invariant_sharpness.results.estimate import methods_in_words
 
@@ -54,7 +56,7 @@ class GroupDiagonal:
         How they were obtained: ``"exact"``, ``"exact (columns)"``, ``"exact (units)"``, ``"curvature propagation"``, ``"layer draws"``,
         ``"probes"`` (of the Hessian), ``"residual probes"``, ``"XDiag"`` or ``"sampled outputs"``.
     parts
-        Independent means of about equal numbers of draws, shape ``(parts, *shape)``, where the diagonal was sampled. For XDiag, the
+        Independent means of about equal numbers of draws, shape ``(parts, *shape)``, in the oracle's own precision, where the diagonal was sampled. For XDiag, the
         pseudo-values, whose variance tells the error of sums over entries, and which are not independent.
 
     Examples
@@ -67,7 +69,12 @@ class GroupDiagonal:
 
     values: HostArray
     method: Method
-    parts: HostArray | None = None
+    parts: Parts | None = None
+
+    @classmethod
+    def of_parts(cls, parts: Parts, method: Method) -> GroupDiagonal:
+        """The diagonal that is the mean of its parts."""
+        return cls(parts.mean(axis=0, dtype=np.float64), method, parts)
 
 
 class SamplingError(NamedTuple):
@@ -148,7 +155,7 @@ class HessianDiagonal:
             # the function's first-order change in each part, summed over the groups of one method
             totals = np.sum(
                 [
-                    np.tensordot(group.parts, derivative, axes=derivative.ndim)
+                    [np.vdot(part.astype(np.float64), derivative) for part in group.parts]
                     for name, derivative in derivatives.items()
                     if (group := self[name]).parts is not None and group.method == method
                 ],
@@ -226,8 +233,8 @@ def cross_fitted(tangent: Callable[[HostArrays], Tangent], diagonal: HessianDiag
         If the parts of a group are no estimates of their own; names the group.
     """
     _require_independent_parts(diagonal, names)
-    first = {name: _mean_of_half(diagonal[name], slice(None, None, 2)) for name in names}
-    second = {name: _mean_of_half(diagonal[name], slice(1, None, 2)) for name in names}
+    first = Computed(names, lambda name: _mean_of_half(diagonal[name], slice(None, None, 2)))
+    second = Computed(names, lambda name: _mean_of_half(diagonal[name], slice(1, None, 2)))
     return (tangent(first).at(second) + tangent(second).at(first)) / 2
 
 
@@ -239,8 +246,11 @@ def positive_below(group: GroupDiagonal) -> HostArray:
     """
     if group.parts is None:
         return np.clip(group.values, 0, None)
-    others = group.parts.sum(axis=0) - group.parts
-    return np.asarray(np.where(others > 0, group.parts, 0.0).mean(axis=0))
+    total = group.parts.sum(axis=0, dtype=np.float64)
+    below = np.zeros_like(total)
+    for part in group.parts:
+        below += np.where(total - part > 0, part, 0.0)
+    return np.asarray(below / len(group.parts))
 
 
 def _require_independent_parts(diagonal: HessianDiagonal, names: frozenset[str]) -> None:
@@ -254,4 +264,4 @@ def _require_independent_parts(diagonal: HessianDiagonal, names: frozenset[str])
 
 
 def _mean_of_half(group: GroupDiagonal, half: slice) -> HostArray:
-    return group.values if group.parts is None else np.asarray(group.parts[half].mean(axis=0))
+    return group.values if group.parts is None else np.asarray(group.parts[half].mean(axis=0, dtype=np.float64))

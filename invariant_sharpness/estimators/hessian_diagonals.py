@@ -56,7 +56,8 @@ def hessian_diagonal(
 
     Invariances: every draw transforms under a rescaling exactly as h does, :math:`h_i \to h_i / d_i^2`.
 
-    Cost: as said above, and the affine test; with a budget no more than that, by the costs of :doc:`cost`. Memory: ten copies of the sampled groups.
+    Cost: as said above, and the affine test; with a budget no more than that, by the costs of :doc:`cost`. Memory: a copy of the
+    sampled groups for each of ten parts, in their own precision; four parts where the network has more than a million parameters.
     Source: Tsuzuku, Sato and Sugiyama (2019) for what it serves; this library for the two stages and the test.
 
     Parameters

@@ -13,10 +13,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+import numpy as np
+
 from invariant_sharpness.coordinates.forwarding import Forwarding
 from invariant_sharpness.estimators.column_diagonal import column_groups
-from invariant_sharpness.estimators.diagonal_results import GroupDiagonal, HessianDiagonal, HostArray
-from invariant_sharpness.estimators.probed_diagonal import equal_parts, in_parts, probed_groups
+from invariant_sharpness.estimators.diagonal_results import GroupDiagonal, HessianDiagonal
+from invariant_sharpness.estimators.parts_of_draws import Parts, added, equal_parts, in_parts, most_parts
+from invariant_sharpness.estimators.probed_diagonal import probed_groups
 from invariant_sharpness.estimators.residual_plan import GRADIENTS_PER_DRAW, GRADIENTS_PER_OPERATION, Plan
 from invariant_sharpness.estimators.sampled_diagonal import part_means, sampled_parts
 from invariant_sharpness.parameters.vector import ParameterVector
@@ -46,43 +49,37 @@ def curved_groups(
     rest = names - chosen.without_gauss_newton
     if not rest:
         return HessianDiagonal(whole)
-    ranges = equal_parts(range(plan.draws), plan.samples or plan.draws)
+    ranges = equal_parts(range(plan.draws), min(plan.samples or plan.draws, most_parts(oracle)))
     parts = {name: _parts(known.gauss_newton[name]) for name in rest & known.gauss_newton.keys()}
     parts = {name: values for name, values in parts.items() if len(values) in {1, len(ranges)}}
     if rest - parts.keys():
         parts |= _gauss_newton(oracle, rest - parts.keys(), plan.samples, seed, len(ranges))
     able = require(oracle, ResidualDiagonalOracle, metric="hessian_diagonal")
     residuals = {**_exact(able, chosen.units), **_drawn(able, chosen.drawn, ranges, seed)}
-    found = {name: _group(parts[name] + residual) for name, residual in residuals.items()}
+    found = {name: _group(added(parts[name], residual)) for name, residual in residuals.items()}
     propagated = propagated_parts(oracle, chosen.above, ranges, seed)
-    found |= {name: of_propagation(parts[name] + residual) for name, residual in propagated.items()}
-    found |= _probed(oracle, {name: parts[name].mean(axis=0) for name in chosen.probed & rest}, plan.probes, seed)
+    found |= {name: of_propagation(added(parts[name], residual)) for name, residual in propagated.items()}
+    found |= _probed(
+        oracle, {name: parts[name].mean(axis=0, dtype=np.float64) for name in chosen.probed & rest}, plan.probes, seed
+    )
     gauss_newton = {name: _of_gauss_newton(values) for name, values in parts.items()}
     return HessianDiagonal({**found, **whole}, gauss_newton=gauss_newton)
 
 
-def _parts(group: GroupDiagonal) -> HostArray:
+def _parts(group: GroupDiagonal) -> Parts:
     return group.values[None] if group.parts is None else group.parts
 
 
-def _of_gauss_newton(parts: HostArray) -> GroupDiagonal:
-    return (
-        GroupDiagonal(parts[0], "exact")
-        if len(parts) == 1
-        else GroupDiagonal(parts.mean(axis=0), "sampled outputs", parts)
-    )
+def _of_gauss_newton(parts: Parts) -> GroupDiagonal:
+    return GroupDiagonal(parts[0], "exact") if len(parts) == 1 else GroupDiagonal.of_parts(parts, "sampled outputs")
 
 
-def _group(parts: HostArray) -> GroupDiagonal:
+def _group(parts: Parts) -> GroupDiagonal:
     """A single part has no sampling error."""
-    return (
-        GroupDiagonal(parts[0], "exact (units)")
-        if len(parts) == 1
-        else GroupDiagonal(parts.mean(axis=0), "layer draws", parts)
-    )
+    return GroupDiagonal(parts[0], "exact (units)") if len(parts) == 1 else GroupDiagonal.of_parts(parts, "layer draws")
 
 
-def _exact(oracle: ResidualDiagonalOracle, units: Mapping[str, LayerUnits]) -> HostArrays:
+def _exact(oracle: ResidualDiagonalOracle, units: Mapping[str, LayerUnits]) -> dict[str, Parts]:
     """Return the exact residual diagonals, of shape (1, *shape)."""
     if not units:
         return {}
@@ -92,7 +89,7 @@ def _exact(oracle: ResidualDiagonalOracle, units: Mapping[str, LayerUnits]) -> H
 
 def _drawn(
     oracle: ResidualDiagonalOracle, units: Mapping[str, LayerUnits], ranges: Sequence[range], seed: int
-) -> HostArrays:
+) -> dict[str, Parts]:
     """Return the means of the draws of each part, of shape (parts, *shape)."""
     if not units:
         return {}
@@ -111,7 +108,7 @@ def _drawn(
 
 def propagated_parts(
     oracle: CurvatureOracle, operations: Mapping[str, int], ranges: Sequence[range], seed: int
-) -> HostArrays:
+) -> dict[str, Parts]:
     """Propagate curvature to groups below so many operations, and return the means of the draws of each part, of shape (parts, *shape)."""
     if not operations:
         return {}
@@ -124,12 +121,14 @@ def propagated_parts(
     )
 
 
-def of_propagation(parts: HostArray) -> GroupDiagonal:
+def of_propagation(parts: Parts) -> GroupDiagonal:
     """Return the group of these parts of draws at operations."""
-    return GroupDiagonal(parts.mean(axis=0), "curvature propagation", parts)
+    return GroupDiagonal.of_parts(parts, "curvature propagation")
 
 
-def _gauss_newton(oracle: CurvatureOracle, names: frozenset[str], samples: int, seed: int, parts: int) -> HostArrays:
+def _gauss_newton(
+    oracle: CurvatureOracle, names: frozenset[str], samples: int, seed: int, parts: int
+) -> dict[str, Parts]:
     """Return the Gauss-Newton diagonals: the exact ones, of shape (1, *shape), or means of samples, of shape (parts, *shape).
 
     The samples are others than those of groups that pass the affine test.

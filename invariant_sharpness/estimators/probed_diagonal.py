@@ -3,22 +3,31 @@ r"""The diagonal from random probes of the Hessian, :math:`\hat h = \varepsilon 
 The scales of both stages are equivariant, so every single draw transforms as the diagonal does. The second is
 that of the least variance for (17), solved with what the first found.
 
-Draws are summed in a few independent parts, whose differences tell the error of whatever is computed from them: memory holds
-one copy of the probed groups per part, however many draws there are.
+Draws are summed in a few independent parts (:mod:`~invariant_sharpness.estimators.parts_of_draws`): memory holds one copy of the probed groups per
+part, however many draws there are.
 """
 
 from __future__ import annotations
 
-from collections.abc import Container
+from collections.abc import Callable, Container
 from dataclasses import dataclass, field
-from itertools import accumulate, chain, pairwise
+from itertools import accumulate, chain
 from types import MappingProxyType
 
 import numpy as np
 
 from invariant_sharpness import prng as random
 from invariant_sharpness.coordinates.scales import balanced, optimal
-from invariant_sharpness.estimators.diagonal_results import GroupDiagonal, HostArray
+from invariant_sharpness.estimators.diagonal_results import GroupDiagonal
+from invariant_sharpness.estimators.parts_of_draws import (
+    Array,
+    Parts,
+    compensated,
+    equal_parts,
+    most_parts,
+    stacked,
+    whole_vector,
+)
 from invariant_sharpness.estimators.products import GRADIENTS_PER_PRODUCT, block_size, multiplied
 from invariant_sharpness.parameters.vector import ParameterVector
 from invariant_sharpness.protocol import CurvatureOracle, HostArrays
@@ -32,19 +41,22 @@ def probed_groups(
     """Probe the named groups: a quarter of the probes, in ``balanced`` coordinates, says which scale is best for the others, which count.
 
     What is ``known`` of the diagonal of each group is added to what is probed.
-    Cost: ``probes`` Hessian-vector products; memory for ten copies of the named groups.
+    Cost: ``probes`` Hessian-vector products. Memory: a copy of the named groups for each part, in their own precision.
     """
     pilot = range(probes // 4)
     first = probe_means(oracle, names, balanced(oracle), [pilot], seed)
     scale = optimal(oracle, {name: parts[0] + known.get(name, 0.0) for name, parts in first.items()})
-    found = probe_means(oracle, names, scale, equal_parts(range(len(pilot), probes)), seed)
-    parts = {name: array + known.get(name, 0.0) for name, array in found.items()}
-    return {n: GroupDiagonal(parts[n].mean(axis=0), "probes", parts[n]) for n in names}
+    del first
+    ranges = equal_parts(range(len(pilot), probes), most_parts(oracle))
+    found = probe_means(oracle, names, scale, ranges, seed)
+    for name, diagonal in known.items():
+        found[name] += diagonal.astype(found[name].dtype)
+    return {name: GroupDiagonal.of_parts(parts, "probes") for name, parts in found.items()}
 
 
 def probe_means(
     oracle: CurvatureOracle, names: frozenset[str], scale: ParameterVector, parts: list[range], seed: int
-) -> dict[str, HostArray]:
+) -> dict[str, Parts]:
     """Return the means of the probes with the indices of each part, stacked; all named groups are probed at once."""
     numbers = list(chain.from_iterable(parts))
     ends, size = frozenset(accumulate(map(len, parts))), block_size(oracle)
@@ -53,75 +65,48 @@ def probe_means(
         block = numbers[sums.done : sums.done + size]
         directions = [(scale * random.signs(oracle, seed, number)).only(names) for number in block]
         for direction, product in zip(directions, multiplied(oracle, directions), strict=True):
-            sums.add(direction * product / (scale * scale), ends)
+            sums.add(lambda n, u=direction, v=product: u[n] * v[n] / (scale[n] * scale[n]), ends)  # type: ignore[misc]
         return sums
 
     settings = (scale, seed, *parts, *sorted(names))
     loop = Loop("probing the diagonal", oracle, settings, total=len(numbers), gradients=GRADIENTS_PER_PRODUCT)
-    found = iterate(step, _PartSums(oracle, names), loop).finished
-    return {name: np.stack([of[name] / len(part) for of, part in zip(found, parts, strict=True)]) for name in names}
+    finished = iterate(step, _PartSums(oracle, names), loop).finished
+    return stacked(oracle, finished, names, [len(part) for part in parts])
 
 
 @dataclass
 class _PartSums:
-    """Sums of draws, part by part: those that are finished on the host, the last one where the oracle is."""
+    """Compensated sums of draws, part by part, where the oracle is."""
 
     oracle: CurvatureOracle
     names: frozenset[str]
     done: int = 0
-    finished: list[HostArrays] = field(default_factory=list)
-    current: ParameterVector | None = None
+    finished: list[dict[str, Array]] = field(default_factory=list)
+    current: dict[str, Array] = field(default_factory=dict)
+    rest: dict[str, Array] = field(default_factory=dict)
 
-    def add(self, draw: ParameterVector, ends: Container[int]) -> None:
-        """Add a draw to the part that is not finished yet; ``ends`` says after how many draws a part is."""
-        self.current = draw if self.current is None else self.current + draw
+    def add(self, draw: Callable[[str], Array], ends: Container[int]) -> None:
+        """Add a draw, of which the array of each group is asked for, to the part that is not finished yet; ``ends`` says after how many draws a part is."""
+        for name in sorted(self.names):
+            if name not in self.current:
+                self.current[name] = draw(name)
+                self.rest[name] = self.oracle.xp.zeros_like(self.current[name])
+            else:
+                self.current[name], self.rest[name] = compensated(self.current[name], self.rest[name], draw(name))
         self.done += 1
         if self.done in ends:
-            self.finished.append(self._host(self.current))
-            self.current = None
+            self.finished.append(self.current)
+            self.current, self.rest = {}, {}
 
     def save(self) -> Snapshot:
-        parts = {f"{n} {name}": array for n, part in enumerate(self.finished) for name, array in part.items()}
-        current = {} if self.current is None else {f"current {k}": a for k, a in self._host(self.current).items()}
+        kept = {f"part {number}": arrays for number, arrays in enumerate(self.finished)}
+        if self.current:
+            kept |= {f"sum of {self.done}": self.current, f"rest of {self.done}": self.rest}
         counts = {"done": np.array(self.done), "finished": np.array(len(self.finished))}
-        return Snapshot({**counts, **parts, **current})
+        return Snapshot(counts, {name: whole_vector(self.oracle, arrays) for name, arrays in kept.items()})
 
     def restored(self, saved: Snapshot) -> _PartSums:
-        arrays, names = saved.arrays, self.names
-        finished: list[HostArrays] = [
-            {name: arrays[f"{part} {name}"] for name in names} for part in range(int(arrays["finished"]))
-        ]
-        current = None
-        if "current " + min(names) in arrays:
-            zeros = {group.name: np.zeros(group.shape) for group in self.oracle.groups}
-            current = self.oracle.from_numpy(zeros | {name: arrays[f"current {name}"] for name in names})
-        return _PartSums(self.oracle, names, int(arrays["done"]), finished, current)
-
-    def _host(self, vector: ParameterVector) -> HostArrays:
-        return {name: array for name, array in self.oracle.to_numpy(vector).items() if name in self.names}
-
-
-_COUNTS = (10, 8)
-"""Even, so that one half of the parts can be held against the other."""
-
-MOST_PARTS = max(_COUNTS)
-
-
-def equal_parts(indices: range, most: int = MOST_PARTS) -> list[range]:
-    """Cut the indices into ten or eight runs, whichever makes fewer of them longer by one, and into no more than ``most``; fewer indices into single ones."""
-    count = min(_COUNTS, key=lambda parts: len(indices) % parts) if len(indices) >= min(_COUNTS) else len(indices)
-    if 1 < len(indices) < min(_COUNTS):
-        count = len(indices) - len(indices) % 2
-    if 1 < most < count:
-        count = most - most % 2
-    return in_parts(indices, count)
-
-
-def in_parts(indices: range, count: int) -> list[range]:
-    """Cut the indices into so many runs, of which the first ones may be longer by one.
-
-    The mean over the parts of unequal numbers of draws is unbiased, and so is its squared standard error from their scatter: both weigh all parts alike.
-    """
-    length, longer = divmod(len(indices), max(count, 1))
-    starts = [number * length + min(number, longer) for number in range(count + 1)]
-    return [indices[start:end] for start, end in pairwise(starts)]
+        vectors = [{name: vector[name] for name in self.names} for vector in saved.vectors.values()]
+        finished = int(saved.arrays["finished"])
+        current, rest = vectors[finished:] or ({}, {})
+        return _PartSums(self.oracle, self.names, int(saved.arrays["done"]), vectors[:finished], current, rest)

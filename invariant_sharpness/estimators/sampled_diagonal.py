@@ -1,7 +1,7 @@
 r"""The Gauss-Newton diagonal from random combinations of the outputs, for networks with many of them.
 
 A draw :math:`E_n[(J_n^T R_n \varepsilon_n)^2]` is unbiased and never negative, and as the signs belong to the outputs, it transforms
-under a rescaling exactly as the diagonal does. The draws are cut into parts as in :mod:`~invariant_sharpness.estimators.probed_diagonal`.
+under a rescaling exactly as the diagonal does. The draws are cut into parts (:mod:`~invariant_sharpness.estimators.parts_of_draws`).
 """
 
 from __future__ import annotations
@@ -9,12 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
-from invariant_sharpness.estimators.diagonal_results import GroupDiagonal, HostArray
-from invariant_sharpness.estimators.probed_diagonal import equal_parts
+from invariant_sharpness.estimators.diagonal_results import GroupDiagonal
+from invariant_sharpness.estimators.parts_of_draws import Array, Parts, equal_parts, most_parts, stacked, whole_vector
 from invariant_sharpness.parameters.vector import ParameterVector
-from invariant_sharpness.protocol import HostArrays, SampledGaussNewtonOracle
+from invariant_sharpness.protocol import CurvatureOracle, SampledGaussNewtonOracle
 from invariant_sharpness.runtime.folder import Snapshot
 from invariant_sharpness.runtime.loop import Loop, iterate
 
@@ -27,15 +25,15 @@ def sampled_groups(
 ) -> dict[str, GroupDiagonal]:
     """Sample the diagonal of groups that pass the affine test.
 
-    Cost: ``draws`` backward passes with per-example squaring. Memory: ten copies of the groups.
+    Cost: ``draws`` backward passes with per-example squaring. Memory: a copy of the groups for each part, in their own precision.
     """
-    parts = sampled_parts(oracle, names, equal_parts(range(draws)), seed)
-    return {name: GroupDiagonal(values.mean(axis=0), "sampled outputs", values) for name, values in parts.items()}
+    parts = sampled_parts(oracle, names, equal_parts(range(draws), most_parts(oracle)), seed)
+    return {name: GroupDiagonal.of_parts(values, "sampled outputs") for name, values in parts.items()}
 
 
 def sampled_parts(
     oracle: SampledGaussNewtonOracle, names: frozenset[str], parts: Sequence[range], seed: int
-) -> dict[str, HostArray]:
+) -> dict[str, Parts]:
     """Return the means over the draws of each part, stacked."""
     gradients = _GRADIENTS_PER_DRAW * len(parts[0])
     settings = (seed, *parts, *sorted(names))
@@ -50,33 +48,32 @@ def sampled_parts(
 
 def part_means(
     loop: Loop, names: Collection[str], parts: Sequence[range], mean: Callable[[range], ParameterVector]
-) -> dict[str, HostArray]:
+) -> dict[str, Parts]:
     """Take the mean of each part of some draws, on the named groups, and stack them on the host."""
 
     def step(means: _PartMeans) -> _PartMeans:
-        arrays = loop.oracle.to_numpy(mean(parts[means.done]))
-        return _PartMeans(means.names, [*means.parts, {name: arrays[name] for name in names}])
+        found = mean(parts[means.done])
+        return _PartMeans(means.oracle, means.names, [*means.parts, {name: found[name] for name in names}])
 
-    found = iterate(step, _PartMeans(frozenset(names), []), loop).parts
-    return {name: np.stack([part[name] for part in found]) for name in names}
+    means = iterate(step, _PartMeans(loop.oracle, frozenset(names), []), loop).parts
+    return stacked(loop.oracle, means, names, [1] * len(means))
 
 
 @dataclass(frozen=True, slots=True)
 class _PartMeans:
-    """Means over the first parts of the draws, on the host."""
+    """Means over the first parts of the draws, where the oracle is."""
 
+    oracle: CurvatureOracle
     names: frozenset[str]
-    parts: list[HostArrays]
+    parts: list[dict[str, Array]]
 
     @property
     def done(self) -> int:
         return len(self.parts)
 
     def save(self) -> Snapshot:
-        return Snapshot({f"{n} {name}": array for n, part in enumerate(self.parts) for name, array in part.items()})
+        return Snapshot({}, {str(n): whole_vector(self.oracle, part) for n, part in enumerate(self.parts)})
 
     def restored(self, saved: Snapshot) -> _PartMeans:
-        count = len(saved.arrays) // len(self.names)
-        return _PartMeans(
-            self.names, [{name: saved.arrays[f"{n} {name}"] for name in self.names} for n in range(count)]
-        )
+        parts = [{name: vector[name] for name in self.names} for vector in saved.vectors.values()]
+        return _PartMeans(self.oracle, self.names, parts)

@@ -8,6 +8,7 @@ from math import fsum, sqrt
 import numpy as np
 
 from invariant_sharpness.metrics.parameter_normalized import parameterwise
+from invariant_sharpness.parameters.groups import Computed
 from invariant_sharpness.parameters.matrices import HostArray, LayerMatrix
 from invariant_sharpness.protocol import HostArrays, ParameterGroup
 from invariant_sharpness.solvers.rows_columns import solve
@@ -15,7 +16,7 @@ from invariant_sharpness.solvers.rows_columns import solve
 
 @dataclass(frozen=True, slots=True)
 class LayerMinimum:
-    """The minimum of one layer matrix: its penalty and variances, and its derivative in the curvature (the envelope theorem)."""
+    """The minimum of one layer matrix at some curvature: its penalty and variances."""
 
     name: str
     value: float
@@ -23,8 +24,13 @@ class LayerMinimum:
     attained: bool
     penalty: float
     variances: HostArrays
-    derivatives: HostArrays
+    curvature: HostArrays
     matrix: LayerMatrix | None = None
+
+    @property
+    def derivatives(self) -> HostArrays:
+        """Its derivatives in the curvature: the variances (the envelope theorem), and zero where what is negative was clipped."""
+        return Computed(self.variances, lambda name: np.where(self.curvature[name] > 0, self.variances[name], 0.0))
 
 
 def solved(
@@ -39,8 +45,7 @@ def solved(
     # The value is linear in the curvature at its minimizer: what does not depend on the curvature is the penalty.
     penalty = value - float(np.sum(a * variances))
     slopes = family.arrays(variances)
-    derivatives = {name: np.where(curvature[name] > 0, slopes[name], 0.0) for name in family.names}
-    return LayerMinimum(family.weight.name, value, lower, attained, penalty, slopes, derivatives, family)
+    return LayerMinimum(family.weight.name, value, lower, attained, penalty, slopes, curvature, family)
 
 
 def _infimum(a: HostArray, b: HostArray, tolerance: float) -> tuple[float, float, bool, HostArray]:
@@ -67,4 +72,4 @@ def parameterwise_layer(group: ParameterGroup, weights: HostArrays, curvature: H
     """Take the minimum over one scale for each parameter, which has a closed form."""
     value, derivative = parameterwise(weights[group.name], curvature[group.name], sqrt(2 / lam))
     variances = {group.name: derivative}
-    return LayerMinimum(group.name, value, value, True, value / 2, variances, variances)  # noqa: FBT003
+    return LayerMinimum(group.name, value, value, True, value / 2, variances, curvature)  # noqa: FBT003

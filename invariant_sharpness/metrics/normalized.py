@@ -18,6 +18,7 @@ from invariant_sharpness.metrics.counted_groups import left_out, require_weights
 from invariant_sharpness.metrics.declaration import metric
 from invariant_sharpness.metrics.layer_minima import LayerMinimum, parameterwise_layer, solved
 from invariant_sharpness.metrics.shared_diagonal import COST_OF_DIAGONAL, estimated
+from invariant_sharpness.parameters.groups import Computed
 from invariant_sharpness.parameters.matrices import HostArray, LayerMatrix, others, weights_alone, weights_with_biases
 from invariant_sharpness.protocol import CurvatureOracle, HostArrays, ParameterGroup
 from invariant_sharpness.results.estimate import Bracket, Estimate, GroupEstimate
@@ -177,8 +178,9 @@ def _minimum(
     layers = minima(diagonal.arrays)
     plug_in, lower = fsum(x.value for x in layers), fsum(x.lower_bound for x in layers)
     gap = (plug_in - lower) / plug_in if plug_in > 0 else 0.0
-    scatter = diagonal.sampling_error({name: slopes for x in layers for name, slopes in x.derivatives.items()})
-    counted = frozenset(name for x in layers for name in x.derivatives)
+    owners = {name: x for x in layers for name in x.derivatives}
+    scatter = diagonal.sampling_error(Computed(owners, lambda name: owners[name].derivatives[name]))
+    counted = frozenset(owners)
     methods, bracket = {diagonal[name].method for name in counted}, None
     probed, drawn = bool(methods & _OF_THE_HESSIAN), bool(methods & OF_THE_RESIDUAL)
     if probed or drawn:

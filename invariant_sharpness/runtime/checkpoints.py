@@ -121,7 +121,7 @@ def checkpoint(path: str | PathLike[str], oracle: CurvatureOracle) -> Generator[
     Cost: one loss, one gradient and, if there is a loop of products, one product; the same for each other oracle; and each state
     once. On disk is what a loop has in memory: numbers for ``hutchinson_trace``, the products of a sketch (``num_matvecs // 3`` for
     ``hutch_plus_plus_trace``, ``num_matvecs // 2`` for ``xtrace``, ``num_matvecs`` for ``xdiag``), the vectors of a Krylov space,
-    ten copies of the groups of a sampled diagonal, and a vector for each ascent. A vector is written once, and deleted when a restart
+    up to twelve vectors of a sampled diagonal, and one for each ascent. A vector is written once, and deleted when a restart
     or the end of a spectral probe takes it out of memory.
 
     Parameters
