@@ -1,9 +1,10 @@
 """What a measurement costs in PyTorch, JAX and Keras, in gradients of the whole data set.
 
-    python docs/experiments/cost.py [torch] [jax] [tensorflow] [--rows WORD ...]
+    python docs/experiments/cost.py [torch] [jax] [tensorflow] [--rows WORD ...] [--device DEVICE]
 
 Each framework runs in a process of its own. A time is the median of several runs, and is divided by that of one gradient of the
-same network on the same data, run in turns with it: that of a plain loop for PyTorch and JAX, the oracle's for Keras.
+same network on the same data, run in turns with it: that of a plain loop for PyTorch and JAX, the oracle's for Keras. Times are those of the
+processors; with a device, such as cuda, which is PyTorch's, they are by the clock.
 """
 
 from __future__ import annotations
@@ -32,10 +33,13 @@ WORKS = ("A", "B", "C")
 BLOCK = 16
 
 
-def oracle_and_gradient(framework: str, work: str) -> tuple[ish.CurvatureOracle, Callable[[], object]]:
+def oracle_and_gradient(
+    framework: str, work: str, device: str | None
+) -> tuple[ish.CurvatureOracle, Callable[[], object]]:
     """The oracle of a network, and what counts as one gradient."""
     network, data = network_and_data(framework, work)
     if framework == "torch":
+        network = network.to(device or "cpu")
         return ish.oracle(network, data), works.torch_gradient(network, data)
     if framework == "jax":
         apply, parameters = network
@@ -56,9 +60,9 @@ def network_and_data(framework: str, work: str) -> tuple[Any, Any]:
     return network, works.batches_channels_last(work)
 
 
-def costs(framework: str, work: str, words: Sequence[str]) -> dict[str, float]:
+def costs(framework: str, work: str, words: Sequence[str], device: str | None = None) -> dict[str, float]:
     """Times divided by that of one gradient, in the rows that have one of these words."""
-    oracle, gradient = oracle_and_gradient(framework, work)
+    oracle, gradient = oracle_and_gradient(framework, work, device)
     point = oracle.parameters
     names = frozenset(group.name for group in oracle.groups)
     random = np.random.default_rng(0)
@@ -80,13 +84,15 @@ def costs(framework: str, work: str, words: Sequence[str]) -> dict[str, float]:
         )
         measured["normalized_sharpness, all included"] = (lambda: ish.normalized_sharpness(oracle), 1)
     chosen = {name: row for name, row in measured.items() if any(word in name for word in words)}
-    return {name: works.ratio(function, gradient) / count for name, (function, count) in chosen.items()}
+    seconds = works.processor_seconds if device is None else works.device_seconds
+    return {name: works.ratio(function, gradient, seconds) / count for name, (function, count) in chosen.items()}
 
 
-def in_a_process(framework: str, words: Sequence[str]) -> dict[str, dict[str, float]]:
+def in_a_process(framework: str, words: Sequence[str], device: str | None) -> dict[str, dict[str, float]]:
     """The costs of all works, from a process that imports this framework alone."""
     environment = os.environ | {"KERAS_BACKEND": framework}
     command = [sys.executable, __file__, "--in-process", framework, "--rows", *words]
+    command += [] if device is None else ["--device", device]
     run = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, env=environment)
     found: dict[str, dict[str, float]] = json.loads(run.stdout.splitlines()[-1])
     return found
@@ -99,12 +105,15 @@ def main() -> None:
     parser.add_argument(
         "--rows", nargs="+", default=[""], metavar="WORD", help="only rows that have one of these words"
     )
+    parser.add_argument("--device", help="where PyTorch's network is: cuda, xpu or mps")
     parser.add_argument("--in-process", choices=FRAMEWORKS, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.in_process:
-        print(json.dumps({work: costs(arguments.in_process, work, arguments.rows) for work in WORKS}))
+        own = arguments.in_process, arguments.rows, arguments.device
+        print(json.dumps({work: costs(own[0], work, *own[1:]) for work in WORKS}))
         return
-    measured = {framework: in_a_process(framework, arguments.rows) for framework in arguments.frameworks or FRAMEWORKS}
+    frameworks = arguments.frameworks or FRAMEWORKS
+    measured = {name: in_a_process(name, arguments.rows, arguments.device) for name in frameworks}
     columns = [(framework, work) for framework in measured for work in WORKS]
     table = Table("cost, in gradients", *(f"{framework} {work}" for framework, work in columns))
     for name in dict.fromkeys(name for framework, work in columns for name in measured[framework][work]):

@@ -1,14 +1,15 @@
 """What draws at layers, terms of the Gauss-Newton diagonal and probes of the residual part cost, in gradients.
 
-    python docs/experiments/draw_costs.py [torch] [jax]
+    python docs/experiments/draw_costs.py [torch] [jax] [--device DEVICE]
 
 Two networks, written once for both frameworks: an encoder of two blocks on 512 sequences of 8 positions, and a GELU perceptron on 2,048 vectors. float32, batches
-of 256. The unit is the oracle's own gradient, run in turns with what is measured; JAX compiles before it is timed.
+of 256. The unit is the oracle's own gradient, run in turns with what is measured; JAX compiles before it is timed. With a device, which is PyTorch's,
+times are by the clock.
 """
 
 from __future__ import annotations
 
-import sys
+import argparse
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -86,21 +87,21 @@ class Module(nn.Module):
         return self.function(self.arrays, x, TORCH)
 
 
-def oracle_of(framework: str, network: str) -> Any:
+def oracle_of(framework: str, network: str, device: str | None) -> Any:
     function, shapes, size = NETWORKS[network]
     random = np.random.default_rng(0)
     arrays = {name: random.normal(size=s).astype(np.float32) / s[0] ** 0.5 for name, s in shapes.items()}
     x, y = random.normal(size=size).astype(np.float32), random.integers(CLASSES, size=size[0])
     data = [(x[k : k + works.BATCH], y[k : k + works.BATCH]) for k in range(0, len(x), works.BATCH)]
     if framework == "torch":
-        model = Module(function, arrays)
+        model = Module(function, arrays).to(device or "cpu")
         return ish.oracle(model, [(torch.from_numpy(inputs), torch.from_numpy(labels)) for inputs, labels in data])
     return ish.oracle(lambda p, inputs: function(p, inputs, JAX), data, parameters=arrays)
 
 
-def costs(framework: str, network: str) -> dict[str, float]:
+def costs(framework: str, network: str, device: str | None) -> dict[str, float]:
     """Times of one draw at one layer, of one term, and so on, divided by that of one gradient."""
-    oracle = oracle_of(framework, network)
+    oracle = oracle_of(framework, network, device)
     at, names = oracle.parameters, frozenset(group.name for group in oracle.groups)
     random = np.random.default_rng(0)
     block = [oracle.from_numpy({g.name: random.normal(size=g.shape) for g in oracle.groups}) for _ in range(BLOCK)]
@@ -120,7 +121,8 @@ def costs(framework: str, network: str) -> dict[str, float]:
         ),
     }
     gradient = waiting(lambda: oracle.gradient(at))
-    return {name: works.ratio(waiting(f), gradient) / count for name, (f, count) in measured.items()}
+    seconds = works.processor_seconds if device is None else works.device_seconds
+    return {name: works.ratio(waiting(f), gradient, seconds) / count for name, (f, count) in measured.items()}
 
 
 def waiting(function: Callable[[], object]) -> Callable[[], object]:
@@ -130,9 +132,13 @@ def waiting(function: Callable[[], object]) -> Callable[[], object]:
 
 def main() -> None:
     """Print the table."""
-    columns = [(framework, network) for framework in sys.argv[1:] or ("torch", "jax") for network in NETWORKS]
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("frameworks", nargs="*", metavar="FRAMEWORK")
+    parser.add_argument("--device", help="where PyTorch's networks are: cuda, xpu or mps")
+    arguments = parser.parse_args()
+    columns = [(name, network) for name in arguments.frameworks or ("torch", "jax") for network in NETWORKS]
     table = Table("cost, in gradients", *(" ".join(column) for column in columns))
-    found = [costs(*column) for column in columns]
+    found = [costs(*column, arguments.device) for column in columns]
     for name in found[0]:
         table.add_row(name, *(f"{one[name]:.2f}" for one in found))
     Console(width=120).print(table)

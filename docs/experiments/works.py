@@ -47,20 +47,32 @@ def weights(work: str) -> tuple[list[Any], list[Any]]:
     return [draw(shape) for shape in KERNELS[work]], [draw(shape) for shape in MATRICES[work]]
 
 
-def ratio(function: Callable[[], object], unit: Callable[[], object]) -> float:
-    """The median time of a function over that of the unit, run in turns, after one turn that is not counted.
-
-    Times are those of the processors, of all threads together: they do not depend on what else runs on the machine.
-    """
-    times = np.array([(_seconds(function), _seconds(unit)) for _ in range(1 + RUNS)])[1:]
-    own, units = np.median(times, axis=0)
-    return float(own / units)
-
-
-def _seconds(function: Callable[[], object]) -> float:
+def processor_seconds(function: Callable[[], object]) -> float:
+    """The time of the processors, of all threads together: it does not depend on what else runs on the machine."""
     start = time.process_time()
     function()
     return time.process_time() - start
+
+
+def device_seconds(function: Callable[[], object]) -> float:
+    """The time by the clock, until PyTorch's accelerator has done everything."""
+    import torch
+
+    torch.accelerator.synchronize()
+    start = time.perf_counter()
+    function()
+    torch.accelerator.synchronize()
+    return time.perf_counter() - start
+
+
+Seconds = Callable[[Callable[[], object]], float]
+
+
+def ratio(function: Callable[[], object], unit: Callable[[], object], seconds: Seconds = processor_seconds) -> float:
+    """The median time of a function over that of the unit, run in turns, after one turn that is not counted."""
+    times = np.array([(seconds(function), seconds(unit)) for _ in range(1 + RUNS)])[1:]
+    own, units = np.median(times, axis=0)
+    return float(own / units)
 
 
 def torch_network(work: str) -> Any:
@@ -97,10 +109,12 @@ def torch_gradient(network: Any, data: Batches) -> Callable[[], object]:
     import torch
 
     examples = sum(len(x) for x, _ in data)
+    device = next(network.parameters()).device
+    there = [(x.to(device), y.to(device)) for x, y in data]
 
     def gradient() -> object:
         network.zero_grad()
-        for x, y in data:
+        for x, y in there:
             (torch.nn.functional.cross_entropy(network(x), y, reduction="sum") / examples).backward()
         return network
 
