@@ -32,6 +32,7 @@ def build_oracle(
     parameters: Any,
     batch_size: int = 256,
     microbatch: int | None = None,
+    max_examples: int | None = None,
     dtype: str | None = None,
     groups: Sequence[ParameterGroup] = (),
     examples: Examples = "rows",
@@ -57,6 +58,8 @@ def build_oracle(
     microbatch
         Cut the batches of a loader, or of whatever kind, into pieces of at most so many examples, which count as batches
         in messages. Memory falls with it; the value does not depend on it.
+    max_examples
+        Measure on so many first examples, and read no batch beyond them. Data may have no end then, and of an iterator they are held in memory.
     dtype
         ``"float32"`` or ``"float64"``: measure a copy of the parameters in this precision.
     groups
@@ -86,6 +89,7 @@ def build_oracle(
         data,
         batch_size=batch_size,
         microbatch=microbatch,
+        max_examples=max_examples,
         examples=examples,
         advice=_ADVICE,
         check_first=check_first,

@@ -31,7 +31,7 @@ class JaxBackend:
     """The backend for functions ``apply(parameters, inputs) -> outputs``."""
 
     name = "JAX"
-    options = frozenset({"batch_size", "dtype", "examples", "groups", "microbatch", "parameters"})
+    options = frozenset({"batch_size", "dtype", "examples", "groups", "max_examples", "microbatch", "parameters"})
 
     def accepts(self, model: object, /) -> bool:
         """Whether ``model`` is a function, compiled or not, or a module that an adapter makes into one."""

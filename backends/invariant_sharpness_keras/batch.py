@@ -46,14 +46,6 @@ def host_rows(batch: Batch) -> list[Array]:
     return [leaf for leaf in leaves(batch) if leaf.dtype.kind in "biuf"]
 
 
-def check_ends(data: Any) -> None:
-    """Raise DataError if a data set of TensorFlow never ends."""
-    cardinality = getattr(data, "cardinality", None)
-    if callable(cardinality) and int(cardinality()) == -1:
-        msg = "the data never end, because of repeat(): leave it out, or add take(number_of_batches)"
-        raise DataError(msg)
-
-
 def _host(leaf: Any, dtype: np.dtype[Any]) -> Array:
     on_cpu = leaf.detach().cpu() if hasattr(leaf, "detach") else leaf
     array = np.asarray(on_cpu)

@@ -13,7 +13,6 @@ from invariant_sharpness.adapters.whole_batches import Examples
 from invariant_sharpness.losses import FunctionLoss
 from invariant_sharpness.protocol import ParameterGroup
 from invariant_sharpness.runtime.exclusive import exclusive
-from invariant_sharpness_keras.batch import check_ends
 from invariant_sharpness_keras.engines import engine_of, uses_of
 from invariant_sharpness_keras.groups import parameter_groups
 from invariant_sharpness_keras.losses import check_probabilities, resolve_loss
@@ -31,6 +30,7 @@ def build_oracle(
     loss: Any = "cross_entropy",
     *,
     batch_size: int = 256,
+    max_examples: int | None = None,
     groups: Sequence[ParameterGroup] = (),
     examples: Examples = "rows",
 ) -> KerasOracle:
@@ -54,6 +54,8 @@ def build_oracle(
         engine or of ``keras.ops``.
     batch_size
         For ``(x, y)`` only. Memory grows with it; the value does not depend on it.
+    max_examples
+        Measure on so many first examples, and read no batch beyond them. Data may have no end then, and of an iterator they are held in memory.
     groups
         Descriptions that replace those of the library: which axes of a variable count outputs and inputs.
     examples
@@ -71,7 +73,6 @@ def build_oracle(
     described = parameter_groups(model, variables, groups)
     engine: Any = engine_of(model, resolved, variables, described, examples)
     data = weighted_pair(data)
-    check_ends(data)
 
     def check_first(_: Engine[Any], evaluate: Evaluate, batch: Any, outputs: Any) -> None:
         expected = engine.read(outputs)
@@ -83,7 +84,13 @@ def build_oracle(
         check_symmetry(engine_of(model, linear, variables, described, examples), batch.inputs, expected)
 
     dataset, outputs = checked_data(
-        engine, data, batch_size=batch_size, examples=examples, advice=_ADVICE, check_first=check_first
+        engine,
+        data,
+        batch_size=batch_size,
+        max_examples=max_examples,
+        examples=examples,
+        advice=_ADVICE,
+        check_first=check_first,
     )
     if used := uses_of(engine, variables, dataset):
         engine.groups = parameter_groups(model, variables, groups, used)

@@ -25,7 +25,7 @@ class KerasBackend:
     """The backend for every ``keras.Model`` (Keras 3, on TensorFlow, JAX or PyTorch) and every ``tf.Module``."""
 
     name = "Keras"
-    options = frozenset({"batch_size", "examples", "groups"})
+    options = frozenset({"batch_size", "examples", "groups", "max_examples"})
 
     def accepts(self, model: object, /) -> bool:
         """Whether ``model`` is a ``keras.Model`` or a ``tf.Module``, told by the names of its base classes."""

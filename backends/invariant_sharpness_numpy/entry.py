@@ -23,14 +23,14 @@ class NumpyBackend:
     """The backend for :class:`ReluNetwork`."""
 
     name = "NumPy"
-    options = frozenset({"batch_size"})
+    options = frozenset({"batch_size", "max_examples"})
 
     def accepts(self, model: object, /) -> bool:
         """Whether ``model`` is a :class:`ReluNetwork`."""
         return isinstance(model, ReluNetwork)
 
     def oracle(self, model: ReluNetwork, data: Any, /, *, loss: Any, **options: Any) -> NetworkOracle:
-        """The oracle of ``model`` on ``data = (x, y)``; the only option is ``batch_size``.
+        """The oracle of ``model`` on ``data = (x, y)``; the options are ``batch_size`` and ``max_examples``.
 
         Raises
         ------

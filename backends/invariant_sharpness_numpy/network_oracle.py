@@ -43,6 +43,8 @@ class NetworkOracle(DatasetOracle):
         :class:`invariant_sharpness.losses.OutputLoss`.
     batch_size
         Number of examples that are in memory at once. No value depends on it.
+    max_examples
+        Measure on so many first examples; by default on all.
 
     Raises
     ------
@@ -51,12 +53,19 @@ class NetworkOracle(DatasetOracle):
     """
 
     def __init__(
-        self, network: ReluNetwork, x: Any, y: Any, loss: str | OutputLoss = "cross_entropy", batch_size: int = 256
+        self,
+        network: ReluNetwork,
+        x: Any,
+        y: Any,
+        loss: str | OutputLoss = "cross_entropy",
+        batch_size: int = 256,
+        max_examples: int | None = None,
     ) -> None:
         resolved = _resolved(loss)
         engine = NumpyEngine(network, resolved)
         examples = checked_examples(x, y, network.inputs)
-        dataset = Dataset(as_batches(tuple(examples), batch_size), engine.batch, engine.host_rows)
+        batches = as_batches(tuple(examples), batch_size, max_examples=max_examples)
+        dataset = Dataset(batches, engine.batch, engine.host_rows)
         _check_weights(network, dataset, resolved)
         super().__init__(engine, dataset, outputs_per_example=network.outputs)
         self.network = network

@@ -46,6 +46,7 @@ def build_oracle(
     *,
     batch_size: int = 256,
     microbatch: int | None = None,
+    max_examples: int | None = None,
     dtype: str | None = None,
     forward: Forward = default_forward,
     groups: Sequence[ParameterGroup] = (),
@@ -71,6 +72,8 @@ def build_oracle(
     microbatch
         Cut the batches of a loader, or of whatever kind, into pieces of at most so many examples, which count as batches
         in messages. Memory falls with it; the value does not depend on it.
+    max_examples
+        Measure on so many first examples, and read no batch beyond them. Data may have no end then, and of an iterator they are held in memory.
     dtype
         ``"float32"`` or ``"float64"``: measure a copy of the model in this precision.
     forward
@@ -83,7 +86,8 @@ def build_oracle(
         over the batches.
     process_group
         A process group of ``torch.distributed``: ``data`` are this process's own part, and what is measured is the loss of all parts together. Of
-        a loader with a ``DistributedSampler``, or of accelerate, the data set is divided anew, and every example counts once.
+        a loader with a ``DistributedSampler``, or of accelerate, the data set is divided anew, and every example counts once. ``max_examples``
+        are those of a part.
 
     Raises
     ------
@@ -102,6 +106,7 @@ def build_oracle(
         part,
         batch_size=batch_size,
         microbatch=microbatch,
+        max_examples=max_examples,
         examples=examples,
         advice=_ADVICE,
         check_first=_check_first(engine, forward),

@@ -22,7 +22,9 @@ class TorchBackend:
     """The backend for every ``torch.nn.Module``."""
 
     name = "PyTorch"
-    options = frozenset({"batch_size", "dtype", "examples", "forward", "groups", "microbatch", "process_group"})
+    options = frozenset(
+        {"batch_size", "dtype", "examples", "forward", "groups", "max_examples", "microbatch", "process_group"}
+    )
 
     def accepts(self, model: object, /) -> bool:
         """Whether ``model`` is a ``torch.nn.Module``, told by the names of its base classes.

@@ -38,6 +38,7 @@ def checked_data(
     *,
     batch_size: int = 256,
     microbatch: int | None = None,
+    max_examples: int | None = None,
     examples: Examples = "rows",
     advice: str = "Check what the model takes and returns",
     check_first: CheckFirst = check_half,
@@ -49,7 +50,7 @@ def checked_data(
     ----------
     engine
         The model with its loss.
-    data, batch_size, microbatch
+    data, batch_size, microbatch, max_examples
         As users give them.
     examples
         Whether an example is a row of a batch, or a batch is one example, which the engine is given with an axis of length one
@@ -73,7 +74,7 @@ def checked_data(
     """
 
     def look() -> tuple[Dataset[Any], _Seen]:
-        batches = batches_of(data, batch_size, microbatch, examples)
+        batches = batches_of(data, batch_size, microbatch, examples, max_examples)
         dataset = checked_dataset(
             batches,
             engine.batch,

@@ -14,8 +14,10 @@ from typing import Any, Literal, Protocol, TypedDict, Unpack, runtime_checkable
 import numpy as np
 import numpy.typing as npt
 
-from invariant_sharpness.errors import ArgumentTypeError, LossError, ModelError
+from invariant_sharpness.coordinates import Restricted
+from invariant_sharpness.errors import ArgumentError, ArgumentTypeError, LossError, ModelError
 from invariant_sharpness.parameters.groups import ParameterGroup
+from invariant_sharpness.parameters.patterns import are_patterns
 from invariant_sharpness.parameters.vector import ParameterVector
 from invariant_sharpness.protocol import CurvatureOracle
 from invariant_sharpness.runtime.exclusive import exclusive
@@ -83,6 +85,7 @@ class OracleOptions(TypedDict, total=False):
 
     batch_size: int
     microbatch: int | None
+    max_examples: int | None
     dtype: Literal["float32", "float64"] | None
     groups: Sequence[ParameterGroup]
     parameters: Any
@@ -119,12 +122,21 @@ def oracle(model: Any, data: Any, loss: Any = "cross_entropy", **options: Unpack
                           it
         ``microbatch``    cut the batches of a loader into      yes     yes
                           pieces of at most so many examples
+        ``max_examples``  measure on so many first examples, of   yes     yes   yes   yes
+                          data that may have no end; no batch
+                          beyond them is read, and of an
+                          iterator they are held in memory
         ``dtype``         ``"float32"`` or ``"float64"``:       yes     yes
                           measure a copy in this precision
         ``groups``        descriptions of parameters that       yes     yes   yes
                           replace those of the library
-        ``parameters``    the tree of arrays that a function            yes
-                          takes
+        ``parameters``    names of the parameters to measure,   yes     yes   yes   yes
+                          or patterns such as
+                          ``"encoder.*"``: the oracle is the
+                          :class:`Restricted` one. In JAX the
+                          tree of arrays that a function takes,
+                          or this tree and patterns, as in
+                          ``(tree, "encoder.*")``
         ``forward``       ``(model, batch) -> (outputs,         yes
                           targets)`` for other forms of batch
         ``examples``      ``"batches"``: a batch is one         yes     yes   yes
@@ -150,6 +162,8 @@ def oracle(model: Any, data: Any, loss: Any = "cross_entropy", **options: Unpack
         If no installed backend knows the type of ``model``, or one of them cannot be loaded, or the model cannot be measured.
     DataError, LossError, NonFiniteError
         If data, loss and outputs do not fit; each names the batch or example that is wrong.
+    ArgumentError
+        If ``parameters`` are no patterns.
     ArgumentTypeError
         If the backend has no such option; lists those that it has.
 
@@ -170,10 +184,28 @@ def oracle(model: Any, data: Any, loss: Any = "cross_entropy", **options: Unpack
         raise LossError(msg)
     for found in backends().values():
         if found.accepts(model):
-            _check_options(found, options)
+            given, patterns = _patterns(found, options)
+            _check_options(found, given)
             with exclusive():
-                return found.oracle(model, data, loss=loss, **options)
+                made = found.oracle(model, data, loss=loss, **given)
+                return made if patterns is None else Restricted(made, patterns)
     raise ModelError(_not_accepted(model, data))
+
+
+def _patterns(backend: Backend, options: Mapping[str, Any]) -> tuple[dict[str, Any], Any]:
+    """Take the patterns of parameters out of the options; what else ``parameters`` may be, the backend knows."""
+    given = dict(options)
+    if "parameters" not in options:
+        return given, None
+    value = given.pop("parameters")
+    if are_patterns(value):
+        return given, value
+    if isinstance(value, tuple) and len(value) == 2 and are_patterns(value[1]):
+        return {**given, "parameters": value[0]}, value[1]
+    if "parameters" in getattr(backend, "options", ("parameters",)):
+        return {**given, "parameters": value}, None
+    msg = f"parameters={value!r}, but it is a name or a pattern, such as 'encoder.*', or a list of them"
+    raise ArgumentError(msg)
 
 
 def _not_accepted(model: Any, data: Any) -> str:

@@ -16,7 +16,9 @@ Examples = Literal["rows", "batches"]
 """What an example is: a row of a batch, or a whole batch."""
 
 
-def batches_of(data: Any, batch_size: int, microbatch: int | None, examples: Examples) -> Batches:
+def batches_of(
+    data: Any, batch_size: int, microbatch: int | None, examples: Examples, max_examples: int | None = None
+) -> Batches:
     """Make batches of the user's data, in which an example is what ``examples`` says.
 
     Raises
@@ -27,7 +29,7 @@ def batches_of(data: Any, batch_size: int, microbatch: int | None, examples: Exa
     if examples not in get_args(Examples):
         msg = f'examples={examples!r}, but an example is a row of a batch, "rows", or a whole batch, "batches"'
         raise DataError(msg)
-    batches = as_batches(data, batch_size, microbatch)
+    batches = as_batches(data, batch_size, microbatch, max_examples)
     if examples == "rows":
         return batches
     if microbatch is not None:

@@ -55,6 +55,11 @@ class Forwarding:
         """Whether the loss is a mean over examples, as of oracles that do not say it, or a sum."""
         return str(getattr(self.base, "reduction", "mean"))
 
+    @property
+    def left_out(self) -> tuple[str, ...]:
+        """The names of the parameter groups of the model that are not measured; none of an oracle that does not say it."""
+        return tuple(getattr(self.base, "left_out", ()))
+
     def loss(self, parameters: ParameterVector, /) -> float:
         return self.base.loss(parameters)
 

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from difflib import get_close_matches
-from fnmatch import fnmatchcase
 
 import numpy as np
 
 from invariant_sharpness.coordinates.forwarding import Forwarding
-from invariant_sharpness.errors import ModelError
+from invariant_sharpness.parameters.patterns import matching_names
 from invariant_sharpness.parameters.vector import ParameterVector
 from invariant_sharpness.protocol import (
     BlockCurvatureOracle,
@@ -31,8 +29,6 @@ from invariant_sharpness.protocol import (
     SampledGaussNewtonOracle,
     SubsetOracle,
 )
-
-_MAX_LISTED = 20
 
 
 class Restricted(Forwarding):
@@ -84,12 +80,18 @@ class Restricted(Forwarding):
 
     def __init__(self, base: CurvatureOracle, names: str | Iterable[str]) -> None:
         self.base = base
-        self.names = _matching([group.name for group in base.groups], (names,) if isinstance(names, str) else names)
+        self.names = matching_names([group.name for group in base.groups], names)
         self._parameters = self._kept(base.parameters)
 
     @property
     def groups(self) -> tuple[ParameterGroup, ...]:
         return tuple(group for group in self.base.groups if group.name in self.names)
+
+    @property
+    def left_out(self) -> tuple[str, ...]:
+        """The names of the groups that stay where they are."""
+        left = (group.name for group in self.base.groups if group.name not in self.names)
+        return (*super().left_out, *left)
 
     @property
     def parameters(self) -> ParameterVector:
@@ -216,25 +218,3 @@ class Restricted(Forwarding):
         if parameters is self._parameters:
             return self.base.parameters
         return ParameterVector(parameters.xp, {**self.base.parameters.arrays, **parameters.arrays})
-
-
-def _matching(names: Sequence[str], patterns: Iterable[str]) -> tuple[str, ...]:
-    """Return the names that match one of the patterns, in their own order."""
-    found: set[str] = set()
-    for pattern in patterns:
-        matched = {name for name in names if name == pattern} or {name for name in names if fnmatchcase(name, pattern)}
-        if not matched:
-            raise ModelError(_no_match(names, pattern))
-        found |= matched
-    if not found:
-        raise ModelError(_no_match(names, ""))
-    return tuple(name for name in names if name in found)
-
-
-def _no_match(names: Sequence[str], pattern: str) -> str:
-    close = get_close_matches(pattern, names, n=1)
-    hint = f" Did you mean {close[0]!r}?" if close else ""
-    listed, more = ", ".join(names[:_MAX_LISTED]), len(names) - _MAX_LISTED
-    return f"no parameter group matches {pattern!r}.{hint} The groups are {listed}" + (
-        f" and {more} more" if more > 0 else ""
-    )

@@ -21,6 +21,7 @@ from invariant_sharpness.evaluation.conditions import Conditions
 from invariant_sharpness.evaluation.door import AnyMetric, as_metrics
 from invariant_sharpness.evaluation.report import Report
 from invariant_sharpness.metrics import Metric, normalized_sharpness
+from invariant_sharpness.metrics.counted_groups import listed
 from invariant_sharpness.prng import require_probes
 from invariant_sharpness.protocol import (
     CurvatureOracle,
@@ -148,6 +149,12 @@ class Measurement:
         few = sum(group.size for group in self.oracle.groups if group.name in weights) <= self.probes
         return frozenset() if able is None or few else frozenset(able.layer_units(self.oracle.parameters))
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Which parameters of the model are not measured."""
+        names = tuple(getattr(self.oracle, "left_out", ()))
+        return (f"left out, and held where they are: {listed(names)}",) if names else ()
+
     def require_finite_loss(self) -> None:
         """Raise :class:`NonFiniteError` if there is no loss at this point."""
         if not isfinite(self.loss):
@@ -182,6 +189,7 @@ class Measurement:
             versions={name: metric.version for name, metric in declared.items()},
             signature=f"{definitions}; {self.conditions}",
             conditions=self.conditions,
+            notes=self.notes,
         )
 
     def beside(self, metric: Metric[...], value: Estimate) -> Iterator[tuple[Metric[...], Estimate]]:

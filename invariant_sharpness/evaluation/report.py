@@ -59,6 +59,8 @@ class Report(Mapping[str, Estimate]):
         can be compared if their reports have the same.
     conditions
         The parts of the signature that are not of a metric; None for a report that was not measured.
+    notes
+        What holds for all estimates, in words: which parameters were left out.
 
     Examples
     --------
@@ -81,6 +83,7 @@ class Report(Mapping[str, Estimate]):
     versions: Mapping[str, int] = field(default_factory=dict)
     signature: str = ""
     conditions: Conditions | None = None
+    notes: tuple[str, ...] = ()
 
     def __getitem__(self, name: str) -> Estimate:
         return ByName(self.estimates, "metric", "in this report")[name]
@@ -116,7 +119,7 @@ class Report(Mapping[str, Estimate]):
             value, error = f"{estimate.value:.6g}", estimate.error_text()
             table.add_row(escape(name), value, error, escape(estimate.method), self.claim(name))
         notes = [f"{name}: {note}" for name, estimate in self.estimates.items() for note in estimate.notes]
-        lines = [*notes, *([] if self.conditions is None else [str(self.conditions)])]
+        lines = [*self.notes, *notes, *([] if self.conditions is None else [str(self.conditions)])]
         table.caption, table.caption_justify = escape("\n".join(lines)) or None, "left"
         return table
 
@@ -139,6 +142,7 @@ class Report(Mapping[str, Estimate]):
             "seconds": self.seconds,
             "signature": self.signature,
             "conditions": None if self.conditions is None else self.conditions.to_dict(),
+            "notes": list(self.notes),
             "metrics": {
                 name: estimate.to_dict()
                 | {"invariances": sorted(self.invariances.get(name, ())), "version": self.versions.get(name)}

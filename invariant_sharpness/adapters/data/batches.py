@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from numbers import Integral
 from typing import Any, cast
 
+from invariant_sharpness.adapters.data.endings import Remembered, check_end, check_max_examples
 from invariant_sharpness.adapters.data.examples import batch_size as batch_size_of
 from invariant_sharpness.adapters.data.examples import is_pair, leaves, take
 from invariant_sharpness.adapters.data.kinds import require_array_of_targets, require_arrays
@@ -27,12 +28,15 @@ class Batches:
         What is yielded has at most so many examples: larger batches are cut. None leaves them as they are.
     form
         What is done to every batch that is yielded; nothing by default.
+    max_examples
+        The data set are so many first examples, of which batches may be the first ones; None for all.
     """
 
     source: Iterable[Any]
     static: bool
     microbatch: int | None = None
     form: Callable[[Any], Any] | None = None
+    max_examples: int | None = None
 
     @property
     def known(self) -> int:
@@ -50,17 +54,19 @@ class Batches:
         return (piece for batch in self.source for piece in _pieces(batch, size))
 
 
-def as_batches(data: Any, batch_size: int, microbatch: int | None = None) -> Batches:
+def as_batches(data: Any, batch_size: int, microbatch: int | None = None, max_examples: int | None = None) -> Batches:
     """Accept ``(x, y)``, one dictionary, a list of batches, or any object that can be iterated over again.
 
     ``(x, y)``, where y may be a tuple or dictionary of arrays, is cut into batches of ``batch_size`` examples; batches that users made are left as they are, or cut into
-    pieces of at most ``microbatch`` examples.
+    pieces of at most ``microbatch`` examples. Of an iterator, what ``max_examples`` asks for is held in memory.
 
     Raises
     ------
     DataError
-        For a generator or iterator, which is empty after one pass, and for what is no data set at all.
+        For a generator or iterator without ``max_examples``, which is empty after one pass; for data that never end, and for what is no data
+        set at all.
     """
+    check_max_examples(max_examples)
     for name, size in {"batch_size": batch_size, "microbatch": microbatch}.items():
         if not ((isinstance(size, Integral) and int(size) >= 1) or (name == "microbatch" and size is None)):
             msg = f"{name}={size!r}, but a batch has at least one example, and an integer says how many"
@@ -69,13 +75,18 @@ def as_batches(data: Any, batch_size: int, microbatch: int | None = None) -> Bat
         require_array_of_targets(data)
     if is_pair(data):
         require_arrays(data)
-        return Batches(_slices(data, batch_size), static=True, microbatch=microbatch)
+        return Batches(_slices(data, batch_size), static=True, microbatch=microbatch, max_examples=max_examples)
     if isinstance(data, Mapping):
-        return Batches([data], static=True, microbatch=microbatch)
+        return Batches([data], static=True, microbatch=microbatch, max_examples=max_examples)
+    if max_examples is None:
+        check_end(data)
+    elif isinstance(data, Iterator):
+        return Batches(Remembered(data), static=True, microbatch=microbatch, max_examples=max_examples)
     if isinstance(data, Iterator):
         msg = (
             f"data is a one-shot {type(data).__name__}: it is empty after one pass, and curvature takes many. "
-            f"Pass list(data), a data loader, or an object whose __iter__ starts anew"
+            f"Pass list(data), a data loader, or an object whose __iter__ starts anew; or max_examples=n, and the first n examples are "
+            f"held in memory"
         )
         raise DataError(msg)
     if not isinstance(data, Iterable):
@@ -84,7 +95,7 @@ def as_batches(data: Any, batch_size: int, microbatch: int | None = None) -> Bat
             f"a data loader (for a map-style torch data set: torch.utils.data.DataLoader(data, batch_size=...))"
         )
         raise DataError(msg)
-    return Batches(data, static=isinstance(data, Sequence), microbatch=microbatch)
+    return Batches(data, static=isinstance(data, Sequence), microbatch=microbatch, max_examples=max_examples)
 
 
 def _pieces(batch: Any, size: int) -> Iterator[Any]:

@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from invariant_sharpness.adapters.data.batches import Batches
+from invariant_sharpness.adapters.data.endings import first_examples
 from invariant_sharpness.adapters.data.examples import batch_size, host_rows
 from invariant_sharpness.adapters.data.kinds import require_arrays
 from invariant_sharpness.adapters.data.subsets import chosen_examples
@@ -122,18 +123,26 @@ class Dataset(Generic[T]):
         return sum(self._print(given, batch) for given, batch in self._pairs()) % 2**64
 
     def _pairs(self) -> Iterator[tuple[Any, T]]:
-        """Every batch, as the user gives it and as the adapter computes with it."""
+        """Every batch, as the user gives it and as the adapter computes with it; None for the former of one that is cut."""
+        pair: tuple[Any, Any] = (None, None)
+
+        def converted() -> Iterator[T]:
+            nonlocal pair
+            for given in self.batches:
+                require_arrays(given)
+                pair = given, self.convert(given)
+                yield pair[1]
+
         empty = True
-        for given in self.batches:
-            require_arrays(given)
-            batch, empty = self.convert(given), False
-            yield given, batch
+        for batch in first_examples(converted(), self.batches.source, self.batches.max_examples):
+            empty = False
+            yield (pair[0] if batch is pair[1] else None), batch
         if empty and not self.may_be_empty:
             raise no_examples()
 
     def _print(self, given: Any, batch: T) -> int:
         """The fingerprint of a batch: of the user's own arrays if they are on the host, so that nothing comes back from the device."""
-        own = host_rows(given)
+        own = None if given is None else host_rows(given)
         return fingerprint(self.rows(batch) if own is None else own)
 
     def subset(self, examples: Sequence[int]) -> Dataset[T]:

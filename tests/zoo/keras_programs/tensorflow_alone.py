@@ -21,6 +21,9 @@ def data_sets() -> dict[str, Any]:
     data = tf.data.Dataset.from_tensor_slices((inputs(), labels())).batch(4)
     forms = {"arrays": (inputs(), labels()), "plain": data, "shuffled": data.shuffle(3)}
     oracles = {kind: backend.oracle(perceptron(), form, loss="cross_entropy") for kind, form in forms.items()}
+    oracles["first of an endless one"] = backend.oracle(
+        perceptron(), data.repeat(), loss="cross_entropy", max_examples=len(inputs())
+    )
     losses = {kind: oracle.loss(oracle.parameters) for kind, oracle in oracles.items()}
     return {
         "losses": losses,
