@@ -20,7 +20,10 @@ from invariant_sharpness.protocol import (
 )
 
 MOST_OUTPUTS = 256
-"""Above this many outputs per example the exact diagonal would take as many backward passes: outputs are sampled."""
+"""Above this many outputs per example the exact diagonal, which takes as many backward passes, is not computed where they cannot be sampled."""
+
+LEAST_SAMPLED_OUTPUTS = 64
+"""No more outputs than this are never sampled: there is little to save, and the exact diagonal has no error."""
 
 
 def certified_diagonal(
@@ -33,12 +36,13 @@ def certified_diagonal(
 ) -> HessianDiagonal:
     """Return the diagonal of those named groups (default: all) that pass the affine test, exact or from sampled outputs.
 
-    Cost: as many backward passes with per-example squaring as there are outputs, or ``probes`` if these are fewer and an
-    example has more than ``MOST_OUTPUTS`` outputs; and the affine test.
+    Cost: as many backward passes with per-example squaring as there are outputs, or ``probes`` if an example has more than
+    :func:`most_exact_outputs`; and the affine test.
     """
     chosen = checked_names(oracle, parameters)
     if diagonal is None:
-        diagonal = exact_diagonal(oracle, parameters=chosen, seed=seed)
+        most = most_exact_outputs(oracle, probes)
+        diagonal = exact_diagonal(oracle, parameters=chosen, seed=seed, most_outputs=most)
     sampled, defects = _sampled(oracle, chosen - diagonal.groups.keys(), diagonal, probes, seed)
     known = replace(diagonal, groups={**diagonal.groups, **sampled}, probes=probes, defects=defects, test=None)
     return in_order(oracle, known)
@@ -50,14 +54,14 @@ def exact_diagonal(
     parameters: frozenset[str] | None = None,
     seed: int = 0,
     test: AffineTest | None = None,
-    most_outputs: float = MOST_OUTPUTS,
+    most_outputs: float | None = None,
 ) -> HessianDiagonal:
     """Return the diagonal of those named groups (default: all) that pass the affine test, exactly.
 
     Where the oracle tells its layers apart, that of the Gauss-Newton matrix of the other groups comes with it, but of those that take one example at a time. Cost: one backward pass per
     output with per-example squaring, and the affine test unless it is given. It has no groups, but the verdicts
-    of the affine test, if an example has more than ``most_outputs`` outputs, and nothing if the oracle does not know
-    the Gauss-Newton diagonal.
+    of the affine test, if an example has more than ``most_outputs`` outputs (default: :func:`most_exact_outputs`), and nothing if the oracle
+    does not know the Gauss-Newton diagonal.
     """
     chosen = checked_names(oracle, parameters)
     able = capability(oracle, GaussNewtonDiagonalOracle)
@@ -65,7 +69,8 @@ def exact_diagonal(
         return HessianDiagonal({})
     test = affine_test(able, seed) if test is None else test
     possible = not_curved(oracle, test.defects) & chosen
-    if able.outputs_per_example > most_outputs or not possible:
+    most = most_exact_outputs(oracle) if most_outputs is None else most_outputs
+    if able.outputs_per_example > most or not possible:
         return HessianDiagonal({}, defects=test.defects, test=test)
     layered = capability(oracle, ResidualDiagonalOracle) is not None and chosen > possible
     names = possible | (chosen - squared_one_by_one(oracle).keys()) if layered else possible
@@ -82,6 +87,15 @@ def not_curved(oracle: CurvatureOracle, defects: Mapping[str, float]) -> frozens
     """Return the groups that pass the affine test, or that no tested example reaches."""
     largest = largest_defects(oracle)
     return frozenset(name for name, defect in defects.items() if not defect > largest[name])
+
+
+def most_exact_outputs(oracle: CurvatureOracle, probes: int = LEAST_SAMPLED_OUTPUTS) -> int:
+    """Return up to how many outputs of an example the diagonal of the Gauss-Newton matrix is exact.
+
+    It takes a backward pass for each output, at every position; of sampled outputs it takes one for each probe, with an error that is stated. What
+    takes fewer passes is done.
+    """
+    return max(probes, LEAST_SAMPLED_OUTPUTS) if samples_outputs(oracle) else MOST_OUTPUTS
 
 
 def has_gauss_newton_diagonal(oracle: CurvatureOracle) -> bool:

@@ -17,8 +17,8 @@ from math import inf
 
 from invariant_sharpness.errors import ArgumentError
 from invariant_sharpness.estimators.affine_groups import (
-    MOST_OUTPUTS,
     has_gauss_newton_diagonal,
+    most_exact_outputs,
     samples_outputs,
     squared_one_by_one,
 )
@@ -68,7 +68,8 @@ def plan_of_probes(oracle: CurvatureOracle, names: frozenset[str], defects: Mapp
         return _probed(names, probes)._replace(gradients=GRADIENTS_PER_PRODUCT * probes)
     known = able.layer_units(oracle.parameters)
     curved = frozenset(group.name for group in oracle.groups) - exact_groups(oracle, defects) | names
-    ways, samples = _ways(oracle, curved, known), 0 if _outputs(oracle) <= MOST_OUTPUTS else probes
+    ways = _ways(oracle, curved, known)
+    samples = 0 if _outputs(oracle) <= most_exact_outputs(oracle, probes) else probes
     draws = number_of_draws(oracle, known.keys() & curved, probes, ways.operations)
     found = ways.with_probes(samples, draws, probes)
     terms = samples or _outputs(oracle)

@@ -45,7 +45,7 @@ def hessian_diagonal(
     r"""The diagonal :math:`h_i = \partial^2 L / \partial\theta_i^2` of the named groups (default: all).
 
     Groups that pass the affine test cost at most one backward pass per output with per-example squaring, whatever the number of
-    groups; ``probes`` such passes if an example has more than ``MOST_OUTPUTS`` outputs. If the others have no more entries
+    groups; ``probes`` such passes if an example has more outputs than that, and more than 64. If the others have no more entries
     than ``probes``, their columns are computed. If they have more, they take their Gauss-Newton diagonal and draws at the outputs of
     layers, or at the operations above convolutions, which cost about as much as ``probes`` Hessian-vector products; outside of layers columns or
     probes, whichever cost less. Or they are probed in two stages with so many products, if the oracle cannot tell its layers apart.

@@ -13,7 +13,7 @@ from typing import Any
 from invariant_sharpness.arguments import check_numbers, require_oracle, require_seed
 from invariant_sharpness.coordinates.gauss_newton import GaussNewton
 from invariant_sharpness.errors import ArgumentError, InvariantSharpnessError, NonFiniteError
-from invariant_sharpness.estimators.affine_groups import exact_diagonal, has_gauss_newton_diagonal
+from invariant_sharpness.estimators.affine_groups import exact_diagonal, has_gauss_newton_diagonal, most_exact_outputs
 from invariant_sharpness.estimators.diagonal_plan import is_large
 from invariant_sharpness.estimators.diagonal_results import OF_AFFINE_GROUPS, HessianDiagonal
 from invariant_sharpness.estimators.hessian_diagonals import hessian_diagonal
@@ -139,7 +139,8 @@ class Measurement:
         if self.budget is not None or is_large(self.oracle):
             return hessian_diagonal(self.oracle, probes=self.probes, budget=self.budget, seed=self.seed)
         weights = frozenset(group.name for group in self.oracle.groups if group.is_weight)
-        known = exact_diagonal(self.oracle, seed=self.seed)
+        most = most_exact_outputs(self.oracle, self.probes)
+        known = exact_diagonal(self.oracle, seed=self.seed, most_outputs=most)
         names = weights | self._drawn_with(weights - known.groups.keys())
         return hessian_diagonal(self.oracle, parameters=names, probes=self.probes, seed=self.seed, diagonal=known)
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import invariant_sharpness as ish
-from invariant_sharpness.estimators.affine_groups import MOST_OUTPUTS
+from invariant_sharpness.estimators.affine_groups import MOST_OUTPUTS, exact_diagonal
 from invariant_sharpness.estimators.diagonal_results import HessianDiagonal
 from invariant_sharpness.estimators.sampled_diagonal import sampled_groups
 from invariant_sharpness_numpy import NetworkOracle, ReluNetwork
@@ -92,6 +92,36 @@ def test_many_classes_are_sampled_and_say_so() -> None:
     assert "samples of the outputs" in estimate.method, estimate
     assert estimate.standard_error is not None, estimate
     assert estimate.bracket is not None, estimate
+
+
+@pytest.mark.parametrize(
+    ("classes", "probes", "method"),
+    [
+        (64, 64, "exact"),
+        (65, 64, "64 samples of the outputs"),
+        (64, 16, "exact"),
+        (65, 16, "16 samples of the outputs"),
+        (80, 80, "exact"),
+        (81, 80, "80 samples of the outputs"),
+    ],
+)
+def test_outputs_are_sampled_where_that_takes_fewer_passes(classes: int, probes: int, method: str) -> None:
+    of = oracle(classes)
+    found = ish.normalized_sharpness(of, probes=probes)
+    assert found.method == method, f"{found}"
+    truth = ish.normalized_sharpness(of, diagonal=exact_diagonal(of, most_outputs=classes)).value
+    lower, upper = found.interval(0.999)
+    assert lower * (1 - 1e-9) <= truth <= upper * (1 + 1e-9), f"{found}, but the value is {truth}"
+
+
+def test_report_has_the_values_of_the_metrics_where_outputs_are_sampled() -> None:
+    report = ish.measure(oracle(100), ["normalized_sharpness", "hessian_trace"], probes=100)
+    assert {estimate.method for estimate in report.values()} == {"exact"}, f"{report}"
+
+
+def test_outputs_that_cannot_be_sampled_are_exact_up_to_more() -> None:
+    of = oracle(65, loss="normalized_cross_entropy")
+    assert ish.normalized_sharpness(of, probes=16).method == "exact"
 
 
 def test_trace_of_many_classes_comes_from_sampled_outputs_too() -> None:
