@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from invariant_sharpness.adapters.loss_terms import LossTerms
+from invariant_sharpness.adapters.loss_terms import LossTerms, RowTerms
 from invariant_sharpness.errors import ModelError
 
 Tensors = list[torch.Tensor]
@@ -68,10 +68,22 @@ def gauss_newton_product(
 ) -> tuple[Tensors, torch.Tensor]:
     r""":math:`\sum_n w_n J_n^T \Lambda_n J_n v` for the outputs of a batch, and the weights; four passes through the network."""
     along = jacobian_product(outputs, sources, directions)
-    leaf = outputs.detach().requires_grad_()
+    curved, weights = _curved(outputs.detach(), targets, loss, along)
+    return gradients((outputs * curved).sum(), sources), weights
+
+
+def _curved(
+    outputs: torch.Tensor, targets: torch.Tensor, loss: LossTerms, along: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """The weighted output Hessian times the vectors, in closed form where the loss has one, and the weights."""
+    closed = loss.curvature_product(outputs, targets, along) if isinstance(loss, RowTerms) else None
+    if closed is not None:
+        with torch.no_grad():
+            return closed, loss.values(outputs, targets)[1]
+    leaf = outputs.requires_grad_()
     losses, weights = loss.values(leaf, targets)
     ((curved,),) = hessian_products((losses * weights).sum(), [leaf], [[along]])
-    return gradients((outputs * curved).sum(), sources), weights
+    return curved, weights
 
 
 @contextmanager

@@ -140,6 +140,10 @@ class RowTerms:
     def sampled_cotangents(self, outputs: Array, targets: Array, signs: Array, /) -> Array:
         return self.positions.sampled_cotangents(self.xp, outputs, targets, signs)
 
+    def curvature_product(self, outputs: Array, targets: Array, vectors: Array, /) -> Array | None:
+        """Return the weighted output Hessian times vectors in the shape of the outputs, where it has a closed form."""
+        return self.positions.curvature_product(self.xp, outputs, targets, vectors)
+
     def row_shape(self, outputs: Array, targets: Array, /) -> tuple[int, int]:
         if isinstance(self.positions.row_loss, ElementwiseLoss):
             return outputs.shape[0], prod(outputs.shape[1:])

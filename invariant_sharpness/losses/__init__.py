@@ -18,7 +18,7 @@ from invariant_sharpness.losses.likelihoods import BinaryCrossEntropy, KullbackL
 from invariant_sharpness.losses.next_token import NextTokenCrossEntropy
 from invariant_sharpness.losses.normalized_cross_entropy import NormalizedCrossEntropy
 from invariant_sharpness.losses.positions import Factors, PositionLoss
-from invariant_sharpness.losses.protocol import ConvexLoss, OutputLoss, convex
+from invariant_sharpness.losses.protocol import ConvexLoss, CurvedLoss, OutputLoss, convex
 
 __all__ = [
     "LOSS_NAMES",
@@ -26,6 +26,7 @@ __all__ = [
     "BinaryCrossEntropy",
     "ConvexLoss",
     "CrossEntropy",
+    "CurvedLoss",
     "ElementwiseLoss",
     "Factors",
     "FunctionLoss",

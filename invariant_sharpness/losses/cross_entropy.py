@@ -8,6 +8,7 @@ from typing import Any, Literal
 from array_api_compat import device
 
 from invariant_sharpness.errors import LossError
+from invariant_sharpness.losses.chunks import by_rows
 from invariant_sharpness.losses.labels import ClassTargets, one_hot
 
 Array = Any
@@ -35,7 +36,8 @@ class CrossEntropy:
 
     Notes
     -----
-    A value costs one pass over the outputs, the Hessian K x K numbers for each row.
+    A value costs one pass over the outputs, the Hessian K x K numbers for each row. All is made some rows at a time, so that
+    nothing but a result is as large as the outputs; labels are looked up, and are no rows of K numbers.
 
     Examples
     --------
@@ -68,15 +70,25 @@ class CrossEntropy:
         return self._targets.weights(xp, outputs, targets)
 
     def values(self, xp: Any, outputs: Array, targets: Array, /) -> Array:
-        q = self._targets.masses(xp, outputs, targets)
-        below, highest = _below_largest(xp, outputs)
-        log_normalizer = xp.log1p(_of_others(xp, xp.exp(below), highest))
-        return log_normalizer[:, 0] * xp.sum(q, axis=1) - xp.sum(below * q, axis=1)
+        def rows(outputs: Array, targets: Array) -> Array:
+            below, highest = _below_largest(xp, outputs)
+            log_normalizer = xp.log1p(_of_others(xp, xp.exp(below), highest))[:, 0]
+            if self._targets.have_one_class(outputs, targets):
+                own, mass = self._targets.of_labels(xp, below, targets)
+                return log_normalizer * mass - own * mass
+            q = self._targets.masses(xp, outputs, targets)
+            return log_normalizer * xp.sum(q, axis=1) - xp.sum(below * q, axis=1)
+
+        return by_rows(xp, rows, outputs, targets)
 
     def gradient(self, xp: Any, outputs: Array, targets: Array, /) -> Array:
         r""":math:`p_c \sum_{k \ne c} q_k - q_c (1 - p_c)`, in which nothing cancels where the network is sure of a label."""
-        q, p = self._targets.masses(xp, outputs, targets), softmax(xp, outputs)
-        return p * (xp.sum(q, axis=1, keepdims=True) - q) - q * _complements(xp, p)
+
+        def rows(outputs: Array, targets: Array) -> Array:
+            q, p = self._targets.masses(xp, outputs, targets), softmax(xp, outputs)
+            return p * (xp.sum(q, axis=1, keepdims=True) - q) - q * _complements(xp, p)
+
+        return by_rows(xp, rows, outputs, targets)
 
     def hessian(self, xp: Any, outputs: Array, targets: Array, /) -> Array:
         p = softmax(xp, outputs)
@@ -86,11 +98,21 @@ class CrossEntropy:
 
     def hessian_root_product(self, xp: Any, outputs: Array, targets: Array, vectors: Array, /) -> Array:
         r""":math:`R u = \sqrt{\sum_c q_c}\, (\sqrt p \circ u - p\, (\sqrt p \cdot u))`."""
-        p = softmax(xp, outputs)
-        weighted, highest = xp.sqrt(p) * vectors, _below_largest(xp, p)[1]
-        plain = weighted - p * xp.sum(weighted, axis=1, keepdims=True)
-        at_highest = weighted * _complements(xp, p) - p * _of_others(xp, weighted, highest)
-        return xp.where(highest, at_highest, plain) * xp.sqrt(self._total(xp, outputs, targets))[:, None]
+
+        def rows(outputs: Array, targets: Array, vectors: Array) -> Array:
+            p = softmax(xp, outputs)
+            return _centered(xp, p, xp.sqrt(p) * vectors) * xp.sqrt(self._total(xp, outputs, targets))[:, None]
+
+        return by_rows(xp, rows, outputs, targets, vectors)
+
+    def hessian_product(self, xp: Any, outputs: Array, targets: Array, vectors: Array, /) -> Array:
+        r""":math:`\Lambda u = (\sum_c q_c) (p \circ u - p\, (p \cdot u))`, for one vector per row."""
+
+        def rows(outputs: Array, targets: Array, vectors: Array) -> Array:
+            p = softmax(xp, outputs)
+            return _centered(xp, p, p * vectors) * self._total(xp, outputs, targets)[:, None]
+
+        return by_rows(xp, rows, outputs, targets, vectors)
 
     def hessian_factors(self, xp: Any, outputs: Array, targets: Array, /) -> tuple[Array, Array]:
         r"""A square root with K - 1 columns, without an eigendecomposition, and the mass of each row.
@@ -121,6 +143,8 @@ class CrossEntropy:
 
     def _total(self, xp: Any, outputs: Array, targets: Array) -> Array:
         """The mass of all classes, 1 for a label."""
+        if self._targets.have_one_class(outputs, targets):
+            return self._targets.of_labels(xp, outputs, targets)[1]
         return xp.sum(self._targets.masses(xp, outputs, targets), axis=1)
 
 
@@ -160,6 +184,14 @@ def _below_largest(xp: Any, outputs: Array) -> tuple[Array, Array]:
 def _of_others(xp: Any, rows: Array, highest: Array) -> Array:
     """The sum over all classes but the likeliest, as a column."""
     return xp.sum(xp.where(highest, xp.zeros_like(rows), rows), axis=1, keepdims=True)
+
+
+def _centered(xp: Any, p: Array, weighted: Array) -> Array:
+    r"""Rows less p times their sums, :math:`v - p\, (1 \cdot v)`; at the likeliest class :math:`v (1 - p) - p \sum_{others} v`, which is the same."""
+    highest = _below_largest(xp, p)[1]
+    plain = weighted - p * xp.sum(weighted, axis=1, keepdims=True)
+    at_highest = weighted * _complements(xp, p) - p * _of_others(xp, weighted, highest)
+    return xp.where(highest, at_highest, plain)
 
 
 def _complements(xp: Any, p: Array) -> Array:

@@ -53,7 +53,29 @@ class ClassTargets:
         weights = self._by_class(xp, outputs)
         if self.divisor == "rows" or are_probabilities(outputs, targets):
             return xp.ones_like(outputs[:, 0])
-        return xp.sum(self._counted(xp, outputs, targets) * weights, axis=1)
+        return self._counts(xp, outputs, targets) * self._of_label(xp, outputs, targets, weights)
+
+    def have_one_class(self, outputs: Array, targets: Array) -> bool:
+        """Whether all of a row's mass is that of its label: nothing is smoothed, and targets are no class probabilities."""
+        return self.label_smoothing == 0 and not are_probabilities(outputs, targets)
+
+    def of_labels(self, xp: Any, outputs: Array, labels: Array) -> tuple[Array, Array]:
+        """Return the output of each row's label, and the label's mass: zero for a row that is ignored. Shapes ``(n,)``."""
+        counts = self._counts(xp, outputs, labels)
+        own = xp.take_along_axis(outputs, self._classes(xp, labels)[:, None], axis=1)[:, 0]
+        if self.divisor == "weights":
+            return own, counts
+        return own, counts * self._of_label(xp, outputs, labels, self._by_class(xp, outputs))
+
+    def _of_label(self, xp: Any, outputs: Array, labels: Array, weights: Array) -> Array:
+        """The class weights of the labels."""
+        return weights if self.class_weights is None else xp.take(weights, self._classes(xp, labels), axis=0)
+
+    def _classes(self, xp: Any, labels: Array) -> Array:
+        """The labels as indices; the first class in the place of one that is ignored."""
+        widened = _widened(xp, labels)
+        kept = xp.where(widened != self.ignore_index, widened, xp.zeros_like(widened))
+        return xp.astype(kept, xp.arange(1).dtype)
 
     def masses(self, xp: Any, outputs: Array, targets: Array) -> Array:
         """Return the masses of all classes, of shape ``(n, K)``; zeros for a row that is ignored."""

@@ -14,7 +14,7 @@ from invariant_sharpness.losses.descriptions import described
 from invariant_sharpness.losses.elementwise import ElementwiseLoss
 from invariant_sharpness.losses.labels import are_probabilities
 from invariant_sharpness.losses.next_token import NextTokenCrossEntropy
-from invariant_sharpness.losses.protocol import ConvexLoss, OutputLoss, convex
+from invariant_sharpness.losses.protocol import ConvexLoss, CurvedLoss, OutputLoss, convex
 
 Array = Any
 Term = tuple[Array, Array]
@@ -141,8 +141,20 @@ class PositionLoss:
         """
         vectors = convex(self.row_loss).hessian_root_product(xp, *self.rows(xp, outputs, targets), signs)
         weighted = vectors * xp.sqrt(self.row_weights(xp, outputs, targets))[:, None]
+        return self._as_outputs(xp, weighted, outputs)
+
+    def curvature_product(self, xp: Any, outputs: Array, targets: Array, vectors: Array, /) -> Array | None:
+        r"""Return :math:`w_t \Lambda_t u_t` for vectors in the shape of the outputs; None where the loss has no closed form for it."""
+        if not isinstance(self.row_loss, CurvedLoss):
+            return None
+        along = xp.reshape(xp.moveaxis(vectors, self.class_axis, -1), (-1, vectors.shape[self.class_axis]))
+        product = self.row_loss.hessian_product(xp, *self.rows(xp, outputs, targets), along)
+        return self._as_outputs(xp, product * self.row_weights(xp, outputs, targets)[:, None], outputs)
+
+    def _as_outputs(self, xp: Any, rows: Array, outputs: Array) -> Array:
+        """The rows in the shape of the outputs."""
         shape = xp.moveaxis(outputs, self.class_axis, -1).shape
-        return xp.moveaxis(xp.reshape(weighted, shape), -1, self.class_axis)
+        return xp.moveaxis(xp.reshape(rows, shape), -1, self.class_axis)
 
     def terms(self, xp: Any, factors: Factors, outputs: Array, /) -> Iterator[Term]:
         """Yield one term per position and cotangent: the outputs of other positions get none."""

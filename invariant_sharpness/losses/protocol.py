@@ -63,6 +63,15 @@ class ConvexLoss(OutputLoss, Protocol):
         ...
 
 
+@runtime_checkable
+class CurvedLoss(OutputLoss, Protocol):
+    """A loss whose output Hessian has a product in closed form, which takes no more memory than the outputs."""
+
+    def hessian_product(self, xp: Any, outputs: Array, targets: Array, vectors: Array, /) -> Array:
+        r"""Compute the products :math:`\Lambda_n u_n`, for one vector per row, of shape ``(n, K)``."""
+        ...
+
+
 def convex(loss: object) -> ConvexLoss:
     """Return the loss itself, if its output Hessian has a root.
 
