@@ -27,6 +27,7 @@ from invariant_sharpness.evaluation.certifying import certify
 from invariant_sharpness.evaluation.comparing import compare
 from invariant_sharpness.evaluation.comparison import Comparison
 from invariant_sharpness.evaluation.measuring import measure
+from invariant_sharpness.evaluation.planning import MeasurementPlan, plan
 from invariant_sharpness.evaluation.ranking import Ranking, rank
 from invariant_sharpness.evaluation.report import Report
 from invariant_sharpness.metrics import *  # noqa: F403
@@ -34,6 +35,7 @@ from invariant_sharpness.metrics.pac_bayes import pac_bayes_terms
 from invariant_sharpness.old_paths import accept_old_paths
 from invariant_sharpness.pac_bayes import PacBayesBound
 from invariant_sharpness.parameters.heads import Heads
+from invariant_sharpness.parameters.low_rank import adapter_heads
 from invariant_sharpness.parameters.vector import ParameterVector
 from invariant_sharpness.protocol import CurvatureOracle, ParameterGroup
 from invariant_sharpness.results.estimate import Estimate, GroupEstimate
@@ -60,6 +62,7 @@ __all__ = [
     "Heads",
     "HessianDiagonal",
     "InvariantSharpnessError",
+    "MeasurementPlan",
     "Moved",
     "OutputScale",
     "OutputShift",
@@ -73,6 +76,7 @@ __all__ = [
     "SpectralDensity",
     "Symmetries",
     "UnitPermutation",
+    "adapter_heads",
     "certify",
     "checkpoint",
     "compare",
@@ -91,6 +95,7 @@ __all__ = [
     "metrics",
     "oracle",
     "pac_bayes_terms",
+    "plan",
     "rank",
     "scales",
     "schatten_norm",

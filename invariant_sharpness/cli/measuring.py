@@ -29,6 +29,8 @@ from invariant_sharpness.cli.options import (
 from invariant_sharpness.cli.terminal import FAILED, console, explained, working, writing_files
 from invariant_sharpness.evaluation.certifying import certify as certify_oracle
 from invariant_sharpness.evaluation.measuring import measure as measure_oracle
+from invariant_sharpness.evaluation.planning import MeasurementPlan
+from invariant_sharpness.evaluation.planning import plan as plan_oracle
 from invariant_sharpness.evaluation.report import Report
 from invariant_sharpness.evaluation.targets import load_oracle
 from invariant_sharpness.landscapes import balanced_directions, filter_normalized_directions, loss_landscape
@@ -55,6 +57,10 @@ def measure(
             callback=in_existing_folder,
         ),
     ] = None,
+    plan: Annotated[
+        bool,
+        typer.Option("--plan", help="Say what it will cost, in gradients, minutes and memory, and measure nothing."),
+    ] = False,
     as_json: AsJson = False,
     csv: CsvFile = None,
     html: HtmlFile = None,
@@ -76,19 +82,19 @@ def measure(
         if plot is not None:
             new_figure(1, 1)  # if matplotlib is missing, this shall be known before the measurement
         oracle = load_oracle(target, **model_options(loss, dtype))
-        with nullcontext() if resume is None else checkpoint(resume, oracle):
-            report = measure_oracle(oracle, names_in(metrics), seed=seed, probes=probes, budget=budget)
+        chosen = names_in(metrics)
+        found: Report | MeasurementPlan
+        if plan:
+            found = plan_oracle(oracle, chosen, seed=seed, probes=probes, budget=budget)
+        else:
+            with nullcontext() if resume is None else checkpoint(resume, oracle):
+                found = measure_oracle(oracle, chosen, seed=seed, probes=probes, budget=budget)
     if as_json:
-        typer.echo(strict_json({"target": target} | report.to_dict(), indent=2))
+        typer.echo(strict_json({"target": target} | found.to_dict(), indent=2))
     else:
-        console().print(report.table())
-    with writing_files():
-        if csv is not None:
-            csv.write_text(report.to_csv(), encoding="utf-8", newline="")
-        if html is not None:
-            report.to_html(html)
-        if plot is not None:
-            _draw(report, plot)
+        console().print(found.table())
+    if isinstance(found, Report):
+        _write(found, csv, html, plot)
 
 
 def certify(
@@ -167,6 +173,16 @@ def landscape(
         settings = {"target": target, "coordinates": coordinates, "seed": seed}
         numbers.write_text(json.dumps(settings | found.to_dict()) + "\n", encoding="utf-8")
     console().print(f"loss {found.center:.6g} at the parameters; picture in {output}, numbers in {numbers}")
+
+
+def _write(report: Report, csv: Path | None, html: Path | None, plot: Path | None) -> None:
+    with writing_files():
+        if csv is not None:
+            csv.write_text(report.to_csv(), encoding="utf-8", newline="")
+        if html is not None:
+            report.to_html(html)
+        if plot is not None:
+            _draw(report, plot)
 
 
 def _draw(report: Report, path: Path) -> None:

@@ -82,7 +82,7 @@ def head_normalized_sharpness(
         The mean loss, at the model's parameters.
     heads
         How many heads a weight has, and on which side, by the name of the weight:
-        ``{"query.weight": ish.Heads(8), "out.weight": ish.Heads(8, "input")}``.
+        ``{"query.weight": ish.Heads(8), "out.weight": ish.Heads(8, "input")}``. Of low-rank adapters :func:`adapter_heads` describes the pairs.
     lam
         :math:`\lambda` of the PAC-Bayes bound.
     tolerance

@@ -85,6 +85,15 @@ def test_measure_json_is_all_there_is_on_stdout(target: Path) -> None:
     assert "the target speaks" in result.stderr
 
 
+def test_plan_says_what_it_costs_and_measures_nothing(target: Path) -> None:
+    result = invoke("measure", f"{target}:build", "--metrics", "hessian_trace", "--plan")
+    assert result.exit_code == 0, result.output
+    assert "the diagonal that they share" in plain(result.stdout), result.stdout
+    read = json.loads(invoke("measure", f"{target}:build", "--metrics", "hessian_trace", "--plan", "--json").stdout)
+    assert read["target"] == f"{target}:build", f"{read}"
+    assert read["costs"]["hessian_trace"]["why"] == "", f"{read}"
+
+
 def test_measure_passes_seed_and_probes(target: Path) -> None:
     def value(*options: str) -> dict[str, Any]:
         arguments = ["--metrics", "hessian_frobenius_norm", "--json", "--probes", "5", *options]

@@ -1,0 +1,271 @@
+"""What a measurement will cost, said before it runs."""
+
+from __future__ import annotations
+
+import io
+import time
+import tracemalloc
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from invariant_sharpness.errors import InvariantSharpnessError
+from invariant_sharpness.evaluation.door import AnyMetric, as_metrics
+from invariant_sharpness.evaluation.measuring import Measurement
+from invariant_sharpness.evaluation.rehearsal import LOSS, Rehearsal
+from invariant_sharpness.metrics import Metric
+from invariant_sharpness.protocol import CurvatureOracle
+from invariant_sharpness.results.export import table_html
+from invariant_sharpness.results.names import ByName
+from invariant_sharpness.runtime.memory import vector_size
+
+_DIAGONAL = "the diagonal that they share"
+_SPREADS = 0.0, 1.0
+"""Powers of ten over which the curvatures are spread: what iterates takes the fewest steps where all are equal, and many in a dense bulk."""
+
+_SURE = 1.5
+"""Costs that differ by no more than this factor on the two are known."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """What a part of a measurement costs.
+
+    Parameters
+    ----------
+    least, most
+        In gradients of all the data.
+    memory
+        Bytes of vectors and arrays on top of the model, its data, and the activations of a piece of a batch, at most at one time.
+    arithmetic
+        Seconds of arithmetic beside the passes over the data.
+    why
+        Why nothing is known of it, in words; empty where the cost is known.
+    """
+
+    least: float
+    most: float
+    memory: int
+    arithmetic: float
+    why: str = ""
+
+    @property
+    def gradients(self) -> float | None:
+        """The cost in gradients; None where it is not known before."""
+        return None if self.why or self.most > _SURE * self.least else (self.least * self.most) ** 0.5
+
+    @property
+    def words(self) -> str:
+        """The gradients, in words."""
+        if self.why:
+            return f"unknown: {self.why}"
+        if self.gradients is None:
+            return f"unknown, {self.least:.0f} to {self.most:.0f}: it goes on until it converges"
+        return f"{self.gradients:.3g}"
+
+
+@dataclass(frozen=True, slots=True)
+class MeasurementPlan(Mapping[str, Cost]):
+    """What :func:`invariant_sharpness.plan` returns: a mapping from the names of metrics to costs, which prints as a table.
+
+    Parameters
+    ----------
+    costs
+        By name; the diagonal that several metrics share has a cost of its own.
+    seconds_per_gradient
+        As one gradient has taken.
+    vector_bytes
+        Bytes of a vector of parameters.
+    """
+
+    costs: Mapping[str, Cost]
+    seconds_per_gradient: float
+    vector_bytes: int
+
+    def __getitem__(self, name: str) -> Cost:
+        return ByName(self.costs, "metric", "in this plan")[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.costs)
+
+    def __len__(self) -> int:
+        return len(self.costs)
+
+    @property
+    def gradients(self) -> float | None:
+        """All gradients together; None where one of the costs is not known."""
+        known = [cost.gradients for cost in self.costs.values() if cost.gradients is not None]
+        return sum(known) if len(known) == len(self.costs) else None
+
+    @property
+    def minutes(self) -> float | None:
+        """How long it will take, on this machine as busy as it is now; None where a cost is not known."""
+        if self.gradients is None:
+            return None
+        return (self.gradients * self.seconds_per_gradient + sum(c.arithmetic for c in self.costs.values())) / 60
+
+    @property
+    def memory(self) -> int:
+        """Bytes beside the model, its data and the activations of a piece of a batch, at most at one time."""
+        return max((cost.memory for cost in self.costs.values()), default=0)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain numbers, strings and dictionaries; None for what is not known."""
+        costs = {
+            name: {"gradients": c.gradients, "least": c.least, "most": c.most, "memory": c.memory, "why": c.why}
+            for name, c in self.costs.items()
+        }
+        return {"gradients": self.gradients, "minutes": self.minutes, "memory": self.memory, "costs": costs}
+
+    def table(self) -> Table:
+        """Make a :mod:`rich` table of the plan."""
+        table = Table(title=f"a gradient takes {self.seconds_per_gradient:.3g} s", title_justify="left")
+        table.add_column("what", no_wrap=True)
+        table.add_column("gradients")
+        table.add_column("minutes", justify="right")
+        table.add_column("memory, in vectors of parameters", justify="right")
+        for name, cost in self.costs.items():
+            table.add_row(name, cost.words, _minutes(self._minutes_of(cost)), self._copies(cost.memory))
+        known = "unknown" if self.gradients is None else f"{self.gradients:.3g}"
+        table.add_section()
+        table.add_row("together", known, _minutes(self.minutes), self._copies(self.memory))
+        table.caption = "memory is on top of the model and of the activations of a piece, which memory_limit bounds"
+        return table
+
+    def __str__(self) -> str:
+        console = Console(file=io.StringIO(), width=118, highlight=False, force_jupyter=False)
+        console.print(self.table())
+        assert isinstance(console.file, io.StringIO)
+        return console.file.getvalue().rstrip()
+
+    def _repr_html_(self) -> str:
+        """Show the table in notebooks."""
+        return table_html(self.table())
+
+    def _minutes_of(self, cost: Cost) -> float | None:
+        return None if cost.gradients is None else (cost.gradients * self.seconds_per_gradient + cost.arithmetic) / 60
+
+    def _copies(self, memory: int) -> str:
+        return f"{memory / self.vector_bytes:.1f} ({memory / 2**20:.3g} MiB)"
+
+
+def plan(
+    oracle: CurvatureOracle,
+    metrics: AnyMetric | Iterable[AnyMetric] | None = None,
+    *,
+    seed: int = 0,
+    probes: int = 64,
+    budget: float | None = None,
+) -> MeasurementPlan:
+    r"""Say what :func:`measure` will cost with the same arguments, before it runs.
+
+    Each metric is rehearsed on a stand-in for the oracle with the same parameter groups, :math:`L(\phi) = L_0 + g^T \delta + \tfrac12 \sum_i h_i \delta_i^2`, which
+    counts what it is asked for. What decides the way is asked of the oracle itself. What iterates until it converges depends on a spectrum that nobody
+    knows before: its cost is said to be unknown, with what it takes where all curvatures are equal, and where they lie densely over one power of ten.
+
+    Parameters
+    ----------
+    oracle, metrics, seed, probes, budget
+        As in :func:`measure`.
+
+    Returns
+    -------
+    MeasurementPlan
+        Gradients, minutes and bytes, by metric. Cost: two gradients, the affine test, and the arithmetic of the metrics twice, on the host. Memory:
+        six vectors, and what the metrics hold. Factors: gradients are counted to 1.5; minutes are those of this machine, as busy as it is.
+
+    Raises
+    ------
+    ValueError, TypeError
+        As :func:`measure`.
+
+    Notes
+    -----
+    Invariances: the plan is the same for a rescaled network. Source: this library.
+
+    Examples
+    --------
+    Two columns of the Hessian are two products of two gradients each, and cost less than 64 probes:
+
+    >>> import numpy as np
+    >>> import invariant_sharpness as ish
+    >>> from invariant_sharpness_numpy import quadratic
+    >>> plan = ish.plan(quadratic(np.diag([1.0, 2.0]), np.array([[3.0, 4.0]])), "hessian_trace")
+    >>> round(plan.gradients, 2)
+    4.33
+    """
+    chosen = as_metrics(metrics)
+    Measurement(oracle, seed=seed, probes=probes, budget=budget)
+    started = time.perf_counter()
+    oracle.gradient(oracle.parameters)
+    seconds = time.perf_counter() - started
+    answers: dict[str, object] = {}
+    equal, spread = (_rehearsed(oracle, chosen, answers, powers, seed, probes, budget) for powers in _SPREADS)
+    costs = {name: _both(cost, spread[name]) for name, cost in equal.items()}
+    return MeasurementPlan(costs, seconds, vector_size(oracle))
+
+
+def _rehearsed(
+    oracle: CurvatureOracle,
+    chosen: Iterable[Metric[...]],
+    answers: dict[str, object],
+    spread: float,
+    seed: int,
+    probes: int,
+    budget: float | None,
+) -> dict[str, Cost]:
+    """Rehearse all metrics in turn, as :func:`measure` takes them."""
+    stand_in = Rehearsal(oracle, spread)
+    stand_in.spent.answers = answers
+    measurement = Measurement(stand_in, seed=seed, probes=probes, budget=budget)
+    stand_in.loss(stand_in.parameters)
+    stand_in.gradient(stand_in.parameters)
+    costs = {"the loss": Cost(LOSS, LOSS, 0, 0.0)}
+    metrics = list(chosen)
+    if any("diagonal" in metric.options for metric in metrics):
+        costs[_DIAGONAL] = _cost(stand_in, lambda: measurement.diagonal)
+    for metric in metrics:
+        costs[metric.name] = _cost(stand_in, lambda metric=metric: measurement.value(metric))
+    return costs
+
+
+def _cost(stand_in: Rehearsal, part: Callable[[], object]) -> Cost:
+    """What a part of the measurement asks for, and holds."""
+    before, started, why = stand_in.spent.gradients, time.perf_counter(), ""
+    with _traced() as peak:
+        try:
+            part()
+        except InvariantSharpnessError as error:
+            why = str(error)
+        memory = peak()
+    spent = stand_in.spent.gradients - before
+    return Cost(spent, spent, memory, time.perf_counter() - started, why)
+
+
+@contextmanager
+def _traced() -> Generator[Callable[[], int]]:
+    """Yield what tells the bytes of the arrays that were made in the block and alive at one time."""
+    was_tracing = tracemalloc.is_tracing()
+    if not was_tracing:
+        tracemalloc.start()
+    tracemalloc.reset_peak()
+    before, _ = tracemalloc.get_traced_memory()
+    try:
+        yield lambda: max(0, tracemalloc.get_traced_memory()[1] - before)
+    finally:
+        if not was_tracing:
+            tracemalloc.stop()
+
+
+def _both(one: Cost, other: Cost) -> Cost:
+    least, most = sorted((one.least, other.least))
+    why = one.why if one.why == other.why else ""
+    return Cost(least, most, max(one.memory, other.memory), max(one.arithmetic, other.arithmetic), why)
+
+
+def _minutes(minutes: float | None) -> str:
+    return "unknown" if minutes is None else f"{minutes:.2g}"

@@ -1,0 +1,115 @@
+"""What a measurement will cost is known before it runs, within a factor of 1.5, or said to be unknown."""
+
+from __future__ import annotations
+
+import tracemalloc
+from typing import Any
+
+import numpy as np
+import pytest
+
+import invariant_sharpness as ish
+from invariant_sharpness_numpy import ReluNetwork, quadratic
+from zoo.counted_calls import CountedCalls
+from zoo.installed import missing
+
+METRICS = ["normalized_sharpness", "hessian_trace", "matrix_normalized_sharpness", "fisher_rao_norm"]
+RANDOM = np.random.default_rng(0)
+
+
+def relu_oracle(classes: int = 4, width: int = 20) -> Any:
+    network = ReluNetwork.initialize((8, width, 16, classes), seed=0)
+    return ish.oracle(network, (RANDOM.normal(size=(60, 8)), RANDOM.integers(0, classes, 60)))
+
+
+def factor(oracle: Any, metrics: Any = METRICS, **options: Any) -> float:
+    """Counted gradients of a measurement over those that were planned."""
+    planned = ish.plan(oracle, metrics, **options).gradients
+    counted = CountedCalls(oracle)
+    ish.measure(counted, metrics, **options)
+    assert planned is not None, "the cost is not known"
+    return counted.gradients / planned
+
+
+@pytest.mark.parametrize("classes", [4, 80])
+def test_exact_and_sampled_diagonals_cost_what_was_planned(classes: int) -> None:
+    found = factor(relu_oracle(classes), probes=16)
+    assert 1 / 1.5 <= found <= 1.5, f"{found:.2f} times what was planned"
+
+
+def test_nothing_but_losses_gradients_and_the_affine_test_runs_beforehand() -> None:
+    counted = CountedCalls(relu_oracle())
+    ish.plan(counted, METRICS)
+    assert counted.gradients <= 5, f"the plan took {counted.gradients:.1f} gradients"
+
+
+def test_what_iterates_until_it_converges_is_said_to_be_unknown() -> None:
+    plan = ish.plan(relu_oracle(), ["hessian_spectral_norm", "hessian_trace"])
+    cost = plan["hessian_spectral_norm"]
+    assert cost.gradients is None, f"{cost}"
+    assert "it goes on until it converges" in cost.words, cost.words
+    assert (plan.gradients, plan.minutes) == (None, None), f"{plan}"
+    counted = CountedCalls(relu_oracle())
+    ish.hessian_spectral_norm(counted)
+    assert cost.least <= counted.gradients <= cost.most, f"{counted.gradients:.0f} gradients, {cost.words} were planned"
+
+
+def test_what_cannot_be_measured_says_why() -> None:
+    cost = ish.plan(quadratic(np.eye(2), [[1.0, 1.0]]), "fisher_rao_norm")["fisher_rao_norm"]
+    assert cost.gradients is None, f"{cost}"
+    assert "fisher_rao_norm needs" in cost.words, cost.words
+
+
+@pytest.mark.slow
+def test_every_metric_has_a_plan() -> None:
+    plan = ish.plan(relu_oracle(width=6), list(ish.METRICS.values()), probes=8)
+    assert set(ish.METRICS) <= set(plan), f"{set(ish.METRICS) - set(plan)} have none"
+    assert all(cost.words for cost in plan.values()), f"{plan}"
+
+
+def test_memory_is_what_is_held() -> None:
+    """Three vectors of a megabyte at least, so that nothing else counts; measured on the oracle itself by the same allocator."""
+    oracle = relu_oracle(width=3000)
+    planned = ish.plan(oracle, "hessian_trace", probes=8).memory
+    tracemalloc.start()
+    ish.hessian_trace(oracle, probes=8)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    activations = 60 * 2 * 3000 * 8 * 4
+    assert planned / 1.5 <= peak <= 1.5 * (planned + activations), f"{peak} bytes, {planned} were planned"
+
+
+def test_table_says_what_takes_how_long() -> None:
+    text = str(ish.plan(relu_oracle(), "hessian_trace"))
+    for word in ("the diagonal that they share", "hessian_trace", "together", "minutes", "MiB"):
+        assert word in text, text
+
+
+def test_metric_that_is_not_planned_is_named() -> None:
+    plan = ish.plan(relu_oracle(), "hessian_trace")
+    with pytest.raises(KeyError, match="hessian_trace"):
+        plan["hessian_tracee"]
+
+
+def torch_networks() -> dict[str, Any]:
+    import torch
+    from torch import nn
+
+    torch.manual_seed(0)
+    images, labels = torch.randn(32, 3, 8, 8), torch.randint(0, 4, (32,))
+    block = nn.TransformerEncoderLayer(16, 2, 32, dropout=0.0, activation="gelu", batch_first=True)
+    pooled = nn.Sequential(nn.TransformerEncoder(block, 4, enable_nested_tensor=False), nn.Flatten(), nn.Linear(96, 4))
+    convolutions = nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Conv2d(8, 8, 3), nn.ReLU(), nn.Flatten(), nn.Linear(128, 4)
+    return {
+        "perceptron": (nn.Sequential(nn.Flatten(), nn.Linear(192, 20), nn.ReLU(), nn.Linear(20, 4)), (images, labels)),
+        "convolutions": (nn.Sequential(*convolutions), (images, labels)),
+        "transformer": (pooled.eval(), (torch.randn(32, 6, 16), labels)),
+    }
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(bool(missing("torch")), reason="torch is not installed")
+@pytest.mark.parametrize("kind", ["perceptron", "convolutions", "transformer"])
+def test_torch_costs_what_was_planned(kind: str) -> None:
+    found = factor(ish.oracle(*torch_networks()[kind]))
+    assert 1 / 1.5 <= found <= 1.5, f"{found:.2f} times what was planned"
