@@ -8,6 +8,7 @@ import tracemalloc
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from rich.console import Console
@@ -229,7 +230,7 @@ def _rehearsed(
     if any("diagonal" in metric.options for metric in metrics):
         costs[_DIAGONAL] = _cost(stand_in, lambda: measurement.diagonal)
     for metric in metrics:
-        costs[metric.name] = _cost(stand_in, lambda metric=metric: measurement.value(metric))
+        costs[metric.name] = _cost(stand_in, partial(measurement.value, metric))
     return costs
 
 

@@ -118,7 +118,7 @@ class Rehearsal(Forwarding):
     def gauss_newton_diagonal(self, parameters: ParameterVector, /, names: frozenset[str]) -> ParameterVector:
         del parameters
         self._spend_squares(names, self.outputs_per_example)
-        return self._on(names, self._reached)
+        return self._reached.only(names)
 
     def sampled_gauss_newton_diagonal(
         self, parameters: ParameterVector, /, names: frozenset[str], draws: range, seed: int
@@ -126,7 +126,7 @@ class Rehearsal(Forwarding):
         del parameters
         self._spend_squares(names, len(draws))
         noise = prng.uniform(self, seed, draws.start)
-        return self._on(names, self._reached * (noise * 0.1 + self._ones))
+        return (self._reached * (noise * 0.1 + self._ones)).only(names)
 
     def output_curvature(
         self, parameters: ParameterVector, direction: ParameterVector, /, seed: int
@@ -146,7 +146,7 @@ class Rehearsal(Forwarding):
     ) -> tuple[ParameterVector, ParameterVector]:
         self._spend(TEST * min(1.0, examples / max(self.examples, 1)))
         del parameters, direction, seed
-        return self._on(names, self._ones), self._on(names, self._ones * 0.0)
+        return self._ones.only(names), self._ones * 0.0
 
     def layer_units(self, parameters: ParameterVector, /) -> Mapping[str, LayerUnits]:
         del parameters
@@ -156,21 +156,21 @@ class Rehearsal(Forwarding):
     def residual_diagonal(self, parameters: ParameterVector, /, units: Mapping[str, LayerUnits]) -> ParameterVector:
         del parameters
         self._spend(DRAW * sum(units[name].outputs for name in self._weights(units)))
-        return self._on(frozenset(units), self._curvature * 0.1)
+        return (self._curvature * 0.1).only(units)
 
     def sampled_residual_diagonal(
         self, parameters: ParameterVector, /, units: Mapping[str, LayerUnits], draws: range, seed: int
     ) -> ParameterVector:
         del parameters
         self._spend(DRAW * len(draws) * len(self._weights(units)))
-        return self._on(frozenset(units), self._curvature * prng.uniform(self, seed, draws.start) * 0.1)
+        return (self._curvature * prng.uniform(self, seed, draws.start) * 0.1).only(units)
 
     def propagated_residual_diagonal(
         self, parameters: ParameterVector, /, names: frozenset[str], draws: range, seed: int
     ) -> ParameterVector:
         counts = self.node_counts(parameters)
         self._spend(DRAW * len(draws) * max((counts[name] for name in names), default=0))
-        return self._on(names, self._curvature * prng.uniform(self, seed, draws.start) * 0.1)
+        return (self._curvature * prng.uniform(self, seed, draws.start) * 0.1).only(names)
 
     def squared_one_by_one(self, parameters: ParameterVector, /) -> Mapping[str, int]:
         del parameters
@@ -278,13 +278,12 @@ class Rehearsal(Forwarding):
 
     @cached_property
     def _ones(self) -> ParameterVector:
-        return ParameterVector(xp, {name: xp.ones_like(array) for name, array in self._parameters.arrays.items()})
+        return self._parameters.map(np.ones_like)
 
     @cached_property
     def _curvature(self) -> ParameterVector:
         """Curvatures spread evenly over powers of ten."""
-        powers = prng.uniform(self, 0, 1).arrays
-        return ParameterVector(xp, {name: 10.0 ** (self._spread * (array - 1) / 2) for name, array in powers.items()})
+        return prng.uniform(self, 0, 1).map(lambda array: 10.0 ** (self._spread * (array - 1) / 2))
 
     @property
     def _reached(self) -> ParameterVector:
@@ -292,12 +291,6 @@ class Rehearsal(Forwarding):
         slopes, _ = self._tested(0, magnitudes(self))
         return ParameterVector(
             xp, {name: array * (slopes[name] != 0) for name, array in self._curvature.arrays.items()}
-        )
-
-    def _on(self, names: frozenset[str], vector: ParameterVector) -> ParameterVector:
-        """The vector on the named groups, zero elsewhere."""
-        return ParameterVector(
-            xp, {name: array if name in names else xp.zeros_like(array) for name, array in vector.arrays.items()}
         )
 
     def _host(self, vector: ParameterVector) -> ParameterVector:

@@ -113,3 +113,55 @@ def torch_networks() -> dict[str, Any]:
 def test_torch_costs_what_was_planned(kind: str) -> None:
     found = factor(ish.oracle(*torch_networks()[kind]))
     assert 1 / 1.5 <= found <= 1.5, f"{found:.2f} times what was planned"
+
+
+def jax_oracle(kind: str) -> Any:
+    """The same three kinds of network as functions."""
+    import jax
+
+    random, relu = np.random.default_rng(0), jax.nn.relu
+
+    def drawn(*shape: int) -> Any:
+        return jax.numpy.asarray(random.normal(size=shape) / np.prod(shape[:-1]) ** 0.5)
+
+    def perceptron(p: Any, x: Any) -> Any:
+        return relu(x.reshape(len(x), -1) @ p["first"]) @ p["last"]
+
+    def convolutions(p: Any, x: Any) -> Any:
+        for kernel in (p["one"], p["two"]):
+            layout = ("NHWC", "HWIO", "NHWC")
+            x = relu(jax.lax.conv_general_dilated(x, kernel, (1, 1), "VALID", dimension_numbers=layout))
+        return x.reshape(len(x), -1) @ p["last"]
+
+    def transformer(p: Any, x: Any) -> Any:
+        for block in p["blocks"]:
+            scores = (x @ block["query"]) @ (x @ block["key"]).swapaxes(1, 2) / 4
+            x = x + jax.nn.softmax(scores) @ (x @ block["value"])
+            x = x + jax.nn.gelu(x @ block["up"]) @ block["down"]
+        return x.mean(1) @ p["last"]
+
+    def block() -> Any:
+        return {name: drawn(16, 16) for name in ("query", "key", "value")} | {
+            "up": drawn(16, 32),
+            "down": drawn(32, 16),
+        }
+
+    networks = {
+        "perceptron": (perceptron, {"first": drawn(192, 20), "last": drawn(20, 4)}, (32, 8, 8, 3)),
+        "convolutions": (
+            convolutions,
+            {"one": drawn(3, 3, 3, 8), "two": drawn(3, 3, 8, 8), "last": drawn(128, 4)},
+            (32, 8, 8, 3),
+        ),
+        "transformer": (transformer, {"blocks": [block() for _ in range(4)], "last": drawn(16, 4)}, (32, 6, 16)),
+    }
+    apply, parameters, shape = networks[kind]
+    return ish.oracle(apply, (random.normal(size=shape), random.integers(0, 4, 32)), parameters=parameters)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(bool(missing("jax")), reason="JAX is not installed")
+@pytest.mark.parametrize("kind", ["perceptron", "convolutions", "transformer"])
+def test_jax_costs_what_was_planned(kind: str) -> None:
+    found = factor(jax_oracle(kind))
+    assert 1 / 1.5 <= found <= 1.5, f"{found:.2f} times what was planned"
