@@ -20,8 +20,8 @@ from invariant_sharpness.evaluation.measuring import Measurement
 from invariant_sharpness.evaluation.rehearsal import LOSS, Rehearsal
 from invariant_sharpness.metrics import Metric
 from invariant_sharpness.protocol import CurvatureOracle
-from invariant_sharpness.results.export import table_html
 from invariant_sharpness.results.names import ByName
+from invariant_sharpness.results.pages import table_html
 from invariant_sharpness.runtime.memory import vector_size
 
 _DIAGONAL = "the diagonal that they share"
@@ -81,6 +81,15 @@ class MeasurementPlan(Mapping[str, Cost]):
         As one gradient has taken.
     vector_bytes
         Bytes of a vector of parameters.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import invariant_sharpness as ish
+    >>> from invariant_sharpness_numpy import quadratic
+    >>> plan = ish.plan(quadratic(np.diag([1.0, 2.0]), np.array([[3.0, 4.0]])), "hessian_trace")
+    >>> list(plan), plan["the diagonal that they share"].words, plan.vector_bytes
+    (['the loss', 'the diagonal that they share', 'hessian_trace'], '4', 16)
     """
 
     costs: Mapping[str, Cost]
