@@ -51,9 +51,9 @@ def test_rows_are_the_first_examples(engine: str) -> None:
 ERRORS = {
     "lengths": "DataError: examples have 9 and 12 outputs",
     "no examples": "DataError: no examples were asked for",
-    "no rows": "ValueError: cotangents have shape (3,)",
-    "wide rows": "ValueError: cotangents have 4 numbers per row, but an example has 3 outputs",
-    "many rows": "ValueError: there are 2 more rows of cotangents than examples",
+    "no rows": "ArgumentError: cotangents have shape (3,)",
+    "wide rows": "ArgumentError: cotangents have 4 numbers per row, but an example has 3 outputs",
+    "many rows": "ArgumentError: there are 2 more rows of cotangents than examples",
 }
 
 
