@@ -155,6 +155,18 @@ def test_largest_eigenvalue_is_that_of_the_dense_block() -> None:
     assert ish.hessian_spectral_norm(restricted).value == pytest.approx(expected, rel=1e-9)
 
 
+@pytest.mark.parametrize("pattern", ["layers.0.weight", "layers.*.weight"])
+def test_spectrum_is_that_of_the_dense_block(pattern: str) -> None:
+    restricted = ish.Restricted(whole(), pattern)
+    expected = np.linalg.eigvalsh(block(restricted))
+    found = ish.eigenpairs(restricted, largest=3, smallest=2, tolerance=1e-9)
+    ends = [pair.value for pair in (*found.smallest, *reversed(found.largest))]
+    assert_close(np.array(ends), np.concatenate([expected[:2], expected[-3:]]), "ends of the spectrum", 1e-9)
+    square = ish.hessian_spectrum(restricted).trace_of(lambda eigenvalues: eigenvalues**2)
+    low, high = square.interval(0.9999)
+    assert low <= float(np.sum(expected**2)) <= high, f"{square} is not {np.sum(expected**2)}"
+
+
 def test_group_whose_name_is_a_pattern_is_found_by_its_name() -> None:
     zeros = {"layers[0]": np.zeros(1), "layers0": np.zeros(1)}
     oracle = FunctionOracle(zeros, lambda _: 0.0, lambda _: zeros, lambda _p, _v: zeros)
