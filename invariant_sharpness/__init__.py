@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from invariant_sharpness import errors, estimators, metrics, symmetries
+from invariant_sharpness.adapters.optimizers import OptimizerState, optimizer_state
 from invariant_sharpness.adapters.registry import oracle
 from invariant_sharpness.coordinates import GaussNewton, Moved, Restricted, Scaled, scales
 from invariant_sharpness.errors import InvariantSharpnessError
@@ -64,6 +65,7 @@ __all__ = [
     "InvariantSharpnessError",
     "MeasurementPlan",
     "Moved",
+    "OptimizerState",
     "OutputScale",
     "OutputShift",
     "PacBayesBound",
@@ -93,6 +95,7 @@ __all__ = [
     "measure",
     "memory_limit",
     "metrics",
+    "optimizer_state",
     "oracle",
     "pac_bayes_terms",
     "plan",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from importlib.util import find_spec
 from types import FunctionType, MethodType
@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from invariant_sharpness.adapters.model_metrics import ModelMetric, foreign_oracle
+from invariant_sharpness.adapters.optimizers import OptimizerState
 from invariant_sharpness.errors import ModelError, missing_dependency
 from invariant_sharpness.parameters.vector import ParameterVector
 from invariant_sharpness.protocol import CurvatureOracle
@@ -92,6 +93,22 @@ class JaxBackend:
         if not isinstance(oracle, JaxOracle):
             raise foreign_oracle(oracle, "JAX")
         return oracle.apply, oracle.to_tree(parameters), *oracle.all_examples()
+
+    def accepts_optimizer(self, optimizer: object, /) -> bool:
+        """Whether it is the state of an optimizer of Optax, told by the names of its parts."""
+        parts = optimizer if type(optimizer) is tuple else (optimizer,)
+        return any(type(part).__module__.startswith("optax.") or self._nested(part) for part in parts)
+
+    def _nested(self, part: object) -> bool:
+        return type(part) is tuple and self.accepts_optimizer(part)
+
+    def optimizer_state(
+        self, oracle: CurvatureOracle, optimizer: Any, hyperparameters: Mapping[str, Any], /
+    ) -> OptimizerState:
+        """What the optimizer with this state does to the parameters of a function."""
+        from invariant_sharpness_jax.optimizers import read_state
+
+        return read_state(oracle, optimizer, hyperparameters)
 
 
 def model_metric(metric: Callable[[Any, Any, Any, Any], Any]) -> ModelMetric:

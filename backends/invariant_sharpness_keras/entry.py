@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from invariant_sharpness.adapters.model_metrics import ModelMetric
+from invariant_sharpness.adapters.optimizers import OptimizerState, refuse_hyperparameters
 from invariant_sharpness.parameters.vector import ParameterVector
 from invariant_sharpness.protocol import CurvatureOracle
 
@@ -58,6 +59,19 @@ class KerasBackend:
         from invariant_sharpness_keras.copies import copied_model
 
         return copied_model(oracle, parameters)
+
+    def accepts_optimizer(self, optimizer: object, /) -> bool:
+        """Whether it is an optimizer of Keras, told by the names of its base classes."""
+        return any(base.__module__ == "keras.src.optimizers.base_optimizer" for base in type(optimizer).__mro__)
+
+    def optimizer_state(
+        self, oracle: CurvatureOracle, optimizer: Any, hyperparameters: Mapping[str, Any], /
+    ) -> OptimizerState:
+        """What the optimizer does to the parameters of a model."""
+        from invariant_sharpness_keras.optimizers import read_optimizer
+
+        refuse_hyperparameters(hyperparameters)
+        return read_optimizer(oracle, optimizer)
 
 
 def model_metric(metric: Callable[[Any, Any, Any], Any]) -> ModelMetric:

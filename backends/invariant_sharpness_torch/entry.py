@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from invariant_sharpness.adapters.model_metrics import ModelMetric
+from invariant_sharpness.adapters.optimizers import OptimizerState, refuse_hyperparameters
 from invariant_sharpness.parameters.vector import ParameterVector
 from invariant_sharpness.protocol import CurvatureOracle
 
@@ -75,6 +76,19 @@ class TorchBackend:
         from invariant_sharpness_torch.oracle import copied_model
 
         return copied_model(oracle, parameters)
+
+    def accepts_optimizer(self, optimizer: object, /) -> bool:
+        """Whether it is one of ``torch.optim``, told by the names of its base classes."""
+        return any(base.__module__ == "torch.optim.optimizer" for base in type(optimizer).__mro__)
+
+    def optimizer_state(
+        self, oracle: CurvatureOracle, optimizer: Any, hyperparameters: Mapping[str, Any], /
+    ) -> OptimizerState:
+        """What the optimizer does to the parameters of a module."""
+        from invariant_sharpness_torch.optimizers import read_optimizer
+
+        refuse_hyperparameters(hyperparameters)
+        return read_optimizer(oracle, optimizer)
 
 
 backend = TorchBackend()

@@ -232,9 +232,18 @@ HEADS = {
 
 
 def measured(metric: ish.Metric, oracle: ish.CurvatureOracle) -> ish.Estimate:
-    """Told where the heads are, if it asks and there are any."""
-    there = HEADS.keys() <= {group.name for group in oracle.groups}
-    return metric.function(oracle, heads=HEADS) if there and "heads" in metric.options else metric.function(oracle)
+    """With the options that its value needs on these networks."""
+    return metric.function(oracle, **_options(metric, oracle))
+
+
+def _options(metric: ish.Metric, oracle: ish.CurvatureOracle) -> dict[str, object]:
+    """Where the heads are, if it asks and there are any; an update after which the loss rises nearby, as it does not along the gradient."""
+    if "heads" in metric.options and HEADS.keys() <= {group.name for group in oracle.groups}:
+        return {"heads": HEADS}
+    if metric.name == "critical_sharpness":
+        point = oracle.parameters
+        return {"direction": oracle.hessian_vector_product(point, oracle.gradient(point))}
+    return {}
 
 
 @cache

@@ -23,13 +23,26 @@ class Minibatches(NamedTuple):
     together: CurvatureOracle
 
 
-def minibatches_of(oracle: CurvatureOracle, count: int, seed: int, metric: str) -> Minibatches:
+def minibatches_of(oracle: CurvatureOracle, count: int, seed: int, metric: str, size: int | None = None) -> Minibatches:
     """Oracles of ``count`` minibatches, cut at random; what is left over is in none of them.
+
+    Parameters
+    ----------
+    oracle
+        The loss of all examples.
+    count
+        Number of minibatches.
+    seed
+        Seed of the cut.
+    metric
+        Who asks, for the messages.
+    size
+        Number of examples of each. Default: as many as there are for so many minibatches.
 
     Raises
     ------
     ArgumentError
-        If there are fewer than three, or fewer examples than minibatches.
+        If there are fewer than three, or fewer examples than they need.
     MissingCapabilityError
         If the oracle cannot be restricted to some examples.
     """
@@ -40,11 +53,24 @@ def minibatches_of(oracle: CurvatureOracle, count: int, seed: int, metric: str) 
     if able.examples < count:
         msg = f"minibatches={count}, but there are only {able.examples} examples: ask for fewer"
         raise ArgumentError(msg)
-    order = random.permutation(seed, able.examples).tolist()
-    size = len(order) // count
-    parts = [able.subset(order[start : start + size]) for start in range(0, size * count, size)]
-    together = oracle if size * count == len(order) else able.subset(order[: size * count])
+    size = able.examples // count if size is None else size
+    if size < 1 or size * count > able.examples:
+        most = f"at most {able.examples // count} examples each" if size > 0 else "at least one example each"
+        msg = f"size={size}, but {count} minibatches of {able.examples} examples have {most}"
+        raise ArgumentError(msg)
+    parts = disjoint_parts(able, size, count, seed)
+    together = oracle if size * count == able.examples else able.subset(_order(able, seed)[: size * count])
     return Minibatches(parts, together)
+
+
+def disjoint_parts(oracle: SubsetOracle, size: int, count: int, seed: int) -> list[CurvatureOracle]:
+    """Return the oracles of ``count`` parts of ``size`` examples each, the first of all examples in random order."""
+    order = _order(oracle, seed)
+    return [oracle.subset(order[start : start + size]) for start in range(0, size * count, size)]
+
+
+def _order(oracle: SubsetOracle, seed: int) -> list[int]:
+    return random.permutation(seed, oracle.examples).tolist()
 
 
 def jackknife(statistic: Callable[[npt.NDArray[np.intp]], float], count: int) -> float:

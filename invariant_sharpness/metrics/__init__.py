@@ -7,18 +7,23 @@ from types import MappingProxyType
 
 from invariant_sharpness.metrics import (
     average_case,
+    batch,
     contrastive,
+    critical,
     feature_flatness,
     fisher_rao,
     head_normalized,
     hessian_norms,
     keskar,
+    m_sharpness,
     matrix_normalized,
+    non_euclidean,
     normalized,
     pac_bayes,
     pacgen_bound,
     parameter_normalized,
     posterior,
+    preconditioned,
     regrets,
     traces,
     volume,
@@ -26,7 +31,9 @@ from invariant_sharpness.metrics import (
     worst_case,
 )
 from invariant_sharpness.metrics.average_case import average_adaptive_sharpness, expected_sharpness
+from invariant_sharpness.metrics.batch import batch_sharpness, pooled_batch_sharpness
 from invariant_sharpness.metrics.contrastive import congruent_contrastive_ratio, contrastive_ratio
+from invariant_sharpness.metrics.critical import critical_sharpness
 from invariant_sharpness.metrics.declaration import metric
 from invariant_sharpness.metrics.declared import Metric
 from invariant_sharpness.metrics.eigenvalues import hessian_spectrum
@@ -38,12 +45,15 @@ from invariant_sharpness.metrics.hessian_norms import (
     hessian_spectral_norm,
 )
 from invariant_sharpness.metrics.keskar import keskar_sharpness, keskar_subspace_sharpness
+from invariant_sharpness.metrics.m_sharpness import one_step_sharpness, over_minibatches
 from invariant_sharpness.metrics.matrix_normalized import matrix_normalized_sharpness
+from invariant_sharpness.metrics.non_euclidean import non_euclidean_sharpness
 from invariant_sharpness.metrics.normalized import normalized_sharpness
 from invariant_sharpness.metrics.pac_bayes import pac_bayes_bound
 from invariant_sharpness.metrics.pacgen_bound import pacgen
 from invariant_sharpness.metrics.parameter_normalized import parameter_normalized_sharpness
 from invariant_sharpness.metrics.posterior import posterior_sharpness
+from invariant_sharpness.metrics.preconditioned import preconditioned_sharpness
 from invariant_sharpness.metrics.regrets import kl_regret, local_regret
 from invariant_sharpness.metrics.traces import hessian_trace
 from invariant_sharpness.metrics.volume import flatness_volume
@@ -55,8 +65,10 @@ __all__ = [
     "METRICS",
     "Metric",
     "average_adaptive_sharpness",
+    "batch_sharpness",
     "congruent_contrastive_ratio",
     "contrastive_ratio",
+    "critical_sharpness",
     "expected_sharpness",
     "fisher_rao_norm",
     "flatness_volume",
@@ -71,11 +83,16 @@ __all__ = [
     "local_regret",
     "matrix_normalized_sharpness",
     "metric",
+    "non_euclidean_sharpness",
     "normalized_sharpness",
+    "one_step_sharpness",
+    "over_minibatches",
     "pac_bayes_bound",
     "pacgen",
     "parameter_normalized_sharpness",
+    "pooled_batch_sharpness",
     "posterior_sharpness",
+    "preconditioned_sharpness",
     "relative_flatness",
     "stable_rank",
     "weight_frobenius_norm",
@@ -103,6 +120,11 @@ _FAMILIES = (
     pacgen_bound,
     regrets,
     contrastive,
+    critical,
+    batch,
+    preconditioned,
+    non_euclidean,
+    m_sharpness,
 )
 
 METRICS: Mapping[str, Metric[...]] = MappingProxyType(

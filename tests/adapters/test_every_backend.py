@@ -212,3 +212,10 @@ def test_value_of_a_fit_along_kinks_is_that_of_the_reference_up_to_its_error(bac
     reference, other = (ish.METRICS[name](ORACLES[one](loss), seed=5) for one in ("numpy", backend))
     off, error = abs(reference.value - other.value), reference.standard_error or 0.0
     assert off <= 3 * error, f"{name} of {loss}: NumPy {reference}, {backend} {other}"
+
+
+@pytest.mark.parametrize("backend", [pytest.param(name, marks=marks(name, deep=False)) for name in ("torch", "jax")])
+def test_mean_over_minibatches_is_that_of_the_reference(backend: str) -> None:
+    metric = ish.over_minibatches(ish.one_step_sharpness, size=7)
+    reference, other = (metric(oracle(one, "cross_entropy"), seed=3) for one in ("numpy", backend))
+    assert relative_change(reference.value, other.value) <= TOLERANCE, f"{reference} and {other}"

@@ -27,6 +27,7 @@ ONCE = (
     "exactness",
     "layers_of_keras",
     "model_metric",
+    "optimizers",
     "conformance",
     "symmetries_of_keras",
 )
