@@ -5,7 +5,7 @@ from __future__ import annotations
 from invariant_sharpness import errors, estimators, metrics, symmetries
 from invariant_sharpness.adapters.optimizers import OptimizerState, optimizer_state
 from invariant_sharpness.adapters.registry import oracle
-from invariant_sharpness.coordinates import GaussNewton, Moved, Restricted, Scaled, scales
+from invariant_sharpness.coordinates import GaussNewton, Moved, Restricted, Scaled, changes, scales
 from invariant_sharpness.errors import InvariantSharpnessError
 from invariant_sharpness.estimators import (
     Eigenpairs,
@@ -80,6 +80,7 @@ __all__ = [
     "UnitPermutation",
     "adapter_heads",
     "certify",
+    "changes",
     "checkpoint",
     "compare",
     "eigenpairs",

@@ -45,6 +45,7 @@ from invariant_sharpness.metrics.hessian_norms import (
     hessian_spectral_norm,
 )
 from invariant_sharpness.metrics.keskar import keskar_sharpness, keskar_subspace_sharpness
+from invariant_sharpness.metrics.layer_changes import ChangeSensitivity, LayerChange, change_sensitivity
 from invariant_sharpness.metrics.m_sharpness import one_step_sharpness, over_minibatches
 from invariant_sharpness.metrics.matrix_normalized import matrix_normalized_sharpness
 from invariant_sharpness.metrics.non_euclidean import non_euclidean_sharpness
@@ -63,9 +64,12 @@ from invariant_sharpness.results.names import ByName
 
 __all__ = [
     "METRICS",
+    "ChangeSensitivity",
+    "LayerChange",
     "Metric",
     "average_adaptive_sharpness",
     "batch_sharpness",
+    "change_sensitivity",
     "congruent_contrastive_ratio",
     "contrastive_ratio",
     "critical_sharpness",

@@ -215,6 +215,19 @@ def test_value_of_a_fit_along_kinks_is_that_of_the_reference_up_to_its_error(bac
 
 
 @pytest.mark.parametrize("backend", [pytest.param(name, marks=marks(name, deep=False)) for name in ("torch", "jax")])
+def test_changes_of_layers_are_those_of_the_reference(backend: str) -> None:
+    """Rounding row by row, whatever the layout: the rows of the table, and the cross terms."""
+    tables = []
+    for one in ("numpy", backend):
+        own = oracle(one, "cross_entropy")
+        found = ish.change_sensitivity(own, ish.changes.rounding(own, bits=3))
+        rows = [list(layer.to_dict().values()) for layer in (*found.values(), found.total)]
+        tables.append(np.concatenate([np.array(rows, dtype=float).ravel()[:-1], found.forms.ravel()]))
+    error = np.abs(tables[1] - tables[0]).max()
+    assert error <= 1e-11 * np.abs(tables[0]).max(), f"off by {error:.1e}: {tables}"
+
+
+@pytest.mark.parametrize("backend", [pytest.param(name, marks=marks(name, deep=False)) for name in ("torch", "jax")])
 def test_mean_over_minibatches_is_that_of_the_reference(backend: str) -> None:
     metric = ish.over_minibatches(ish.one_step_sharpness, size=7)
     reference, other = (metric(oracle(one, "cross_entropy"), seed=3) for one in ("numpy", backend))
