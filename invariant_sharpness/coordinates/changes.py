@@ -14,7 +14,7 @@ import numpy as np
 from invariant_sharpness.errors import ArgumentError
 from invariant_sharpness.parameters.groups import ParameterGroup
 from invariant_sharpness.parameters.matrices import HostArray, in_layout, rows_first
-from invariant_sharpness.parameters.selection import matching_names
+from invariant_sharpness.parameters.patterns import matching_names
 from invariant_sharpness.parameters.vector import ParameterVector
 from invariant_sharpness.protocol import CurvatureOracle
 
