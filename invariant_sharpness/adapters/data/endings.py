@@ -83,7 +83,7 @@ def check_max_examples(most: object) -> None:
 def check_end(data: object) -> None:
     """Raise :class:`DataError` if it is known that the data never end: iterators that repeat, and data sets of TensorFlow with ``repeat()``."""
     cardinality = getattr(data, "cardinality", None)
-    repeats = callable(cardinality) and int(cardinality()) == -1
+    repeats = callable(cardinality) and cardinality() == -1
     if repeats or isinstance(data, (cycle, count, repeat)):
         cause = "repeat()" if repeats else f"itertools.{type(data).__name__}"
         msg = f"the data never end, because of {cause}: leave it out, or {_TAKE_FIRST}"
