@@ -87,7 +87,7 @@ def test_intervals_of_draws_at_operations_hold_the_truth() -> None:
     """At least as often as they say: what is clipped is covered from both sides."""
     torch.manual_seed(1)
     layers = torch.nn.Conv2d(1, 6, 3), torch.nn.SiLU(), torch.nn.Conv2d(6, 4, 3), torch.nn.GELU(), torch.nn.Flatten()
-    model, x = torch.nn.Sequential(*layers, torch.nn.Linear(16, 2)).double(), torch.randn(30, 1, 6, 6).double()
+    model, x = torch.nn.Sequential(*layers, torch.nn.Linear(64, 2)).double(), torch.randn(30, 1, 8, 8).double()
     oracle = ish.oracle(model, (x, torch.arange(30) % 2))
     truth = ish.normalized_sharpness(
         oracle, diagonal=ish.HessianDiagonal(_columns(model, x, torch.arange(30) % 2))
