@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from invariant_sharpness.errors import ArgumentError
+from invariant_sharpness.errors import ArgumentError, ArgumentTypeError
 from invariant_sharpness.evaluation.comparability import (
     other_conditions,
     other_methods,
@@ -53,8 +53,10 @@ def compare(
         If the models have other losses, other numbers of outputs or other coordinates, before anything is measured.
     ArgumentError
         If there are fewer than two oracles, or something is wrong with metrics, seed, probes or budget.
-    TypeError
-        If the oracles have no names, or one of them is no oracle.
+    ArgumentTypeError
+        If the oracles have no names.
+    ModelError
+        If one of them is no oracle.
 
     See Also
     --------
@@ -97,7 +99,7 @@ def compare(
 def _named(oracles: Mapping[str, CurvatureOracle]) -> Mapping[str, CurvatureOracle]:
     if not isinstance(oracles, Mapping) or not all(isinstance(name, str) for name in oracles):
         msg = f"compare takes a dictionary of oracles by name, as in {{'before': oracle1, 'after': oracle2}}, but it was given a {type(oracles).__name__}"
-        raise TypeError(msg)
+        raise ArgumentTypeError(msg)
     if len(oracles) < 2:
         msg = f"there {'is one oracle' if oracles else 'are no oracles'} to compare: give at least two, by name"
         raise ArgumentError(msg)

@@ -14,7 +14,7 @@ import pytest
 from scipy.stats import ttest_ind_from_stats
 
 import invariant_sharpness as ish
-from invariant_sharpness.errors import ArgumentError, ComparisonError, ModelError, UnknownNameError
+from invariant_sharpness.errors import ArgumentError, ArgumentTypeError, ComparisonError, ModelError, UnknownNameError
 from invariant_sharpness.results.agreement import difference
 from invariant_sharpness.results.estimate import Bracket
 from invariant_sharpness_numpy import ReluNetwork, quadratic
@@ -192,8 +192,8 @@ def test_sampled_against_exact_is_a_warning() -> None:
 @pytest.mark.parametrize(
     ("oracles", "error", "message"),
     [
-        ([oracle(), oracle()], TypeError, "a dictionary of oracles by name"),
-        ({1: oracle(), 2: oracle()}, TypeError, "a dictionary of oracles by name"),
+        ([oracle(), oracle()], ArgumentTypeError, "a dictionary of oracles by name"),
+        ({1: oracle(), 2: oracle()}, ArgumentTypeError, "a dictionary of oracles by name"),
         ({"one": oracle()}, ArgumentError, "there is one oracle to compare"),
         ({}, ArgumentError, "there are no oracles to compare"),
         ({"one": oracle(), "other": 3}, ModelError, "a int is no oracle"),
