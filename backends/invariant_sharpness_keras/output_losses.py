@@ -24,7 +24,7 @@ class KerasOperations:
     def __getattr__(self, name: str) -> Any:
         return getattr(ops, name)
 
-    def arange(self, stop: int, *, dtype: Any, device: Any) -> Tensor:
+    def arange(self, stop: int, *, dtype: Any = None, device: Any = None) -> Tensor:
         del device
         return ops.arange(stop, dtype=dtype)
 
