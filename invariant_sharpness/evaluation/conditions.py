@@ -7,8 +7,6 @@ from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from typing import Any, cast
 
-from invariant_sharpness.coordinates import Restricted
-from invariant_sharpness.metrics.counted_groups import listed
 from invariant_sharpness.protocol import CurvatureOracle, DescribedOracle, capability, innermost, machine_epsilon
 from invariant_sharpness.protocol.capabilities import CoordinateOracle
 
@@ -105,6 +103,5 @@ class Conditions:
 
 def _coordinates(oracle: CurvatureOracle) -> Iterator[str]:
     while oracle is not innermost(oracle):
-        kept = f" to {listed(oracle.names)}" if isinstance(oracle, Restricted) else ""
-        yield f"{type(oracle).__name__}{kept}"
+        yield type(oracle).__name__
         oracle = cast(CoordinateOracle, oracle).base
