@@ -79,7 +79,7 @@ def test_mean_of_the_traces_is_the_rank() -> None:
     parts, _ = minibatches_of(ish.GaussNewton(oracle()), MINIBATCHES, 0, "test")
     found = compressions(parts, probes=256, seed=0)
     traces = np.trace(found.whitened, axis1=1, axis2=2)
-    assert_close(float(traces.mean()), dense(outputs_moved(oracle()))[1], "the mean of the traces", 1e-11)  # 256 probes, orthogonalized
+    assert_close(float(traces.mean()), dense(outputs_moved(oracle()))[1], "the mean of the traces", 1e-11)
     assert np.ptp(traces) > 0.1, f"each trace is the rank, which proves nothing: {traces}"
 
 
