@@ -67,7 +67,7 @@ def signs(
     --------
     >>> import array_api_compat.numpy as xp
     >>> [array.tolist() for array in signs(xp, 0, [0, 1], 0, [4, 2])]
-    [[1, 1, -1, 1], [1, -1]]
+    [[1, 1, -1, 1], [-1, 1]]
     """
     ends = list(accumulate((-(-size // _SIGNS_PER_BLOCK) for size in sizes), initial=0))
     if ends[-1] == 0:
