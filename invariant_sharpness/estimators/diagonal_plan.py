@@ -171,9 +171,10 @@ class _Ways:
         return self._per_pass * terms + self._alone(names) * (terms + forward)
 
     def _alone(self, names: frozenset[str]) -> float:
-        """Return what a pass over the examples costs, one at a time, if one of the groups takes it."""
+        """Return what a pass over the examples costs, one at a time, if one of the groups takes it; an example of a large network has no overhead."""
         examples = max((count for name, count in self.one_by_one.items() if name in names), default=0)
-        return examples * (EXAMPLES_OF_OVERHEAD + 1) / (EXAMPLES_OF_OVERHEAD + examples)
+        overhead = 0 if is_large(self.oracle) else EXAMPLES_OF_OVERHEAD
+        return examples * (overhead + 1) / (overhead + examples) if examples else 0.0
 
     @property
     def _per_pass(self) -> float:
@@ -213,7 +214,8 @@ class _Ways:
         calls = bool(self.affine) + (self.layers is not None)
         if not calls or not samples_outputs(self.oracle):
             return 0
-        per_sample = self._per_pass + 2 * self._alone(self.affine)
+        slow = self.affine | self.curved if is_large(self.oracle) else self.affine
+        per_sample = self._per_pass + 2 * self._alone(slow)
         samples = max(LEAST_DRAWS, int(self._left(budget) / (per_sample * calls)))
         exact = self._per_pass * _outputs(self.oracle) + self._alone(self.affine) * (_outputs(self.oracle) + 1)
         return 0 if exact <= self._left(budget) or _outputs(self.oracle) <= calls * samples else samples
