@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
 from math import prod
 from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
 
 from invariant_sharpness.adapters.alone import Evaluate, check_half, check_later
 from invariant_sharpness.adapters.data import (
@@ -16,7 +20,7 @@ from invariant_sharpness.adapters.data import (
     check_inputs,
     check_outputs,
     checked_dataset,
-    fingerprint,
+    digests,
     in_batch,
     no_examples,
 )
@@ -31,6 +35,10 @@ CheckFirst = Callable[[Engine[Any], Evaluate, Any, Array], None]
 """Looks at the model once more on the first batch, whose outputs are given."""
 
 
+def _as_it_is(dataset: Dataset[Any]) -> Dataset[Any]:
+    return dataset
+
+
 @exclusive()
 def checked_data(
     engine: Engine[Any],
@@ -43,6 +51,7 @@ def checked_data(
     advice: str = "Check what the model takes and returns",
     check_first: CheckFirst = check_half,
     processes: Processes = ALONE,
+    arranged: Callable[[Dataset[Any]], Dataset[Any]] = _as_it_is,
 ) -> tuple[Dataset[Any], int]:
     """Make the user's data a data set that does not change, and look at every batch once.
 
@@ -61,6 +70,8 @@ def checked_data(
         Another look at the model on the first batch; by default, whether half of it has the same outputs.
     processes
         Those that have the data together, of which ``data`` is the part of this one.
+    arranged
+        What is done to the data set before any batch is looked at, for processes that have to run the model equally often.
 
     Returns
     -------
@@ -82,6 +93,8 @@ def checked_data(
             lambda seed: engine.random_state(seed, batches.source),
             may_be_empty=processes.size > 1,
         )
+        with engine.random_state(PASS_SEED, batches.source):
+            dataset = arranged(dataset)
         return dataset, _seen(engine, dataset, advice, check_first, with_others=processes.size > 1)
 
     (dataset, _), seen = together(processes, look, lambda found: found[1])
@@ -90,40 +103,54 @@ def checked_data(
 
 
 class _Seen(NamedTuple):
-    """What all processes learn of the examples of one: how many there are, how many outputs one has at most, and their fingerprint."""
+    """What all processes learn of the examples of one: how many there are, how many outputs one has at most, and a digest of each."""
 
     examples: int
     outputs: int
-    fingerprint: int
+    digests: tuple[npt.NDArray[np.uint64], ...]
 
 
 def _seen(
     engine: Engine[Any], dataset: Dataset[Any], advice: str, check_first: CheckFirst, *, with_others: bool
 ) -> _Seen:
     """Look at every batch; at the examples themselves, if other processes may have the same."""
-    seen = _Seen(0, 0, 0)
+    seen = _Seen(0, 0, ())
     source = dataset.batches.source
     with engine.random_state(PASS_SEED, source), engine.at(engine.native(engine.parameters())) as point:
         for number, batch in enumerate(track(dataset, "looking at the data", dataset.batches.known)):
             width = _check_batch(engine, point, batch, number, advice, check_first)
-            found = fingerprint(engine.host_rows(batch)) if with_others else 0
-            seen = _Seen(
-                seen.examples + batch_size(batch), max(seen.outputs, width), (seen.fingerprint + found) % 2**64
-            )
+            found = (digests(engine.host_rows(batch)),) if with_others else ()
+            seen = _Seen(seen.examples + batch_size(batch), max(seen.outputs, width), (*seen.digests, *found))
     return seen
 
 
 def _check_parts(seen: Sequence[_Seen]) -> None:
-    """Raise if there is no example, or processes that should have different parts of the data have the same one."""
+    """Raise if there is no example, or processes that should have different parts of the data have the same one.
+
+    Warns if some examples are in two parts. Where a part has an example twice the data have, too, and nothing is said.
+    """
     parts = [one for one in seen if one.examples]
     if not parts:
         raise no_examples()
-    if len(parts) > 1 and len(set(parts)) == 1:
+    found = [np.unique(np.concatenate(one.digests)) for one in parts if one.digests]
+    if len(found) > 1 and all(np.array_equal(found[0], other) for other in found[1:]):
         msg = (
             f"{len(parts)} processes have the same {parts[0].examples} examples, but each has to give its own part of the data, "
             f"such as x[rank::{len(seen)}] and y[rank::{len(seen)}]"
         )
         raise DataError(msg)
+    _warn_of_overlap(parts, found)
+
+
+def _warn_of_overlap(parts: Sequence[_Seen], found: Sequence[npt.NDArray[np.uint64]]) -> None:
+    own = sum(map(len, found))
+    repeated = own - len(np.unique(np.concatenate(found))) if found else 0
+    if repeated and own == sum(len(array) for part in parts for array in part.digests):
+        warnings.warn(
+            f"{repeated} of the examples are in the parts of several processes, and count as often: give each process examples of its own. A list "
+            f"of the batches of a DistributedSampler repeats some; pass the loader itself",
+            stacklevel=2,
+        )
 
 
 def _check_batch(

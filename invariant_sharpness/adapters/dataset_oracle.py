@@ -8,6 +8,7 @@ from copy import copy
 from dataclasses import replace
 from functools import cached_property, partial
 from typing import Any, Literal, TypeVar
+from zlib import crc32
 
 import numpy as np
 import numpy.typing as npt
@@ -35,6 +36,9 @@ from invariant_sharpness.prng import Draws
 from invariant_sharpness.protocol import DescribedOracle, GaussNewtonDiagonalOracle
 from invariant_sharpness.runtime.exclusive import exclusive
 from invariant_sharpness.runtime.processes import ALONE, Processes, everywhere
+
+_COMPARED = 16
+"""So many entries of each array of a vector are compared among processes."""
 
 Self = TypeVar("Self", bound="DatasetOracle")
 
@@ -65,6 +69,7 @@ class DatasetOracle(LayerPasses):
         self.engine = engine
         self.processes = processes
         self.outputs_per_example = outputs_per_example
+        self._asked: list[str] = []
         self._read_from(dataset)
 
     def _read_from(self, dataset: Dataset[Any]) -> None:
@@ -135,6 +140,7 @@ class DatasetOracle(LayerPasses):
         self, parameters: ParameterVector, /, names: frozenset[str], draws: range, seed: int
     ) -> ParameterVector:
         first = self._first_row
+        self._ask(f"{draws} {seed}")
 
         def squares(point: Point[Any], piece: Piece) -> Sums:
             return point.squares(names, Cotangents("sampled", Draws(draws, seed, first + piece.row)), piece.batch)
@@ -198,7 +204,7 @@ class DatasetOracle(LayerPasses):
         self, parameters: ParameterVector, sums_of: Callable[[Point[Any], Piece], Sums], told: Told | None = None
     ) -> Total:
         """Add up where the arrays are, over batches and processes; read once; nothing leaves that is not finite."""
-        sums = added(self.processes, self.engine, lambda: self._sums(parameters, sums_of, told))
+        sums = self._added(lambda: self._sums(parameters, sums_of, told))
         return checked_total(self.processes, self.engine, sums, lambda: self._row_losses(parameters))
 
     def _sums(
@@ -264,7 +270,27 @@ class DatasetOracle(LayerPasses):
     def _native(self, vector: ParameterVector) -> Arrays:
         """The arguments of a generator are read one by one, before anything of the model is touched."""
         arrays = require_fitting(vector, self.groups, "the arrays").arrays
-        return self.engine.native(self._in_order(dict(arrays)))
+        native = self.engine.native(self._in_order(dict(arrays)))
+        if self.processes.size > 1:
+            self._ask(self._beginning(native))
+        return native
+
+    def _beginning(self, arrays: Arrays) -> str:
+        """A few characters for the first entries of every array, which differ for vectors that were drawn with different seeds."""
+        entries = self.engine.read([array.reshape(-1)[:_COMPARED] for array in arrays.values()])
+        return f"{crc32(b''.join(part.tobytes() for part in entries)):x}"
+
+    def _ask(self, words: str) -> None:
+        """Keep in mind what the next sums depend on, to compare it with what other processes were asked."""
+        if self.processes.size > 1:
+            self._asked.append(words)
+
+    def _added(self, compute: Callable[[], Partial]) -> Partial:
+        """Add up over all processes, if all are asked for the same."""
+        try:
+            return added(self.processes, self.engine, compute, lambda: " ".join(self._asked))
+        finally:
+            self._asked.clear()
 
     def _vector(self, arrays: Arrays) -> ParameterVector:
         """The vector of these sums; zero in the groups that they leave out."""

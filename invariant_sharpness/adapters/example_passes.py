@@ -17,7 +17,7 @@ from invariant_sharpness.adapters.data import Batch, Dataset, all_examples, batc
 from invariant_sharpness.adapters.engine import Arrays, Engine, Point
 from invariant_sharpness.adapters.first_examples import FirstExamples, SpreadExamples, tested_examples
 from invariant_sharpness.adapters.outputs import CotangentRows, stacked
-from invariant_sharpness.adapters.passes import Partial, added, in_total
+from invariant_sharpness.adapters.passes import Partial, in_total
 from invariant_sharpness.adapters.shares import Share
 from invariant_sharpness.errors import DataError
 from invariant_sharpness.parameters.groups import Rows
@@ -44,6 +44,8 @@ class ExamplePasses:
     _native: Callable[[ParameterVector], Arrays]
     _vector: Callable[[Arrays], ParameterVector]
     _reading: Callable[[], AbstractContextManager[None]]
+    _ask: Callable[[str], None]
+    _added: Callable[[Callable[[], Partial]], Partial]
     _measuring: Callable[[ParameterVector], AbstractContextManager[Point[Any]]]
 
     @property
@@ -115,6 +117,7 @@ class ExamplePasses:
     ) -> tuple[ParameterVector, ParameterVector]:
         along = {name: array for name, array in self._native(direction).items() if name in names}
         share = self._share
+        self._ask(f"{sorted(names)} {examples} {seed}")
 
         def curvature() -> Partial:
             total: tuple[Arrays, ...] | None = None
@@ -126,7 +129,7 @@ class ExamplePasses:
                     start += batch_size(batch)
             return Partial(total)
 
-        first, second = added(self.processes, self.engine, curvature).arrays or ({}, {})
+        first, second = self._added(curvature).arrays or ({}, {})
         return self._vector(first), self._vector(second)
 
     def _differentiated(self, examples: int) -> int:
@@ -151,7 +154,7 @@ class ExamplePasses:
             rows.check_used()
             return Partial(total)
 
-        arrays = added(self.processes, self.engine, pullback).arrays
+        arrays = self._added(pullback).arrays
         return self._vector(arrays[0] if arrays else {})
 
     def _own_rows(self, rows: CotangentRows) -> CotangentRows:

@@ -29,6 +29,7 @@ class LayerPasses(ExamplePasses):
     """The methods of :class:`invariant_sharpness.protocol.ResidualDiagonalOracle`, `OutputFormOracle`, `OneByOneOracle` and `NodeCurvatureOracle`, for engines that offer these."""
 
     _pieces: Callable[[], Iterator[Piece]]
+    _ask: Callable[[str], None]
     _means: Callable[[ParameterVector, Callable[[Point[Any], Piece], Sums]], list[ParameterVector]]
 
     def layer_units(self, parameters: ParameterVector, /) -> Mapping[str, LayerUnits]:
@@ -53,6 +54,7 @@ class LayerPasses(ExamplePasses):
         self, parameters: ParameterVector, /, units: Mapping[str, LayerUnits], draws: range, seed: int
     ) -> ParameterVector:
         first = self._share.start
+        self._ask(f"{sorted(units)} {draws} {seed}")
         drawn = self._residual(
             parameters, lambda piece: Perturbations(units, Draws(draws, seed, first + piece.example))
         )
@@ -100,6 +102,8 @@ class LayerPasses(ExamplePasses):
     def propagated_residual_diagonal(
         self, parameters: ParameterVector, /, names: frozenset[str], draws: range, seed: int
     ) -> ParameterVector:
+        self._ask(f"{sorted(names)} {draws} {seed}")
+
         def squares(point: Point[Any], piece: Piece) -> Sums:
             signs = Draws(draws, seed, self._share.start + piece.example)
             return cast(NodePoint, point).node_squares(names, signs, piece.batch)

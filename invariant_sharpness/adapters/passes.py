@@ -112,8 +112,21 @@ class Partial(NamedTuple):
         return None if self.arrays is None else [list(one) for one in self.arrays]
 
 
-def added(processes: Processes, engine: Engine[Any], compute: Callable[[], Partial]) -> Partial:
+def added(
+    processes: Processes, engine: Engine[Any], compute: Callable[[], Partial], asked: Callable[[], str] = str
+) -> Partial:
     """Compute on every process, and add the arrays over all of them; the other sums stay those of this one.
+
+    Parameters
+    ----------
+    processes
+        Those that have the data together.
+    engine
+        The model with its loss.
+    compute
+        Adds up over the examples of this process.
+    asked
+        Says in a few words what the sums depend on, beside the data.
 
     Raises
     ------
@@ -122,18 +135,24 @@ def added(processes: Processes, engine: Engine[Any], compute: Callable[[], Parti
     InvariantSharpnessError
         What one of them raises.
     """
-    partial, told = together(processes, compute, Partial.names)
+    partial, told_with_words = together(processes, compute, lambda found: (found.names(), asked()))
+    told = [names for names, _ in told_with_words]
     names = next((one for one in told if one is not None), None)
     if processes.size == 1 or names is None:
         return partial
-    if any(one not in (None, names) for one in told):
-        msg = "the processes compute different things: call the same functions with the same arguments on all of them"
-        raise ProcessError(msg)
+    if any(one not in (None, names) for one in told) or len({words for _, words in told_with_words}) > 1:
+        raise different_arguments()
     holders = [one is not None for one in told]
     arrays = partial.arrays or _placeholders(engine, names)
     return Partial(
         tuple({name: processes.add(array, holders) for name, array in one.items()} for one in arrays), partial.parts
     )
+
+
+def different_arguments() -> ProcessError:
+    """The error for processes that call functions with different arguments."""
+    msg = "the processes compute different things: call the same functions with the same arguments, such as the same seed, on all of them"
+    return ProcessError(msg)
 
 
 def _placeholders(engine: Engine[Any], names: Sequence[Sequence[str]]) -> tuple[Arrays, ...]:

@@ -15,7 +15,7 @@ from invariant_sharpness.protocol import CurvatureOracle, innermost
 Array = Any
 
 
-class Processes(Protocol):
+class Gathering(Protocol):
     """Some processes, of which this is one. All of them call the same methods in the same order."""
 
     @property
@@ -31,6 +31,10 @@ class Processes(Protocol):
     def gather(self, told: Any, /) -> list[Any]:
         """Return what each process tells, in the order of their ranks: small things that can be pickled."""
         ...
+
+
+class Processes(Gathering, Protocol):
+    """Processes that have the data together, each a part of it."""
 
     def add(self, array: Array, holders: Sequence[bool], /) -> Array:
         """Add the arrays of those processes that hold one, in the order of their ranks: the same bits on all processes.
@@ -67,7 +71,7 @@ class _Failure(NamedTuple):
 
 
 def together(
-    processes: Processes, compute: Callable[[], Found], tell: Callable[[Found], Told]
+    processes: Gathering, compute: Callable[[], Found], tell: Callable[[Found], Told]
 ) -> tuple[Found, list[Told]]:
     """Compute something on every process, and tell all of them about it.
 
@@ -94,12 +98,18 @@ def together(
         found = compute()
         return found, [tell(found)]
     attempt = _attempted(compute, tell)
+    if attempt.error is not None and hasattr(attempt.error, _KNOWN_TO_ALL):
+        raise attempt.error
     answers = processes.gather(attempt.told)
     _raise_first(answers, attempt.error)
     return cast(Found, attempt.found), answers
 
 
-def everywhere(processes: Processes, compute: Callable[[], Told]) -> list[Told]:
+_KNOWN_TO_ALL = "_known_to_all_processes"
+"""What marks errors that all processes raise: they are told once, where one computation together is part of another."""
+
+
+def everywhere(processes: Gathering, compute: Callable[[], Told]) -> list[Told]:
     """Return what every process computes, in the order of their ranks."""
     return together(processes, compute, lambda found: found)[1]
 
@@ -138,13 +148,20 @@ def _raise_first(answers: Sequence[Any], own: Exception | None) -> None:
     if not failures:
         return
     if own is not None and len(failures) == len(answers) == [answer for _, answer in failures].count(failures[0][1]):
-        raise own
+        raise _marked(own)
     rank, (kind, message) = failures[0]
     msg = f"process {rank}: {message}"
-    raise kind(msg) from own
+    raise _marked(kind(msg)) from own
 
 
-def processes_of(oracle: CurvatureOracle, otherwise: Processes = ALONE) -> Processes:
-    """Return the processes that have the data of an oracle, in whatever coordinates."""
-    found: Processes = getattr(innermost(oracle), "processes", otherwise)
+def _marked(error: Exception) -> Exception:
+    setattr(error, _KNOWN_TO_ALL, True)
+    return error
+
+
+def processes_of(oracle: CurvatureOracle, otherwise: Gathering = ALONE) -> Gathering:
+    """Return the processes that have the data of an oracle, in whatever coordinates, or that compute together on the same data."""
+    inner = innermost(oracle)
+    computing: Gathering | None = getattr(inner, "computing", None)
+    found: Gathering = getattr(inner, "processes", otherwise) if computing is None else computing
     return found

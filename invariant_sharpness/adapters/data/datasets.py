@@ -30,13 +30,16 @@ def fingerprint(examples: Sequence[npt.NDArray[Any]]) -> int:
     ``examples`` are arrays with one row per example. The fingerprint of a data set is the sum over its
     batches, modulo 2**64.
     """
+    return int(np.sum(digests(examples), dtype=np.uint64))
+
+
+def digests(examples: Sequence[npt.NDArray[Any]]) -> npt.NDArray[np.uint64]:
+    """Return a number for each example: equal examples have equal ones, and others, but for one pair in 2**64, do not."""
     rows = len(examples[0]) if examples else 0
-    if rows == 0:
-        return 0
     mixed = np.zeros(rows, dtype=np.uint64)
-    for array in examples:
+    for array in examples if rows else ():
         mixed = _mix(mixed * np.uint64(0x9E3779B97F4A7C15) + _row_hashes(array, rows))
-    return int(np.sum(mixed, dtype=np.uint64))
+    return mixed
 
 
 def rounded(examples: Sequence[npt.NDArray[Any]]) -> list[npt.NDArray[Any]]:
