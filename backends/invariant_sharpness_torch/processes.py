@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import distributed, nn
 
+from invariant_sharpness.adapters.loss_terms import LossTerms
 from invariant_sharpness.errors import ArgumentError, ModelError, ProcessError
+from invariant_sharpness.protocol import ParameterGroup
 from invariant_sharpness.runtime.processes import ALONE, Processes
-from invariant_sharpness_torch.engine import TorchEngine
+from invariant_sharpness_torch.loss_attributes import loss_attributes, tensor_digest
 
 _CHUNK = 2**22
 """So many numbers of each process are on one device at a time."""
@@ -37,7 +38,7 @@ class ProcessGroup:
 
     def gather(self, told: Any, /) -> list[Any]:
         answers: list[Any] = [None] * self.size
-        with _talking():
+        with talking():
             distributed.all_gather_object(answers, told, group=self._group)
         return answers
 
@@ -49,7 +50,7 @@ class ProcessGroup:
         on_host = distributed.get_backend(self._group) == "gloo"
         own = (chunk.cpu() if on_host else chunk).contiguous()
         parts = [torch.empty_like(own) for _ in range(self.size)]
-        with _talking():
+        with talking():
             distributed.all_gather(parts, own, group=self._group)
         first, *others = (part.double() for part, holds in zip(parts, holders, strict=True) if holds)
         for part in others:
@@ -57,11 +58,29 @@ class ProcessGroup:
         return first.to(chunk.device, chunk.dtype)
 
 
+_OF_A_GROUP = ("gloo", "NCCL", "Connection closed", "timed out", "Timed out")
+"""Words in the errors of process groups, which may come out of a model whose parameters are divided."""
+
+
 @contextmanager
-def _talking() -> Generator[None]:
+def in_model() -> Generator[None]:
+    """Where a model computes together with those of other processes, and one of them has ended, say so; other errors are the model's own."""
+    try:
+        yield
+    except RuntimeError as error:
+        if not any(word in str(error) for word in _OF_A_GROUP):
+            raise
+        with talking():
+            raise
+
+
+@contextmanager
+def talking() -> Generator[None]:
     """Where another process has ended, or waits for something else, the group raises."""
     try:
         yield
+    except ProcessError:
+        raise
     except RuntimeError as error:
         msg = (
             f"the process group raised {type(error).__name__}: {error}. Has another process ended, or does it compute something else? All "
@@ -96,22 +115,33 @@ class Described(NamedTuple):
     asked: dict[str, str]
 
 
-def described(engine: TorchEngine) -> Described:
+class Measured(Protocol):
+    """A model with a loss, of which there is one in every process."""
+
+    @property
+    def model(self) -> nn.Module: ...
+    @property
+    def loss(self) -> LossTerms: ...
+    @property
+    def reduction(self) -> str: ...
+    @property
+    def examples(self) -> str: ...
+    @property
+    def groups(self) -> tuple[ParameterGroup, ...]: ...
+
+
+def described(engine: Measured) -> Described:
     """Describe what one process measures."""
     modules = {f"the module {name!r}": type(module).__qualname__ for name, module in engine.model.named_modules()}
     groups = {f"the description of {group.name!r}": str(group) for group in engine.groups}
     loss = {"the loss": engine.loss.name, "the reduction of the loss": engine.reduction, "examples": engine.examples}
-    return Described(_state_of(engine.model), {**loss, **modules, **groups})
+    return Described(_state_of(engine.model), {**loss, **loss_attributes(engine.loss), **modules, **groups})
 
 
 def _state_of(model: nn.Module) -> dict[str, str]:
+    """Digests of all that each process has the whole of."""
     tensors = {**dict(model.named_parameters()), **dict(model.named_buffers())}
-    return {name: _digest(tensor) for name, tensor in tensors.items()}
-
-
-def _digest(tensor: torch.Tensor) -> str:
-    numbers = tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy()
-    return f"{tuple(tensor.shape)} {tensor.dtype} {hashlib.sha256(numbers.tobytes()).hexdigest()[:16]}"
+    return {name: tensor_digest(tensor) for name, tensor in tensors.items() if not hasattr(tensor, "device_mesh")}
 
 
 def check_same(found: Sequence[Described]) -> None:

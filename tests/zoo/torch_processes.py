@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+import warnings
 from collections.abc import Callable, Sequence
 from datetime import timedelta
 from multiprocessing import get_context
@@ -165,6 +166,44 @@ def other_loss() -> Any:
 def other_reduction() -> Any:
     reduction = ["mean", "sum"][distributed.get_rank()]
     together(network("relu"), part(PARTS["even"]), loss=nn.CrossEntropyLoss(reduction=reduction))
+
+
+def other_smoothing() -> Any:
+    smoothing = [0.0, 0.1][distributed.get_rank()]
+    together(network("relu"), part(PARTS["even"]), loss=nn.CrossEntropyLoss(label_smoothing=smoothing))
+
+
+def other_closure() -> Any:
+    """A function of the user's, which depends on a number outside."""
+    factor = 1.0 + distributed.get_rank()
+
+    def loss(outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        return factor * nn.functional.cross_entropy(outputs, targets, reduction="none")
+
+    together(network("relu"), part(PARTS["even"]), loss=loss)
+
+
+def other_seed() -> Any:
+    """Vectors that were drawn with another seed in the second process."""
+    ish.hutchinson_trace(together(network("gelu"), part(PARTS["even"])), num_matvecs=2, seed=distributed.get_rank())
+
+
+def other_samples() -> Any:
+    """Outputs that are sampled with another seed in the second process."""
+    oracle = together(network("relu"), part(PARTS["even"]))
+    names = frozenset(group.name for group in oracle.groups)
+    oracle.sampled_gauss_newton_diagonal(oracle.parameters, names, range(2), distributed.get_rank())
+
+
+def overlapping() -> list[str]:
+    """The warnings for parts of which two have an example in common."""
+    x, y = data()
+    own = slice(0, 20) if distributed.get_rank() == 0 else slice(19, None)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        together(network("relu"), (x[own], y[own]))
+        together(network("relu"), part(PARTS["even"]))
+    return [str(warning.message) for warning in caught if "parts of several processes" in str(warning.message)]
 
 
 def other_activation() -> Any:

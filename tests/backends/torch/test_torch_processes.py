@@ -67,6 +67,10 @@ def test_model_and_loader_of_accelerate() -> None:
         ("other_model", ish.errors.ModelError, "'2.bias' of the model is not the same in process 1"),
         ("other_loss", ish.errors.ProcessError, "the loss is cross_entropy in process 0, but mse in process 1"),
         ("other_reduction", ish.errors.ProcessError, "the reduction of the loss is mean in process 0, but sum"),
+        ("other_smoothing", ish.errors.ProcessError, "label_smoothing of the loss"),
+        ("other_closure", ish.errors.ProcessError, "is 1.0 in process 0, but 2.0 in process 1"),
+        ("other_seed", ish.errors.ProcessError, "such as the same seed"),
+        ("other_samples", ish.errors.ProcessError, "such as the same seed"),
         ("other_activation", ish.errors.ProcessError, "the module '1' is ReLU in process 0, but GELU in process 1"),
         ("other_frozen", ish.errors.ProcessError, "but not measured in process 1"),
         ("error_of_own_kind", ish.errors.DataError, "process 1: images, 3"),
@@ -77,6 +81,12 @@ def test_what_is_wrong_in_one_process_ends_all_with_one_error(program: str, kind
     for rank, error in enumerate(in_processes(2, getattr(torch_processes, program))):
         assert type(error) is kind, f"process {rank}: {error!r}"
         assert words in str(error), f"process {rank}: {error}"
+
+
+def test_parts_that_overlap_are_warned_of() -> None:
+    for messages in in_processes(2, torch_processes.overlapping):
+        (message,) = messages
+        assert message.startswith("1 of the examples are in the parts of several processes"), message
 
 
 def test_process_that_dies_leaves_no_other_waiting() -> None:
