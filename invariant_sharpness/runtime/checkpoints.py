@@ -6,20 +6,20 @@ Nobody listens by default. A loop asks for its state when it starts, and hands i
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from os import PathLike
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import TypeVar
 
 from invariant_sharpness.parameters.vector import ParameterVector
 from invariant_sharpness.protocol import CurvatureOracle, innermost
-from invariant_sharpness.runtime.folder import CheckpointFolder, Snapshot
-from invariant_sharpness.runtime.identity import Arrays, Identity, coordinates_and_operator, digest, product_digest
-from invariant_sharpness.runtime.processes import Processes, processes_of, together
+from invariant_sharpness.runtime.folder import CheckpointFolder, HostSnapshot, Snapshot, on_host
+from invariant_sharpness.runtime.identity import Identity, coordinates_and_operator, digest, product_digest
+from invariant_sharpness.runtime.processes import Gathering, processes_of, together
 
-__all__ = ["checkpoint", "name_of", "read", "write"]
+__all__ = ["checkpoint", "name_of", "read", "unstored", "write"]
 
 
 T = TypeVar("T")
@@ -49,31 +49,27 @@ class _Run:
         self._folder = self._first_alone(self.processes, lambda: CheckpointFolder(path, identity))
         self._own = self._other = _Known(oracle, identity)
 
-    def _first_alone(self, processes: Processes, use: Callable[[], T]) -> T | None:
+    def _first_alone(self, processes: Gathering, use: Callable[[], T]) -> T | None:
         """Let the first process use the folder; all learn of its errors."""
         return together(processes, lambda: use() if self.processes.rank == 0 else None, lambda _: None)[0]
 
     def read(self, loop: str, oracle: CurvatureOracle) -> Snapshot | None:
-        """Read in the first process, and hand the snapshot to the others."""
+        """Read in the first process, and hand what it has read to the others."""
         processes = processes_of(oracle, self.processes)
-
-        def read() -> Snapshot | None:
-            return None if self._folder is None else self._folder.read(loop, oracle)
-
-        own, told = together(processes, read, lambda found: _on_host(found, oracle) if processes.size > 1 else None)
-        if processes.size == 1 or processes.rank == 0 or told[0] is None:
-            return own
-        return Snapshot(told[0].arrays, {name: oracle.from_numpy(arrays) for name, arrays in told[0].vectors.items()})
+        found = together(processes, lambda: None if self._folder is None else self._folder.read(loop), _itself)[1][0]
+        if found is None:
+            return None
+        return Snapshot(found.arrays, {name: oracle.from_numpy(arrays) for name, arrays in found.vectors.items()})
 
     def write(self, loop: str, oracle: CurvatureOracle, snapshot: Callable[[], Snapshot]) -> None:
-        """Write in the first process."""
-        folder = self._folder
-
-        def write() -> None:
-            if folder is not None:
-                folder.write(loop, oracle, snapshot())
-
-        together(processes_of(oracle, self.processes), write, lambda _: None)
+        """Write in the first process. All bring the vectors that are new to the host, as each may have a part of them."""
+        processes, folder = processes_of(oracle, self.processes), self._folder
+        if processes.size > 1 or folder is not None:
+            made = snapshot()
+            new = together(processes, lambda: () if folder is None else folder.new_vectors(loop, made), _itself)[1][0]
+            vectors = {name: on_host(made.vectors[name], oracle) for name in new}
+            stored = HostSnapshot(made.arrays, vectors, tuple(made.vectors))
+            together(processes, lambda: None if folder is None else folder.write(loop, stored), lambda _: None)
 
     def words(self, oracle: CurvatureOracle, order: int) -> str:
         coordinates, operator = coordinates_and_operator(oracle)
@@ -84,17 +80,8 @@ class _Run:
         return f"{coordinates} {self._other.words(order)}"
 
 
-class _OnHost(NamedTuple):
-    """A snapshot as processes hand it to one another."""
-
-    arrays: Arrays
-    vectors: Mapping[str, Arrays]
-
-
-def _on_host(snapshot: Snapshot | None, oracle: CurvatureOracle) -> _OnHost | None:
-    if snapshot is None:
-        return None
-    return _OnHost(snapshot.arrays, {name: oracle.to_numpy(vector) for name, vector in snapshot.vectors.items()})
+def _itself(found: T) -> T:
+    return found
 
 
 _run: ContextVar[_Run | None] = ContextVar("checkpoint", default=None)
@@ -154,6 +141,16 @@ def checkpoint(path: str | PathLike[str], oracle: CurvatureOracle) -> Generator[
     """
     run = _Run(Path(path), innermost(oracle))
     token = _run.set(run)
+    try:
+        yield
+    finally:
+        _run.reset(token)
+
+
+@contextmanager
+def unstored() -> Generator[None]:
+    """Neither read nor write states inside the ``with`` block: what is computed there is not what a name says."""
+    token = _run.set(None)
     try:
         yield
     finally:

@@ -40,6 +40,25 @@ class Snapshot:
 
 
 @dataclass(frozen=True, slots=True)
+class HostSnapshot:
+    """What of a snapshot is on disk, or comes there.
+
+    Parameters
+    ----------
+    arrays
+        The arrays of the snapshot.
+    vectors
+        Vectors on the host, by name: of one that is written, those that are new.
+    names
+        The names of all vectors.
+    """
+
+    arrays: Arrays
+    vectors: Mapping[str, Arrays]
+    names: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class _State:
     """A state on disk: the digest of its file, and those of its vectors by name."""
 
@@ -74,8 +93,8 @@ class CheckpointFolder:
             files.remove_partial_files(path)
             self._identify(identity)
 
-    def read(self, loop: str, oracle: CurvatureOracle) -> Snapshot | None:
-        """Return the snapshot of a loop on this oracle, if there is one."""
+    def read(self, loop: str) -> HostSnapshot | None:
+        """Return the snapshot of a loop, if there is one."""
         file = self._file(loop)
         with files.exclusive(self._path):
             if not files.digest_of(file):
@@ -83,29 +102,35 @@ class CheckpointFolder:
             arrays, digest = files.load(file)
             state = _State(digest, dict(zip(arrays[_NAMES].tolist(), arrays[_DIGESTS].tolist(), strict=True)))
             vectors = {
-                name: oracle.from_numpy(files.load(self._file(loop, name), expected).arrays)
-                for name, expected in state.vectors.items()
+                name: files.load(self._file(loop, name), expected).arrays for name, expected in state.vectors.items()
             }
         self._seen[loop] = state
         del arrays[_NAMES], arrays[_DIGESTS]
-        return Snapshot(arrays, vectors)
+        return HostSnapshot(arrays, vectors, tuple(vectors))
 
-    def write(self, loop: str, oracle: CurvatureOracle, snapshot: Snapshot) -> None:
+    def new_vectors(self, loop: str, snapshot: Snapshot) -> tuple[str, ...]:
+        """Return the names of those vectors that are not on disk yet."""
+        on_disk, seen = files.digest_of(self._file(loop)), self._seen.get(loop, _State())
+        return tuple(name for name in snapshot.vectors if not on_disk or name not in seen.vectors)
+
+    def write(self, loop: str, snapshot: HostSnapshot) -> None:
         """Store the new vectors first, then the file that names them, and then delete those that are left over.
 
         Nothing is stored if the state on disk is neither the one that this run has seen last, nor gone: another process goes on with it.
         """
         with files.exclusive(self._path):
             on_disk, seen = files.digest_of(self._file(loop)), self._seen.get(loop, _State())
-            if on_disk in ("", seen.digest):
-                self._seen[loop] = self._stored(loop, oracle, snapshot, seen if on_disk else _State())
+            old = seen if on_disk else _State()
+            is_complete = all(name in snapshot.vectors or name in old.vectors for name in snapshot.names)
+            if on_disk in ("", seen.digest) and is_complete:
+                self._seen[loop] = self._stored(loop, snapshot, old)
 
-    def _stored(self, loop: str, oracle: CurvatureOracle, snapshot: Snapshot, old: _State) -> _State:
-        new = [name for name in snapshot.vectors if name not in old.vectors]
-        stored = {name: files.store(self._file(loop, name), _compact(snapshot.vectors[name], oracle)) for name in new}
+    def _stored(self, loop: str, snapshot: HostSnapshot, old: _State) -> _State:
+        new = [name for name in snapshot.names if name not in old.vectors]
+        stored = {name: files.store(self._file(loop, name), snapshot.vectors[name]) for name in new}
         if stored:
             files.settle(self._path)
-        vectors = {name: stored.get(name) or old.vectors[name] for name in snapshot.vectors}
+        vectors = {name: stored.get(name) or old.vectors[name] for name in snapshot.names}
         manifest = {_NAMES: np.array(list(vectors), dtype=str), _DIGESTS: np.array(list(vectors.values()), dtype=str)}
         state = _State(files.store(self._file(loop), {**snapshot.arrays, **manifest}), vectors)
         left_over = old.vectors.keys() - vectors.keys()
@@ -150,8 +175,8 @@ class CheckpointFolder:
             raise CheckpointError(msg)
 
 
-def _compact(vector: ParameterVector, oracle: CurvatureOracle) -> Arrays:
-    """As many digits as the vector has: copies on the host are always in double precision."""
+def on_host(vector: ParameterVector, oracle: CurvatureOracle) -> Arrays:
+    """Return a vector with as many digits as it has: copies on the host are always in double precision."""
     types = {name: np.float32 if _is_single(vector, name) else np.float64 for name in vector.arrays}
     return {name: array.astype(types[name]) for name, array in oracle.to_numpy(vector).items()}
 
