@@ -105,3 +105,12 @@ class GaussNewton(Forwarding):
 
     def subset(self, examples: Sequence[int], /) -> GaussNewton:
         return GaussNewton(self._able(SubsetOracle).subset(examples))
+
+
+def is_gauss_newton(oracle: CurvatureOracle) -> bool:
+    """Whether the second derivative of an oracle is the Gauss-Newton matrix, in whatever coordinates."""
+    while not isinstance(oracle, GaussNewton):
+        if not isinstance(oracle, Forwarding):
+            return False
+        oracle = oracle.base
+    return True

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
+from invariant_sharpness.coordinates.gauss_newton import is_gauss_newton
 from invariant_sharpness.errors import ArgumentError
 from invariant_sharpness.estimators.affine_confirmation import confirmed_defects
 from invariant_sharpness.estimators.affine_test import AffineTest, affine_test, exact_groups, largest_defects
@@ -144,6 +145,8 @@ def _sampled(
 ) -> tuple[dict[str, GroupDiagonal], Mapping[str, float]]:
     """Sample those of the named groups that pass the affine test, if the oracle can sample outputs, and confirm the test."""
     able, tested = capability(oracle, SampledGaussNewtonOracle), capability(oracle, GaussNewtonDiagonalOracle)
+    if able is not None and tested is None and is_gauss_newton(oracle) and able.samples_outputs:
+        return sampled_groups(able, names, draws, seed), {group.name: 0.0 for group in oracle.groups}
     possible = (exact_groups if known.test is None else not_curved)(oracle, known.defects) & names
     if able is None or tested is None or not possible or not able.samples_outputs:
         return {}, known.defects

@@ -10,6 +10,7 @@ from types import MethodType
 from typing import Any, Generic, ParamSpec, cast
 
 from invariant_sharpness.arguments import check_numbers, require_oracle
+from invariant_sharpness.metrics.difference_errors import with_difference_error
 from invariant_sharpness.metrics.options import Choices, check_choices, check_names, choices_of, keywords_of
 from invariant_sharpness.metrics.shared_diagonal import require_diagonal
 from invariant_sharpness.results.estimate import Estimate
@@ -102,7 +103,7 @@ class Metric(Generic[P]):
         for oracle in args[:1]:
             require_oracle(oracle)
             require_diagonal(oracle, kwargs.get("diagonal"))
-        estimate = self.function(*args, **kwargs)
+        estimate = with_difference_error(self.function, args, kwargs)
         return replace(estimate, name=self.name) if self.settings else estimate
 
     def __get__(self, instance: object, owner: type | None = None) -> Any:

@@ -292,6 +292,20 @@ class DoublePrecisionOracle(CurvatureOracle, Protocol):
 
 
 @runtime_checkable
+class DifferenceOracle(CurvatureOracle, Protocol):
+    """An oracle whose products with second derivatives are differences of gradients or outputs, as its model cannot be differentiated twice."""
+
+    @property
+    def differences_taken(self) -> int:
+        """How many differences were computed so far."""
+        ...
+
+    def other_step(self, factor: float, /) -> AbstractContextManager[None]:
+        """Take steps that are longer by this factor, inside the ``with`` block."""
+        ...
+
+
+@runtime_checkable
 class CoordinateOracle(CurvatureOracle, Protocol):
     """An oracle in other coordinates, which can do what the oracle beneath it can."""
 
