@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
@@ -25,6 +25,7 @@ from invariant_sharpness_torch.models import (
     check_finite_parameters,
     check_modules,
     check_not_sharded,
+    has_divided_parameters,
     in_precision,
     trainable_parameters,
     unwrapped,
@@ -34,6 +35,9 @@ from invariant_sharpness_torch.own_losses import check_own_loss
 from invariant_sharpness_torch.processes import check_same, described, processes_in
 from invariant_sharpness_torch.roles import uses
 from invariant_sharpness_torch.shards import own_part
+
+if TYPE_CHECKING:
+    from invariant_sharpness_torch.sharded_oracle import ShardedOracle
 
 _ADVICE = "Check what the model takes, or pass forward=(model, batch) -> (outputs, targets)"
 
@@ -52,7 +56,7 @@ def build_oracle(
     groups: Sequence[ParameterGroup] = (),
     examples: Examples = "rows",
     process_group: Any = None,
-) -> TorchOracle:
+) -> TorchOracle | ShardedOracle:
     """Return the oracle of a module; read the data once (a loader three times) and check everything.
 
     Frozen parameters (``requires_grad=False``) are not measured. Unused ones have zero curvature.
@@ -87,13 +91,32 @@ def build_oracle(
     process_group
         A process group of ``torch.distributed``: ``data`` are this process's own part, and what is measured is the loss of all parts together. Of
         a loader with a ``DistributedSampler``, or of accelerate, the data set is divided anew, and every example counts once. ``max_examples``
-        are those of a part.
+        are those of a part. Where parameters are divided, by ``fully_shard``, it is the group of their mesh; under tensor parallelism, where all
+        processes have the same data, it is left out.
 
     Raises
     ------
     ArgumentError, ProcessError, ModelError, DataError, LossError, NonFiniteError
         Each names the parameter, module, batch or example that is wrong, and what to do.
     """
+    inner = unwrapped(model)
+    check_not_sharded(inner)
+    if has_divided_parameters(inner):
+        from invariant_sharpness_torch.sharded_building import build_sharded_oracle
+
+        return build_sharded_oracle(
+            inner,
+            data,
+            loss,
+            batch_size=batch_size,
+            microbatch=microbatch,
+            max_examples=max_examples,
+            dtype=dtype,
+            forward=forward,
+            groups=groups,
+            examples=examples,
+            process_group=process_group,
+        )
     processes = processes_in(process_group)
 
     def prepare() -> tuple[TorchEngine, Any]:
@@ -135,7 +158,6 @@ def _engine(
 ) -> TorchEngine:
     """The engine of a model that can be measured."""
     inner = unwrapped(given)
-    check_not_sharded(inner)
     model = in_precision(inner, dtype)
     check_modules(model, examples)
     parameters = trainable_parameters(model)

@@ -173,12 +173,16 @@ class TorchEngine(EngineDefaults):
         return torch.stack([flag.to(flags[0].device) for flag in flags])
 
     def read(self, tree: Any, /) -> Any:
-        """Transfer all tensors in one piece."""
-        tensors = leaves(tree)
-        if not tensors:
-            return tree
-        joined = torch.cat([tensor.to(tensors[0].device).reshape(-1) for tensor in tensors])
-        return _split(tree, iter(np.split(on_host(joined), np.cumsum([tensor.numel() for tensor in tensors])[:-1])))
+        return read(tree)
+
+
+def read(tree: Any) -> Any:
+    """Transfer all tensors of a nest in one piece."""
+    tensors = leaves(tree)
+    if not tensors:
+        return tree
+    joined = torch.cat([tensor.to(tensors[0].device).reshape(-1) for tensor in tensors])
+    return _split(tree, iter(np.split(on_host(joined), np.cumsum([tensor.numel() for tensor in tensors])[:-1])))
 
 
 def _split(tree: Any, parts: Any) -> Any:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from invariant_sharpness_torch.oracle import TorchOracle
+    from invariant_sharpness_torch.sharded_oracle import ShardedOracle
 
 
 class TorchBackend:
@@ -35,7 +36,7 @@ class TorchBackend:
         modules = [base.__module__ for base in type(model).__mro__]
         return "torch.nn.modules.module" in modules and not any(name.startswith("keras.") for name in modules)
 
-    def oracle(self, model: nn.Module, data: Any, /, *, loss: Any, **options: Any) -> TorchOracle:
+    def oracle(self, model: nn.Module, data: Any, /, *, loss: Any, **options: Any) -> TorchOracle | ShardedOracle:
         """The oracle of ``model``; see :func:`invariant_sharpness_torch.building.build_oracle` for the options."""
         from invariant_sharpness_torch.building import build_oracle
 
@@ -64,7 +65,7 @@ class TorchBackend:
         *,
         loss: str,
         batch_size: int,
-    ) -> TorchOracle:
+    ) -> TorchOracle | ShardedOracle:
         """The oracle of a ReLU network with these matrices and vectors, in float64."""
         from invariant_sharpness_torch.building import build_oracle
         from invariant_sharpness_torch.training import relu_network

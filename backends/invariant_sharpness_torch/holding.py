@@ -38,15 +38,31 @@ def holding(
         stack.enter_context(exclusive())
         storage = {name: parameter.data for name, parameter in parameters.items()}
         stack.callback(_swap, parameters, storage)
+        stack.enter_context(holding_state(model, parameters))
+        _swap(parameters, {k: values[k].detach().to(p.dtype, copy=True) for k, p in parameters.items()})
+        yield
+
+
+@contextmanager
+def holding_state(model: nn.Module, parameters: Mapping[str, nn.Parameter]) -> Generator[None]:
+    """Do all of this but for the parameters, which stay what they are.
+
+    Raises
+    ------
+    ModelError
+        In inference mode, where nothing can be differentiated.
+    """
+    check_differentiable()
+    with ExitStack() as stack:
+        stack.enter_context(exclusive())
         stack.enter_context(_module_state(model))
         stack.enter_context(sdpa_kernel(SDPBackend.MATH))
         stack.enter_context(_without_fast_path())
         stack.enter_context(_without_gradient_hooks(parameters))
         stack.enter_context(_uncompiled())
-        stack.enter_context(torch.autocast(next(iter(storage.values())).device.type, enabled=False))
+        stack.enter_context(torch.autocast(next(iter(parameters.values())).device.type, enabled=False))
         stack.enter_context(torch.enable_grad())
-        stack.enter_context(exact_sums(storage.values()))
-        _swap(parameters, {k: values[k].detach().to(p.dtype, copy=True) for k, p in parameters.items()})
+        stack.enter_context(exact_sums(parameters.values()))
         yield
 
 

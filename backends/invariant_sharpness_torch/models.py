@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from typing import Any
 
 import torch
 from torch import nn
@@ -13,9 +14,6 @@ from torch.nn.parameter import is_lazy
 from invariant_sharpness.adapters.whole_batches import Examples
 from invariant_sharpness.errors import ModelError, NonFiniteError
 from invariant_sharpness.losses.callables import BY_BATCHES
-
-_SHARDING = {"FullyShardedDataParallel": "FullyShardedDataParallel", "FSDPModule": "fully_shard"}
-"""Classes of modules that divide their parameters, and how a module becomes one."""
 
 _DTYPES = {"float32": torch.float32, "float64": torch.float64}
 
@@ -35,31 +33,32 @@ def unwrapped(model: nn.Module) -> nn.Module:
 
 
 def check_not_sharded(model: nn.Module) -> None:
-    """Raise if the parameters are divided among processes or devices; nothing of the model is touched.
+    """Raise if FullyShardedDataParallel has divided the parameters; nothing of the model is touched.
 
     Raises
     ------
     ModelError
-        Names the module or the parameter, and says what to do.
+        Names the module, and says what to do.
     """
-    wrapped = [
-        f"module {name!r} went through {how}"
-        for name, module in model.named_modules()
-        for kind, how in _SHARDING.items()
-        if any(base.__name__ == kind for base in type(module).__mro__)
-    ]
-    divided = [
-        f"parameter {name!r} is a DTensor, as parallelize_module makes them"
-        for name, parameter in model.named_parameters()
-        if hasattr(parameter, "device_mesh")
-    ]
-    for what in (*wrapped, *divided):
-        msg = (
-            f"{what}, and parameters that are divided among processes cannot be measured: load them into a model that is not divided. "
-            f"get_model_state_dict(model, options=StateDictOptions(full_state_dict=True)) of torch.distributed.checkpoint.state_dict "
-            f"has all of them, in every process"
-        )
-        raise ModelError(msg)
+    for name, module in model.named_modules():
+        if any(base.__name__ == "FullyShardedDataParallel" for base in type(module).__mro__):
+            msg = (
+                f"module {name!r} went through FullyShardedDataParallel, whose parameters cannot be measured: load them into a model that went "
+                f"through fully_shard, or into one that is not divided. "
+                f"get_model_state_dict(model, options=StateDictOptions(full_state_dict=True)) of torch.distributed.checkpoint.state_dict "
+                f"has all of them, in every process"
+            )
+            raise ModelError(msg)
+
+
+def has_divided_parameters(model: nn.Module) -> bool:
+    """Whether ``fully_shard`` or ``parallelize_module`` has divided the parameters."""
+    return bool(fully_sharded_modules(model)) or any(hasattr(p, "device_mesh") for p in model.parameters())
+
+
+def fully_sharded_modules(model: nn.Module) -> list[Any]:
+    """Return the modules that went through ``fully_shard``, told without loading what is needed for it."""
+    return [m for m in model.modules() if any(base.__name__ == "FSDPModule" for base in type(m).__mro__)]
 
 
 def in_precision(model: nn.Module, dtype: str | None) -> nn.Module:
