@@ -9,13 +9,14 @@ from invariant_sharpness.adapters.alone import Evaluate, check_half
 from invariant_sharpness.adapters.building import checked_data
 from invariant_sharpness.adapters.engine import Engine
 from invariant_sharpness.adapters.true_derivatives import check_derivatives
-from invariant_sharpness.adapters.whole_batches import Examples
+from invariant_sharpness.adapters.whole_batches import Examples, batches_of
 from invariant_sharpness.protocol import ParameterGroup
 from invariant_sharpness_jax.application import Application
 from invariant_sharpness_jax.engine import JaxEngine
 from invariant_sharpness_jax.groups import parameter_groups
 from invariant_sharpness_jax.losses import resolve_loss
 from invariant_sharpness_jax.oracle import JaxOracle
+from invariant_sharpness_jax.processes import computing_together
 from invariant_sharpness_jax.roles import uses
 from invariant_sharpness_jax.trees import checked_arrays, named_leaves
 
@@ -84,6 +85,9 @@ def build_oracle(
         if engine.may_deceive(batch):
             check_derivatives(engine, batch)
 
+    computing = computing_together(
+        engine, arrays.values(), batches_of(data, batch_size, microbatch, examples, max_examples)
+    )
     dataset, outputs = checked_data(
         engine,
         data,
@@ -98,4 +102,6 @@ def build_oracle(
     untold = frozenset(group.name for group in described if len(group.shape) > 2) - told
     if untold:
         engine.groups = parameter_groups(arrays, (*own, *uses(engine, untold, dataset), *groups))
-    return JaxOracle(engine, dataset, outputs)
+    oracle = JaxOracle(engine, dataset, outputs)
+    oracle.computing = computing
+    return oracle

@@ -29,6 +29,7 @@ from invariant_sharpness_jax.losses import function_terms
 from invariant_sharpness_jax.own_derivatives import check_loss_of_outputs, has_own_derivatives
 from invariant_sharpness_jax.point import JaxPoint
 from invariant_sharpness_jax.precision import held, model_rounding, rounded
+from invariant_sharpness_jax.processes import addressable, placed, spans_processes
 from invariant_sharpness_jax.program import Program
 from invariant_sharpness_jax.trees import Arrays, Structure, added, arrays_of_form
 
@@ -92,17 +93,20 @@ class JaxEngine(EngineDefaults):
 
     def in_double_precision(self) -> JaxEngine:
         """The engine of the same function at the parameters in double precision, where JAX is told to have it."""
-        arrays = {name: jnp.asarray(np.asarray(array), dtype=jnp.float64) for name, array in self._arrays.items()}
+        arrays = {
+            name: placed(np.asarray(addressable(array), dtype=np.float64), array)
+            for name, array in self._arrays.items()
+        }
         return JaxEngine(self.apply, self._structure, arrays, self.groups, self._loss)
 
     def parameters(self) -> Arrays:
         return self._arrays
 
     def from_numpy(self, arrays: HostArrays, /) -> Arrays:
-        return {name: _placed_like(array, arrays[name]) for name, array in self._arrays.items()}
+        return {name: placed(np.array(arrays[name], dtype=array.dtype), array) for name, array in self._arrays.items()}
 
     def to_numpy(self, arrays: Arrays, /) -> dict[str, npt.NDArray[np.float64]]:
-        return {name: np.array(array, dtype=np.float64) for name, array in arrays.items()}
+        return {name: np.array(addressable(array), dtype=np.float64) for name, array in arrays.items()}
 
     def from_tree(self, tree: Any, /) -> Arrays:
         """Return the arrays of another tree, which has to have this one's form, shapes and types."""
@@ -117,10 +121,10 @@ class JaxEngine(EngineDefaults):
         return to_batch(given, next(iter(self._dtypes.values())))
 
     def host_rows(self, batch: Batch, /) -> Sequence[npt.NDArray[Any]]:
-        return [np.asarray(leaf) for leaf in leaves(batch) if is_per_example(leaf, batch.examples)]
+        return [np.asarray(addressable(leaf)) for leaf in leaves(batch) if is_per_example(leaf, batch.examples)]
 
     def inspected(self, tree: Any, /) -> Any:
-        return map_leaves(_on_host, tree)
+        return map_leaves(_inspected, tree)
 
     def check_loss(self, outputs: jax.Array, targets: jax.Array, /) -> None:
         self._loss.check(outputs, targets)
@@ -144,7 +148,7 @@ class JaxEngine(EngineDefaults):
         return _are_finite(list(arrays.values()))
 
     def read(self, tree: Any, /) -> Any:
-        return jax.tree.map(_number_or_array, jax.device_get(tree))
+        return jax.tree.map(_number_or_array, jax.device_get(jax.tree.map(addressable, tree)))
 
 
 @jax.jit
@@ -158,14 +162,10 @@ def _are_finite(arrays: list[jax.Array]) -> jax.Array:
     return jnp.array([jnp.all(jnp.isfinite(array)) for array in arrays])
 
 
-def _placed_like(array: jax.Array, values: npt.NDArray[np.float64]) -> jax.Array:
-    """Host values where ``array`` is; where JAX may choose, it goes on choosing, such as the devices of the data."""
-    return jax.device_put(np.array(values, dtype=array.dtype), array.sharding if array.committed else None)
-
-
-def _on_host(leaf: jax.Array) -> npt.NDArray[Any]:
-    """In a type that NumPy knows."""
-    return np.asarray(held(leaf) if jnp.issubdtype(leaf.dtype, jnp.floating) else leaf)
+def _inspected(leaf: jax.Array) -> Any:
+    """On the host, in a type that NumPy knows; what spans processes stays where it is."""
+    known = held(leaf) if jnp.issubdtype(leaf.dtype, jnp.floating) else leaf
+    return known if spans_processes(known) else np.asarray(known)
 
 
 def _number_or_array(leaf: Any) -> Any:

@@ -23,7 +23,7 @@ def to_batch(batch: Any, dtype: Any) -> Batch:
     ------
     DataError
         If the batch is neither ``(inputs, targets)`` nor a dictionary with ``"labels"``, or holds something
-        that is not an array or does not fit into JAX's integers.
+        that is not an array or does not fit into JAX's integers, or whose type says where each example lies.
     """
     inputs, targets = plain(split_batch(batch))
     exact = jnp.promote_types(dtype, jnp.float32)
@@ -56,6 +56,8 @@ def application_to_batches(application: Application) -> Application:
 
 def _to_array(leaf: Any, dtype: Any) -> jax.Array:
     array = leaf if isinstance(leaf, jax.Array) else np.asarray(leaf)
+    if isinstance(array, jax.Array):
+        _require_choosable(array)
     if jnp.issubdtype(array.dtype, jnp.floating):
         return jnp.asarray(array, dtype=dtype)
     if isinstance(array, jax.Array):
@@ -64,6 +66,17 @@ def _to_array(leaf: Any, dtype: Any) -> jax.Array:
         msg = f"a batch holds a {type(leaf).__name__} of dtype {array.dtype}: leave out what is not an array of real numbers"
         raise DataError(msg)
     return jnp.asarray(_fitting(array))
+
+
+def _require_choosable(array: jax.Array) -> None:
+    """Raise unless some of the examples can be taken out of a batch, which types that say where each of them lies do not allow."""
+    spec = jax.typeof(array).sharding.spec
+    if len(spec) and spec[0] is not None:
+        msg = (
+            f"the examples are sharded over the axis {spec[0]!r} of a mesh that is part of the types of arrays, where no examples can be taken out "
+            f"of a batch: make the mesh by jax.make_mesh(..., axis_types=(jax.sharding.AxisType.Auto,))"
+        )
+        raise DataError(msg)
 
 
 def _fitting(integers: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:

@@ -15,6 +15,7 @@ from invariant_sharpness.losses import Factors, FunctionLoss, OutputLoss, Positi
 from invariant_sharpness.losses.callables import check_order
 from invariant_sharpness_jax.callable_losses import CallableTerms
 from invariant_sharpness_jax.optax_losses import of_optax
+from invariant_sharpness_jax.processes import addressable
 
 Array = jax.Array
 
@@ -65,7 +66,7 @@ class _RowTerms(RowTerms):
     def check(self, outputs: Array, targets: Any, /) -> None:
         check_one_target(self.name, targets)
         on_host = RowTerms(self.positions, array_api_compat.numpy, otherwise=self.otherwise)
-        on_host.check(np.asarray(outputs, dtype=np.float64), np.asarray(targets))
+        on_host.check(np.asarray(addressable(outputs), dtype=np.float64), np.asarray(addressable(targets)))
 
 
 def _row_gradient(function: Any, outputs: Array, targets: Array) -> Array:
@@ -83,7 +84,7 @@ def _row_hessian(function: Any, outputs: Array, targets: Array) -> Array:
 
 def _losses_at(function: Any, outputs: Array, targets: Any, rows: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     """In float64, also where JAX has it switched off, unless the function does without."""
-    part = jax.tree.map(lambda leaf: np.asarray(leaf)[rows], (outputs, targets))
+    part = jax.tree.map(lambda leaf: np.asarray(addressable(leaf))[rows], (outputs, targets))
     try:
         with jax.enable_x64(new_val=True):
             return np.asarray(function(*jax.tree.map(lambda leaf: jnp.asarray(_double(leaf)), part)))

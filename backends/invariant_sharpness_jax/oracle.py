@@ -11,6 +11,7 @@ import jax
 from invariant_sharpness.adapters.dataset_oracle import DatasetOracle
 from invariant_sharpness.parameters.vector import ParameterVector
 from invariant_sharpness_jax.engine import JaxEngine
+from invariant_sharpness_jax.processes import JaxProcesses
 
 
 class JaxOracle(DatasetOracle):
@@ -21,6 +22,8 @@ class JaxOracle(DatasetOracle):
     """
 
     engine: JaxEngine
+    computing: JaxProcesses | None = None
+    """The processes on whose devices the arrays lie, if they are several: all compute the same."""
 
     def from_tree(self, tree: Any, /) -> ParameterVector:
         """Return the vector of other parameters in the user's own form, such as those of a later epoch.

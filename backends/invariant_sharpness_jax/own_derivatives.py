@@ -11,6 +11,7 @@ from jax.extend.core import ClosedJaxpr, Jaxpr, Literal, jaxprs_in_params
 
 from invariant_sharpness.adapters.loss_terms import FunctionTerms, LossTerms, parameters_in_loss
 from invariant_sharpness.adapters.sample_weights import unweighted, without_weights
+from invariant_sharpness_jax.processes import addressable
 
 _PACKAGES = tuple(f"/site-packages/{name}/" for name in ("jax", "flax", "optax", "equinox", "haiku", "keras"))
 """The functions of these packages have derivatives that can be relied on."""
@@ -55,8 +56,8 @@ def _is_copy(constant: Any, parameter: jax.Array) -> bool:
         return True
     if constant.shape != parameter.shape or constant.dtype != parameter.dtype:
         return False
-    entries = np.asarray(parameter)
-    return bool((entries != entries.flat[0]).any() and np.array_equal(np.asarray(constant), entries))
+    entries = np.asarray(addressable(parameter))
+    return bool((entries != entries.flat[0]).any() and np.array_equal(np.asarray(addressable(constant)), entries))
 
 
 def _is_suspicious(equation: Any) -> bool:

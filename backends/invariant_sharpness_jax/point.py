@@ -19,6 +19,7 @@ from invariant_sharpness.adapters.outputs import CotangentRows
 from invariant_sharpness.parameters.groups import ParameterGroup
 from invariant_sharpness.prng import Draws, layer_number, output_signs
 from invariant_sharpness.protocol import OutputForm
+from invariant_sharpness_jax.processes import addressable
 from invariant_sharpness_jax.program import Constants, Losses, Program
 from invariant_sharpness_jax.room import room_within_limit
 from invariant_sharpness_jax.trees import Arrays, added
@@ -61,7 +62,7 @@ class JaxPoint:
         return _sums(self._program.losses(self._arrays, self._constants, batch))
 
     def row_losses(self, batch: Batch, /) -> npt.NDArray[Any]:
-        return np.asarray(self._program.losses(self._arrays, self._constants, batch).rows)
+        return np.asarray(addressable(self._program.losses(self._arrays, self._constants, batch).rows))
 
     def gradient(self, batch: Batch, /) -> Sums:
         gradient, losses = self._program.gradient(self._arrays, self._constants, batch)

@@ -139,3 +139,10 @@ def test_a_function_without_parameters_is_told_what_to_pass() -> None:
 def test_other_objects_are_not_accepted() -> None:
     for thing in (3, "model", ish.ParameterVector(np, {}), dict, [1]):
         assert not backend.accepts(thing), f"{thing!r} is accepted"
+
+
+def test_examples_whose_types_say_where_they_are_are_refused() -> None:
+    x, y = random_data()
+    sharding = jax.sharding.NamedSharding(jax.make_mesh((1,), ("devices",)), jax.sharding.PartitionSpec("devices"))
+    with pytest.raises(DataError, match=r"over the axis 'devices'.*AxisType\.Auto"):
+        oracle(data=(jax.device_put(x, sharding), y))
