@@ -20,7 +20,7 @@ _WEIGHTS_OF_ROWS = (
 
 
 def host_batch(batch: Any, dtype: np.dtype[Any], examples: Examples = "rows") -> Batch:
-    """Return the batch as NumPy arrays; floating-point ones in ``dtype``.
+    """Return the batch as NumPy arrays; floating-point ones in ``dtype``. Those of a strategy's replicas are put together.
 
     Raises
     ------
@@ -28,7 +28,8 @@ def host_batch(batch: Any, dtype: np.dtype[Any], examples: Examples = "rows") ->
         If it is neither ``(inputs, targets)``, with or without weights, nor a dictionary with ``"labels"``, or the rows differ in
         number, or there are weights of rows where a batch is one example.
     """
-    host: Batch = map_leaves(lambda leaf: _host(leaf, dtype), split_batch(weighted_pair(batch)))
+    joined = map_leaves(_of_all_replicas, batch)
+    host: Batch = map_leaves(lambda leaf: _host(leaf, dtype), split_batch(weighted_pair(joined)))
     if isinstance(host.targets, WeightedTargets):
         if examples == "batches":
             raise DataError(_WEIGHTS_OF_ROWS)
@@ -44,6 +45,11 @@ def host_batch(batch: Any, dtype: np.dtype[Any], examples: Examples = "rows") ->
 def host_rows(batch: Batch) -> list[Array]:
     """Return the arrays of numbers, for fingerprints."""
     return [leaf for leaf in leaves(batch) if leaf.dtype.kind in "biuf"]
+
+
+def _of_all_replicas(leaf: Any) -> Any:
+    """The examples of a batch of ``experimental_distribute_dataset``, which has a part for each replica of this process."""
+    return np.concatenate([np.asarray(part) for part in leaf.values]) if type(leaf).__name__ == "PerReplica" else leaf
 
 
 def _host(leaf: Any, dtype: np.dtype[Any]) -> Array:
