@@ -232,9 +232,8 @@ class DatasetOracle(LayerPasses):
         return sum(everywhere(self.processes, self._count_rows)[: self.processes.rank])
 
     def _count_rows(self) -> int:
-        return sum(
-            part.rows for part in self._sums(self.parameters, lambda point, piece: point.losses(piece.batch)).parts
-        )
+        counted = self._sums(self.parameters, lambda point, piece: point.losses(piece.batch))
+        return sum(part.rows for part in counted.parts)
 
     def _row_losses(self, parameters: ParameterVector) -> Iterator[tuple[Piece, npt.NDArray[Any]]]:
         """A second pass, to name the example whose loss is not finite."""
@@ -271,8 +270,7 @@ class DatasetOracle(LayerPasses):
         """The arguments of a generator are read one by one, before anything of the model is touched."""
         arrays = require_fitting(vector, self.groups, "the arrays").arrays
         native = self.engine.native(self._in_order(dict(arrays)))
-        if self.processes.size > 1:
-            self._ask(self._beginning(native))
+        self._ask(self._beginning(native) if self.processes.size > 1 else "")
         return native
 
     def _beginning(self, arrays: Arrays) -> str:

@@ -10,27 +10,29 @@ from __future__ import annotations
 from invariant_sharpness.parameters.groups import HostArrays, ParameterGroup, Role, Rows
 from invariant_sharpness.protocol.capabilities import (
     EVERY_CAPABILITY,
-    BlockCurvatureOracle,
     BlockProductOracle,
     CoordinateOracle,
     DifferenceOracle,
     DoublePrecisionOracle,
     ExampleGradientOracle,
-    GaussNewtonDiagonalOracle,
     GaussNewtonOracle,
     JacobianOracle,
-    LayerUnits,
     ModelPrecisionOracle,
+    SubsetOracle,
+)
+from invariant_sharpness.protocol.curvature_oracle import CurvatureOracle
+from invariant_sharpness.protocol.description import DescribedOracle, Description
+from invariant_sharpness.protocol.diagonal_capabilities import (
+    BlockCurvatureOracle,
+    GaussNewtonDiagonalOracle,
+    LayerUnits,
     NodeCurvatureOracle,
     OneByOneOracle,
     OutputForm,
     OutputFormOracle,
     ResidualDiagonalOracle,
     SampledGaussNewtonOracle,
-    SubsetOracle,
 )
-from invariant_sharpness.protocol.curvature_oracle import CurvatureOracle
-from invariant_sharpness.protocol.description import DescribedOracle, Description
 from invariant_sharpness.protocol.requirements import capability, innermost, machine_epsilon, require, supports
 
 __all__ = [
