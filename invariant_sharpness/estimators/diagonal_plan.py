@@ -48,8 +48,8 @@ from invariant_sharpness.protocol import (
 )
 from invariant_sharpness.runtime.progress import reporter
 
-GRADIENTS_PER_PASS, GRADIENTS_PER_PASS_OF_POSITIONS = 1.0, 3.2
-"""What a backward pass with squares costs at most, one of all outputs or one of a sample of them, as measured: 0.3 to 0.9 on vectors and images, 3.0 to 3.2 on sequences."""
+GRADIENTS_PER_PASS, GRADIENTS_PER_PASS_OF_POSITIONS = 1.0, 1.5
+"""What a backward pass with squares costs at most, one of all outputs or one of a sample of them, as measured: 0.3 to 0.9 on vectors and images, 1.0 to 1.5 on sequences."""
 
 EXAMPLES_OF_OVERHEAD = 50
 """By itself an example costs at most as much as so many more in a batch, as ``docs/experiments/one_by_one.py`` measures: a pass over 200 takes 9 to 40 gradients, one over 50 takes 6 to 16."""

@@ -27,6 +27,8 @@ from invariant_sharpness.protocol import (
     LayerUnits,
     NodeCurvatureOracle,
     OneByOneOracle,
+    OutputForm,
+    OutputFormOracle,
     ResidualDiagonalOracle,
     Rows,
     SubsetOracle,
@@ -101,7 +103,6 @@ class Rehearsal(Forwarding):
     def hessian_vector_products(
         self, parameters: ParameterVector, vectors: Sequence[ParameterVector], /
     ) -> list[ParameterVector]:
-        del parameters
         self._spend(GRADIENTS_PER_PRODUCT * len(vectors))
         return [self._curvature * vector for vector in vectors]
 
@@ -116,14 +117,12 @@ class Rehearsal(Forwarding):
         return {name: array.astype(np.float64) for name, array in vector.arrays.items()}
 
     def gauss_newton_diagonal(self, parameters: ParameterVector, /, names: frozenset[str]) -> ParameterVector:
-        del parameters
         self._spend_squares(names, self.outputs_per_example)
         return self._reached.only(names)
 
     def sampled_gauss_newton_diagonal(
         self, parameters: ParameterVector, /, names: frozenset[str], draws: range, seed: int
     ) -> ParameterVector:
-        del parameters
         self._spend_squares(names, len(draws))
         noise = prng.uniform(self, seed, draws.start)
         return (self._reached * (noise * 0.1 + self._ones)).only(names)
@@ -132,7 +131,6 @@ class Rehearsal(Forwarding):
         self, parameters: ParameterVector, direction: ParameterVector, /, seed: int
     ) -> tuple[ParameterVector, ParameterVector]:
         self._spend(TEST)
-        del parameters
         return self._tested(seed, direction)
 
     def block_curvature(
@@ -148,20 +146,22 @@ class Rehearsal(Forwarding):
         del parameters, direction, seed
         return self._ones.only(names), self._ones * 0.0
 
+    def output_form(self, parameters: ParameterVector, /) -> OutputForm:
+        able = require(self.base, OutputFormOracle, metric="plan")
+        self._spend(LOSS)
+        return self._asked("form", lambda: able.output_form(self.base.parameters))
+
     def layer_units(self, parameters: ParameterVector, /) -> Mapping[str, LayerUnits]:
-        del parameters
         self._spend(SCALES)
         return self._layers
 
     def residual_diagonal(self, parameters: ParameterVector, /, units: Mapping[str, LayerUnits]) -> ParameterVector:
-        del parameters
         self._spend(DRAW * sum(units[name].outputs for name in self._weights(units)))
         return (self._curvature * 0.1).only(units)
 
     def sampled_residual_diagonal(
         self, parameters: ParameterVector, /, units: Mapping[str, LayerUnits], draws: range, seed: int
     ) -> ParameterVector:
-        del parameters
         self._spend(DRAW * len(draws) * len(self._weights(units)))
         return (self._curvature * prng.uniform(self, seed, draws.start) * 0.1).only(units)
 
@@ -173,16 +173,13 @@ class Rehearsal(Forwarding):
         return (self._curvature * prng.uniform(self, seed, draws.start) * 0.1).only(names)
 
     def squared_one_by_one(self, parameters: ParameterVector, /) -> Mapping[str, int]:
-        del parameters
         return self._one_by_one
 
     def node_counts(self, parameters: ParameterVector, /) -> Mapping[str, int]:
-        del parameters
         able = require(self.base, NodeCurvatureOracle, metric="plan")
         return self._asked("nodes", lambda: able.node_counts(self.base.parameters))
 
     def outputs(self, parameters: ParameterVector, /, examples: int) -> Rows:
-        del parameters
         return self._rows(examples, LOSS, 0)
 
     def jacobian_vector_product(self, parameters: ParameterVector, vector: ParameterVector, /, examples: int) -> Rows:
@@ -190,17 +187,14 @@ class Rehearsal(Forwarding):
         return self._rows(examples, GRADIENTS_PER_PRODUCT, 1)
 
     def vector_jacobian_product(self, parameters: ParameterVector, cotangents: Rows, /) -> ParameterVector:
-        del parameters
         self._spend(self._part(len(cotangents)))
         return self._slope * float(np.sum(cotangents))
 
     def gradient_second_moment(self, parameters: ParameterVector, /) -> ParameterVector:
-        del parameters
         self._spend(SQUARES + self._alone(frozenset(group.name for group in self.groups)))
         return self._slope * self._slope + self._curvature
 
     def directional_second_moment(self, parameters: ParameterVector, direction: ParameterVector, /) -> float:
-        del parameters
         self._spend(GRADIENTS_PER_PRODUCT)
         return direction.dot(direction * self._curvature)
 

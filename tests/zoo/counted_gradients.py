@@ -6,7 +6,7 @@ from typing import Any
 
 from invariant_sharpness.coordinates.forwarding import Forwarding
 
-PRODUCT, PASS, PASS_OF_POSITIONS, DRAW, TEST, SCALES, SQUARES = 2.0, 0.65, 3.2, 0.55, 1.2, 1.3, 1.5
+PRODUCT, PASS, PASS_OF_POSITIONS, DRAW, TEST, SCALES, SQUARES = 2.0, 0.65, 1.5, 0.55, 1.2, 1.3, 1.5
 """A product with the Hessian, a backward pass with squares on vectors and on sequences, a draw at one layer, the affine test, the scales, squared gradients."""
 
 OPERATION = 0.9
