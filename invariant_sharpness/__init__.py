@@ -28,6 +28,7 @@ from invariant_sharpness.evaluation.certifying import certify
 from invariant_sharpness.evaluation.comparing import compare
 from invariant_sharpness.evaluation.comparison import Comparison
 from invariant_sharpness.evaluation.measuring import measure
+from invariant_sharpness.evaluation.monitoring import Monitor
 from invariant_sharpness.evaluation.planning import MeasurementPlan, plan
 from invariant_sharpness.evaluation.ranking import Ranking, rank
 from invariant_sharpness.evaluation.report import Report
@@ -64,6 +65,7 @@ __all__ = [
     "HessianDiagonal",
     "InvariantSharpnessError",
     "MeasurementPlan",
+    "Monitor",
     "Moved",
     "OptimizerState",
     "OutputScale",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from invariant_sharpness_torch.callbacks import lightning_callback, trainer_callback
 from invariant_sharpness_torch.entry import backend, model_metric
 
-__all__ = ["backend", "model_metric"]
+__all__ = ["backend", "lightning_callback", "model_metric", "trainer_callback"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -77,6 +78,12 @@ class TorchBackend:
         from invariant_sharpness_torch.oracle import copied_model
 
         return copied_model(oracle, parameters)
+
+    def in_evaluation_mode(self, model: nn.Module, /) -> AbstractContextManager[None]:
+        """The mode of prediction inside the ``with`` block, and afterwards of each part its own."""
+        from invariant_sharpness_torch.holding import in_evaluation_mode
+
+        return in_evaluation_mode(model)
 
     def accepts_optimizer(self, optimizer: object, /) -> bool:
         """Whether it is one of ``torch.optim``, told by the names of its base classes."""

@@ -66,6 +66,19 @@ def holding_state(model: nn.Module, parameters: Mapping[str, nn.Parameter]) -> G
         yield
 
 
+@contextmanager
+def in_evaluation_mode(model: nn.Module) -> Generator[None]:
+    """Put every part of a module into evaluation mode, without its ``train()``, which may do more; afterwards each part has its own mode."""
+    flags = [(module, module.training) for module in model.modules() if hasattr(module, "training")]
+    try:
+        for module, _ in flags:
+            module.training = False
+        yield
+    finally:
+        for module, training in flags:
+            module.training = training
+
+
 def check_differentiable() -> None:
     """Raise ModelError in inference mode: tensors that are made there have no derivatives, and never will."""
     if torch.is_inference_mode_enabled():

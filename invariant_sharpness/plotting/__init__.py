@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from invariant_sharpness.plotting.certificate import plot_certificate
+from invariant_sharpness.plotting.course import plot_course
 from invariant_sharpness.plotting.figures import new_figure
 from invariant_sharpness.plotting.groups import MOST_BARS, plot_groups, plot_groups_together
 from invariant_sharpness.plotting.landscape import plot_landscape
@@ -15,6 +16,7 @@ __all__ = [
     "MOST_BARS",
     "new_figure",
     "plot_certificate",
+    "plot_course",
     "plot_density",
     "plot_gaps",
     "plot_groups",

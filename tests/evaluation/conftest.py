@@ -8,6 +8,7 @@ collect_ignore = files_that_lack(
     {
         "test_certificate.py": ("torch",),
         "test_comparison.py": ("pandas",),
+        "test_monitor.py": ("pandas",),
         "test_report.py": ("pandas",),
     }
 )

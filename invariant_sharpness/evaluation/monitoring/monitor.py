@@ -1,0 +1,319 @@
+"""Sharpness while a network is trained: a plain object that any loop calls, and that changes nothing in it."""
+
+from __future__ import annotations
+
+import operator
+import time
+import warnings
+from collections.abc import Iterable, Mapping
+from os import PathLike
+from pathlib import Path
+from typing import Any, NamedTuple, Unpack
+
+from invariant_sharpness.adapters.optimizers import OptimizerState, optimizer_state
+from invariant_sharpness.adapters.registry import OracleOptions
+from invariant_sharpness.arguments import require_seed
+from invariant_sharpness.errors import (
+    ArgumentError,
+    ArgumentTypeError,
+    CheckpointError,
+    InvariantSharpnessError,
+    NonFiniteError,
+)
+from invariant_sharpness.evaluation.door import AnyMetric, as_metrics, require_different_names
+from invariant_sharpness.evaluation.measuring import Measurement
+from invariant_sharpness.evaluation.monitoring.entries import COLUMNS, VALUES, Entry
+from invariant_sharpness.evaluation.monitoring.history import History
+from invariant_sharpness.evaluation.monitoring.lines import append_line, read_lines
+from invariant_sharpness.evaluation.monitoring.schedules import Budget, Every, Schedule
+from invariant_sharpness.evaluation.monitoring.watched import Watched
+from invariant_sharpness.metrics import Metric
+from invariant_sharpness.prng import require_probes
+from invariant_sharpness.protocol import CurvatureOracle
+from invariant_sharpness.results.estimate import Estimate
+
+_EVERY = 100
+
+
+class Monitor(History):
+    r"""Measures a model every so many steps of its training, on data that stay the same, and keeps what it finds.
+
+    .. math:: \bigl(t, \eta_t, L(\theta_t), \mu_1(\theta_t), \mu_2(\theta_t), \dots\bigr)
+
+    is an entry: the step, the learning rate, the loss on the probe data and the metrics. It is a sequence of its entries.
+
+    The training stays as it is, bit by bit: the model is put into evaluation mode for the time of a measurement, and afterwards weights, gradients, buffers, modes
+    and random states are what they were. An error of a measurement, such as a loss that is NaN, is an entry with its words, and the training goes on; only what does
+    not fit at the very first measurement, such as data of another shape, is raised.
+
+    Cost: that of :func:`measure` for each entry, or ``at_most`` a share of the time of training. Memory: that of the metrics. Invariances: those of the metrics.
+
+    Parameters
+    ----------
+    metrics
+        As in :func:`measure`. A metric with an option ``optimizer``, such as :func:`preconditioned_sharpness`, gets that of :meth:`step`.
+    data, loss
+        The probe data and the loss, as in :func:`oracle`. No data are needed if :meth:`step` is given oracles.
+    every
+        A number of steps n: the first call is measured, and then each one that reaches or passes a multiple of n. ``"log"``: steps whose logarithms are evenly
+        spaced, ten from each to that of ten times its number. A callable: ``step -> whether to measure``. Default: 100 steps, or with ``at_most`` all steps.
+    at_most
+        Share of the time of training, such as 0.05, that all measurements may take together: one that is due waits until it fits, if it takes as long as the
+        last one did. The first one is measured in any case.
+    path
+        A file to which every entry is written, as a line of JSON, before the training goes on. If it has entries of the same metrics, the monitor goes on with it.
+    seed, probes
+        As in :func:`measure`: every entry probes along the same random vectors.
+    **options
+        Those of :func:`oracle`, such as ``forward=`` or ``parameters="encoder.*"``.
+
+    Raises
+    ------
+    ArgumentError
+        If ``every``, ``at_most``, ``seed`` or ``probes`` is none, or the file belongs to other metrics.
+    CheckpointError
+        If the file cannot be read or written.
+
+    Examples
+    --------
+    Gradient descent on :math:`(w^2 + 4 v^2) / 2`, whose largest eigenvalue is 4; it is stable, since that is less than 2 / 0.1:
+
+    >>> import numpy as np
+    >>> import invariant_sharpness as ish
+    >>> from invariant_sharpness_numpy import quadratic
+    >>> point = np.array([[1.0, 1.0]])
+    >>> monitor = ish.Monitor(["hessian_spectral_norm"], every=10)
+    >>> for step in range(25):
+    ...     entry = monitor.step(quadratic(np.diag([1.0, 4.0]), point), step=step, learning_rate=0.1)
+    ...     point = point - 0.1 * point * np.array([1.0, 4.0])
+    >>> [(entry.step, round(entry.estimates["hessian_spectral_norm"].value, 6)) for entry in monitor]
+    [(0, 4.0), (10, 4.0), (20, 4.0)]
+    """
+
+    def __init__(
+        self,
+        metrics: AnyMetric | Iterable[AnyMetric] | None = None,
+        data: Any = None,
+        loss: Any = "cross_entropy",
+        *,
+        every: Every | None = None,
+        at_most: float | None = None,
+        path: str | PathLike[str] | None = None,
+        seed: int = 0,
+        probes: int = 64,
+        **options: Unpack[OracleOptions],
+    ) -> None:
+        self._chosen = as_metrics(metrics)
+        require_different_names(self._chosen)
+        require_seed(seed)
+        require_probes(probes, 4)
+        super().__init__([metric.definition for metric in self._chosen])
+        self._schedule = Schedule(every if every is not None else _EVERY if at_most is None else 1)
+        self._budget = Budget(at_most)
+        self._watched = Watched(data, loss, dict(options))
+        self._seed, self._probes = seed, probes
+        self._calls, self._run, self._is_due = 0, 0, False
+        self._path = None if path is None else Path(path)
+        if self._path is not None:
+            self._go_on(self._path)
+        self._unwritten: list[Entry] = []
+
+    def __bool__(self) -> bool:
+        """A monitor without entries is one, too: ``if monitor:`` asks whether there is any."""
+        return True
+
+    @property
+    def share(self) -> float:
+        """The time that measurements took so far, relative to the time of training without them."""
+        return self._budget.spent / trained if (trained := self._budget.trained) > 0 else 0.0
+
+    def step(
+        self,
+        model: Any,
+        *,
+        step: int | None = None,
+        learning_rate: float | None = None,
+        optimizer: Any = None,
+        parameters: Any = None,
+        **logged: Any,
+    ) -> Entry | None:
+        """Measure the model, if this step is due.
+
+        Parameters
+        ----------
+        model
+            The model as it is now, or an oracle. It may be another object than in the last call.
+        step
+            The number of the step; by default, that of the call.
+        learning_rate
+            For the threshold 2 / learning rate; by default, that of the optimizer.
+        optimizer
+            As in :func:`optimizer_state`, for its threshold and for metrics that need it.
+        parameters
+            In JAX, the tree of arrays that the function ``model`` takes.
+        **logged
+            What else belongs to the entry, such as ``train_loss=...``. Numbers of any framework.
+
+        Returns
+        -------
+        Entry or None
+            The entry; None if this step is not due.
+
+        Raises
+        ------
+        ArgumentError
+            If the step is no integer, or a name of ``logged`` is that of a column of its own.
+        ModelError, DataError, LossError
+            If model, data and loss do not fit together at the first measurement.
+        """
+        number = self._calls if step is None else _integer(step)
+        self._calls += 1
+        _check_names(logged)
+        self._is_due = self._schedule.is_due(number) or self._is_due
+        if not (self._is_due and self._budget.affords_another()):
+            return None
+        self._is_due = False
+        started = time.perf_counter()
+        try:
+            found = self._found(model, parameters, optimizer)
+        finally:
+            seconds = time.perf_counter() - started
+            self._budget.spend(seconds)
+        rate = found.learning_rate if learning_rate is None else float(learning_rate)
+        log = {name: _plain(value) for name, value in logged.items()}
+        entry = Entry(
+            number,
+            self._run,
+            found.loss,
+            found.estimates,
+            found.errors,
+            rate,
+            found.threshold,
+            seconds,
+            log,
+            found.signature,
+        )
+        self._keep(entry)
+        return entry
+
+    def _found(self, model: Any, parameters: Any, optimizer: Any) -> _Found:
+        """What can be measured, and in words what cannot be."""
+        had_built = self._watched.has_built
+        try:
+            with self._watched.oracle(model, parameters) as oracle:
+                return self._measured(oracle, optimizer)
+        except Exception as error:
+            if not (had_built or isinstance(error, NonFiniteError)):
+                raise
+            return _Found(float("nan"), {}, dict.fromkeys((m.name for m in self._chosen), _words(error)))
+
+    def _measured(self, oracle: CurvatureOracle, optimizer: Any) -> _Found:
+        measurement = Measurement(oracle, seed=self._seed, probes=self._probes)
+        state, told = _state(oracle, optimizer)
+        loss = _loss(measurement)
+        estimates: dict[str, Estimate] = {}
+        errors: dict[str, str] = {}
+        for metric in self._chosen:
+            try:
+                measurement.require_finite_loss()
+                estimates[metric.name] = measurement.value(_with_optimizer(metric, told))
+            except Exception as error:
+                errors[metric.name] = _words(error)
+        definitions = ", ".join(f"{m.definition} {estimates[m.name].kind}" for m in self._chosen if m.name in estimates)
+        rate = None if state is None else state.learning_rate
+        threshold = state.threshold if state is not None and rate else None  # there is none where nothing moves
+        return _Found(loss, estimates, errors, rate, threshold, f"{definitions}; {measurement.conditions}")
+
+    def _go_on(self, path: Path) -> None:
+        """Take in what the file has, and write that there is another start."""
+        if path.exists():
+            starts, self._entries = read_lines(path)
+            if starts and starts[-1]["metrics"] != list(self._metrics):
+                msg = (
+                    f"{str(path)!r} has entries of {', '.join(starts[-1]['metrics'])}, and this monitor measures {', '.join(self._metrics)}: "
+                    f"take another path"
+                )
+                raise ArgumentError(msg)
+            self._run = len(starts)
+        try:
+            append_line(path, self._start(self._run))
+        except OSError as error:
+            msg = f"entries cannot be written to {str(path)!r}: {error.strerror or error}; give a file in a folder that is there"
+            raise CheckpointError(msg) from error
+
+    def _keep(self, entry: Entry) -> None:
+        """Add the entry, and write it; where the disk fails, warn, and write it along with the next one."""
+        self._entries.append(entry)
+        if self._path is None:
+            return
+        self._unwritten.append(entry)
+        try:
+            while self._unwritten:
+                append_line(self._path, self._unwritten[0].to_dict())
+                del self._unwritten[0]
+        except OSError as error:
+            words = f"the entry of step {entry.step} is not in {str(self._path)!r}: {error.strerror or error}; it is tried again with the next entry"
+            warnings.warn(words, RuntimeWarning, stacklevel=3)
+
+
+class _Found(NamedTuple):
+    """What came of one measurement."""
+
+    loss: float
+    estimates: Mapping[str, Estimate]
+    errors: Mapping[str, str]
+    learning_rate: float | None = None
+    threshold: float | None = None
+    signature: str = ""
+
+
+def _integer(step: Any) -> int:
+    try:
+        return operator.index(step)
+    except TypeError as error:
+        msg = f"step={step!r}, but it is the number of the step, an integer"
+        raise ArgumentTypeError(msg) from error
+
+
+def _check_names(logged: Mapping[str, Any]) -> None:
+    if taken := sorted(logged.keys() & {*COLUMNS, *VALUES}):
+        msg = f"monitor.step was given {', '.join(f'{name}=...' for name in taken)}, which the entries have as a column of their own: take another name"
+        raise ArgumentError(msg)
+
+
+def _plain(value: Any) -> Any:
+    """A value that JSON has: numbers of any framework, and what is no number as its text."""
+    if value is None or isinstance(value, (bool, int, float, str)):
+        return value
+    try:
+        return value.item() if hasattr(value, "item") else float(value)
+    except (TypeError, ValueError, RuntimeError):
+        return str(value)
+
+
+def _words(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}"
+
+
+def _loss(measurement: Measurement) -> float:
+    try:
+        return measurement.loss
+    except NonFiniteError:
+        return float("nan")
+
+
+def _state(oracle: CurvatureOracle, optimizer: Any) -> tuple[OptimizerState | None, Any]:
+    """The state of the optimizer, if it can be read, and what metrics get: the state, or what was given, of which they say what is wrong."""
+    if optimizer is None or isinstance(optimizer, OptimizerState):
+        return optimizer, optimizer
+    try:
+        state = optimizer_state(oracle, optimizer)
+    except InvariantSharpnessError:
+        return None, optimizer
+    return state, state
+
+
+def _with_optimizer(metric: Metric[...], optimizer: Any) -> Metric[...]:
+    if optimizer is None or "optimizer" not in metric.options:
+        return metric
+    return metric.with_options(name=metric.name, optimizer=optimizer)
