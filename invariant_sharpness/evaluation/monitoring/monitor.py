@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import operator
 import time
 import warnings
 from collections.abc import Iterable, Mapping
@@ -15,16 +14,16 @@ from invariant_sharpness.adapters.registry import OracleOptions
 from invariant_sharpness.arguments import require_seed
 from invariant_sharpness.errors import (
     ArgumentError,
-    ArgumentTypeError,
     CheckpointError,
     InvariantSharpnessError,
     NonFiniteError,
 )
 from invariant_sharpness.evaluation.door import AnyMetric, as_metrics, require_different_names
 from invariant_sharpness.evaluation.measuring import Measurement
-from invariant_sharpness.evaluation.monitoring.entries import COLUMNS, VALUES, Entry
+from invariant_sharpness.evaluation.monitoring.entries import Entry
 from invariant_sharpness.evaluation.monitoring.history import History
 from invariant_sharpness.evaluation.monitoring.lines import append_line, read_lines
+from invariant_sharpness.evaluation.monitoring.logged import check_names, plain_value, step_number
 from invariant_sharpness.evaluation.monitoring.schedules import Budget, Every, Schedule
 from invariant_sharpness.evaluation.monitoring.watched import Watched
 from invariant_sharpness.metrics import Metric
@@ -166,9 +165,9 @@ class Monitor(History):
         ModelError, DataError, LossError
             If model, data and loss do not fit together at the first measurement.
         """
-        number = self._calls if step is None else _integer(step)
+        number = self._calls if step is None else step_number(step)
         self._calls += 1
-        _check_names(logged)
+        check_names(logged)
         self._is_due = self._schedule.is_due(number) or self._is_due
         if not (self._is_due and self._budget.affords_another()):
             return None
@@ -180,7 +179,7 @@ class Monitor(History):
             seconds = time.perf_counter() - started
             self._budget.spend(seconds)
         rate = found.learning_rate if learning_rate is None else float(learning_rate)
-        log = {name: _plain(value) for name, value in logged.items()}
+        log = {name: plain_value(value) for name, value in logged.items()}
         entry = Entry(
             number,
             self._run,
@@ -265,30 +264,6 @@ class _Found(NamedTuple):
     learning_rate: float | None = None
     threshold: float | None = None
     signature: str = ""
-
-
-def _integer(step: Any) -> int:
-    try:
-        return operator.index(step)
-    except TypeError as error:
-        msg = f"step={step!r}, but it is the number of the step, an integer"
-        raise ArgumentTypeError(msg) from error
-
-
-def _check_names(logged: Mapping[str, Any]) -> None:
-    if taken := sorted(logged.keys() & {*COLUMNS, *VALUES}):
-        msg = f"monitor.step was given {', '.join(f'{name}=...' for name in taken)}, which the entries have as a column of their own: take another name"
-        raise ArgumentError(msg)
-
-
-def _plain(value: Any) -> Any:
-    """A value that JSON has: numbers of any framework, and what is no number as its text."""
-    if value is None or isinstance(value, (bool, int, float, str)):
-        return value
-    try:
-        return value.item() if hasattr(value, "item") else float(value)
-    except (TypeError, ValueError, RuntimeError):
-        return str(value)
 
 
 def _words(error: Exception) -> str:

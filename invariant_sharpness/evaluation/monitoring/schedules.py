@@ -47,7 +47,7 @@ class Schedule:
         """Whether to measure at this step, after those that were asked for before."""
         if callable(self._every):
             return bool(self._every(step))
-        number = _logarithmic(step) if self._every == "log" else step // self._every
+        number = _logarithmic(step) if isinstance(self._every, str) else step // self._every
         is_other, self._last = number != self._last, number
         return is_other
 
