@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from invariant_sharpness import prng
-from invariant_sharpness.adapters.data import Batches, batch_size, infinite_loss, positive_weight
+from invariant_sharpness.adapters.data import Batches, batch_size, has_examples, infinite_loss, positive_weight
 from invariant_sharpness.adapters.engine import Arrays, Engine, Point, Sums
 from invariant_sharpness.errors import DataError, ModelError, NonFiniteError, ProcessError
 from invariant_sharpness.runtime.processes import Processes, everywhere, together
@@ -67,7 +67,7 @@ class Told(NamedTuple):
 
     def reporter(self, batches: Batches) -> Callable[[int], None]:
         """Return what reports that so many examples are done, of all if these lie in memory."""
-        total = sum(map(batch_size, batches)) if batches.static else 0
+        total = sum(map(batch_size, filter(has_examples, batches))) if batches.static else 0
         report = reporter(self.label, total, self.gradients / max(total, 1))
         report(0)
         return report

@@ -169,13 +169,20 @@ def batch_size(batch: Any) -> int:
     return int(sizes[0])
 
 
+def has_examples(batch: Any) -> bool:
+    """Whether a batch has an array with an axis of examples: one of a framework's own containers has none before it is converted."""
+    return any(map(_has_rows, leaves(batch)))
+
+
 def is_per_example(leaf: Leaf, size: int) -> bool:
     """Whether a leaf of a batch is an array with one row for each of ``size`` examples."""
     return _has_rows(leaf) and bool(leaf.shape[0] == size)
 
 
 def host_rows(batch: Any) -> list[npt.NDArray[Any]] | None:
-    """Return the arrays of numbers of a user's batch, with one row per example; None if one of them does not lie on the host, or NumPy does not know its type."""
+    """Return the arrays of numbers of a user's batch, with one row per example; None if there is none, one does not lie on the host, or NumPy does not know its type."""
+    if not has_examples(batch):
+        return None
     size = batch_size(batch)
     rows = [leaf for leaf in leaves(batch) if is_per_example(leaf, size)]
     if not all(map(_lies_on_host, rows)):

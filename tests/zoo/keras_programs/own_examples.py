@@ -184,7 +184,7 @@ def mixtures() -> dict[str, str]:
     """Messages for models whose examples are mixed; of one example, nothing is mixed."""
     centered = network(lambda x: x - ops.mean(x, axis=0, keepdims=True))
     last = network(lambda x: x - x[-1:])
-    marked = network(lambda x: x - ops.mean(ops.where(x > MANY, x, ops.zeros_like(x)), axis=0, keepdims=True))
+    marked = network(lambda x: x - ops.mean(ops.where(ops.abs(x) > MANY, x, ops.zeros_like(x)), axis=0, keepdims=True))
     later = [(inputs(), labels()), (inputs() + 9 * MANY, labels())]
     return {
         "centered": failure(centered, (inputs(), labels()), "cross_entropy"),
