@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -11,11 +10,10 @@ from math import isfinite
 from os import PathLike
 from typing import TYPE_CHECKING, Any, overload
 
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from invariant_sharpness.results.export import data_frame, strict_json
+from invariant_sharpness.results.export import data_frame, plain_text, strict_json
 from invariant_sharpness.results.pages import Picture, table_html, write_page
 from invariant_sharpness.results.records import Record, Verdict
 
@@ -100,9 +98,7 @@ class Certificate(Sequence[Record]):
         return table_html(self.table())
 
     def __str__(self) -> str:
-        text = io.StringIO()
-        Console(file=text, width=118, highlight=False, force_jupyter=False).print(self.table())
-        return "\n".join(line.rstrip() for line in text.getvalue().rstrip().splitlines())
+        return plain_text(self.table())
 
     @property
     def findings(self) -> tuple[Record, ...]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -10,14 +9,13 @@ from importlib.metadata import version
 from os import PathLike
 from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
 from invariant_sharpness.evaluation.report import Report
 from invariant_sharpness.results.agreement import Difference, difference
 from invariant_sharpness.results.estimate import Estimate
-from invariant_sharpness.results.export import csv_text, data_frame, strict_json
+from invariant_sharpness.results.export import csv_text, data_frame, plain_text, strict_json
 from invariant_sharpness.results.names import ByName
 from invariant_sharpness.results.pages import Picture, table_html, write_page
 from invariant_sharpness.results.ratios import ratio
@@ -71,9 +69,7 @@ class Comparison(Mapping[str, Report]):
         return len(self.reports)
 
     def __str__(self) -> str:
-        text = io.StringIO()
-        Console(file=text, width=118, highlight=False, force_jupyter=False).print(self.table())
-        return "\n".join(line.rstrip() for line in text.getvalue().rstrip().splitlines())
+        return plain_text(self.table())
 
     def _repr_html_(self) -> str:
         """Show the table in notebooks."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
@@ -10,13 +9,12 @@ from importlib.metadata import version
 from os import PathLike
 from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
 from invariant_sharpness.evaluation.conditions import Conditions
 from invariant_sharpness.results.estimate import Estimate
-from invariant_sharpness.results.export import csv_text, data_frame, strict_json
+from invariant_sharpness.results.export import csv_text, data_frame, plain_text, strict_json
 from invariant_sharpness.results.names import ByName
 from invariant_sharpness.results.pages import Picture, table_html, write_page
 
@@ -95,10 +93,7 @@ class Report(Mapping[str, Estimate]):
         return len(self.estimates)
 
     def __str__(self) -> str:
-        console = Console(file=io.StringIO(), width=118, highlight=False, force_jupyter=False)
-        console.print(self.table())
-        assert isinstance(console.file, io.StringIO)
-        return console.file.getvalue().rstrip()
+        return plain_text(self.table())
 
     def _repr_html_(self) -> str:
         """Show the table in notebooks."""

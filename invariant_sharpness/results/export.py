@@ -12,6 +12,8 @@ from collections.abc import Mapping, Sequence
 from math import isfinite
 from typing import TYPE_CHECKING, Any
 
+from rich.console import Console, RenderableType
+
 from invariant_sharpness.errors import missing_dependency
 
 if TYPE_CHECKING:
@@ -43,6 +45,13 @@ def csv_text(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> str:
     writer.writeheader()
     writer.writerows(rows)
     return text.getvalue()
+
+
+def plain_text(table: RenderableType) -> str:
+    """Write a :mod:`rich` table as a terminal of 118 columns shows it, without colors and trailing spaces."""
+    text = io.StringIO()
+    Console(file=text, width=118, highlight=False, force_jupyter=False).print(table)
+    return "\n".join(line.rstrip() for line in text.getvalue().rstrip().splitlines())
 
 
 def strict_json(value: Any, *, indent: int | None = 2) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterator, Sequence
 from functools import partial
 from importlib.metadata import version
@@ -10,14 +9,13 @@ from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
 from invariant_sharpness.errors import ArgumentError
 from invariant_sharpness.evaluation.monitoring.entries import COLUMNS, NUMBERS, VALUES, Entry
 from invariant_sharpness.evaluation.monitoring.lines import FORMAT, read_lines, write_lines
-from invariant_sharpness.results.export import data_frame
+from invariant_sharpness.results.export import data_frame, plain_text
 from invariant_sharpness.results.names import ByName
 from invariant_sharpness.results.pages import Picture, table_html, write_page
 
@@ -54,10 +52,7 @@ class History(Sequence[Entry]):
         return len(self._entries)
 
     def __str__(self) -> str:
-        console = Console(file=io.StringIO(), width=118, highlight=False, force_jupyter=False)
-        console.print(self.table())
-        assert isinstance(console.file, io.StringIO)
-        return console.file.getvalue().rstrip()
+        return plain_text(self.table())
 
     def _repr_html_(self) -> str:
         """Show the table in notebooks."""

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-import csv
-import io
+import html
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from rich.console import Console, Group
+from rich.console import Group
 from rich.markup import escape
 from rich.table import Table
 
 from invariant_sharpness.evaluation.ranking.bootstrap import Interval, interval
 from invariant_sharpness.evaluation.ranking.ledger import Values
-from invariant_sharpness.results.export import data_frame, strict_json
+from invariant_sharpness.results.export import csv_text, data_frame, plain_text, strict_json
 from invariant_sharpness.results.names import ByName
+from invariant_sharpness.results.pages import table_html
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -115,35 +115,29 @@ class Ranking(Mapping[str, Mapping[str, Interval]]):
         return bool(interval(0.0, self._sign(statistic) * difference, self.level).low > 0)
 
     def __str__(self) -> str:
-        console = Console(file=io.StringIO(), width=118, highlight=False, force_jupyter=False)
-        console.print(self.table())
-        assert isinstance(console.file, io.StringIO)
-        return console.file.getvalue().rstrip()
+        return plain_text(self.table())
 
     def _repr_html_(self) -> str:
         """Show the tables in notebooks."""
-        console = Console(record=True, width=118, file=io.StringIO(), force_jupyter=False)
-        console.print(self.table())
-        return console.export_html(inline_styles=True, code_format="<pre>{code}</pre>")
+        notes = "".join(f"<p>note: {html.escape(note)}</p>" for note in self.notes)
+        return "\n".join(map(table_html, self._tables())) + notes
 
     def table(self) -> Group:
         """Make :mod:`rich` tables: what the order is worth, what the errors are, and the relation along each hyperparameter."""
+        return Group(*self._tables(), *(escape(f"note: {note}") for note in self.notes))
+
+    def _tables(self) -> list[Table]:
         title = f"{self.networks} networks, {self.configurations} configurations, {self.environments} environments, {self.level:.0%} intervals"
-        along = _table(
-            "Kendall's tau where one hyperparameter varies", list(self._hyperparameters()), self.by_hyperparameter
-        )
-        tables = [
+        return [
             _table(f"Order (higher is better): {title}", HIGHER_IS_BETTER, self.statistics),
             _table("Errors (lower is better)", LOWER_IS_BETTER, self.statistics),
-            along,
+            _table("Kendall's tau where one hyperparameter varies", self.hyperparameters, self.by_hyperparameter),
         ]
-        notes = [escape(f"note: {note}") for note in self.notes]
-        return Group(*tables, *notes)
 
-    def _hyperparameters(self) -> Iterator[str]:
-        for of_measure in self.by_hyperparameter.values():
-            yield from of_measure
-            return
+    @property
+    def hyperparameters(self) -> tuple[str, ...]:
+        """The names of the hyperparameters."""
+        return tuple(next(iter(self.by_hyperparameter.values())))
 
     def rows(self) -> list[dict[str, Any]]:
         """Return one flat row per measure: each statistic, its ends as ``_low`` and ``_high``, and ``psi_`` of each hyperparameter."""
@@ -181,11 +175,8 @@ class Ranking(Mapping[str, Mapping[str, Interval]]):
 
     def to_csv(self) -> str:
         """Write the CSV text of :meth:`rows`, with a header."""
-        text, rows = io.StringIO(), self.rows()
-        writer = csv.DictWriter(text, fieldnames=list(rows[0]))
-        writer.writeheader()
-        writer.writerows(rows)
-        return text.getvalue()
+        rows = self.rows()
+        return csv_text(rows, list(rows[0]))
 
     def to_frame(self) -> pd.DataFrame:
         """Make a pandas data frame of :meth:`rows`.
@@ -209,7 +200,7 @@ class Ranking(Mapping[str, Mapping[str, Interval]]):
         from invariant_sharpness.plotting import plot_gaps
 
         values, gaps, colors = ByName(self.points, "measure", "in this ranking")[measure]
-        return plot_gaps(values, gaps, colors, name=measure, color_name=next(self._hyperparameters()), axes=axes)
+        return plot_gaps(values, gaps, colors, name=measure, color_name=self.hyperparameters[0], axes=axes)
 
 
 def _table(title: str, names: Sequence[str], of: Mapping[str, Mapping[str, Interval]]) -> Table:
