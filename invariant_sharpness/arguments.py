@@ -24,6 +24,9 @@ _RANGES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "max_iterations": (lambda value: value >= 1, "an iteration takes at least one step"),
     "steps": (lambda value: value >= 1, "an iteration takes at least one step"),
     "num_examples": (lambda value: value >= 1, "the bound needs at least one example"),
+    "resamples": (lambda value: value >= 1, "an interval takes at least one resampled ledger"),
+    "smallest_environment": (lambda value: 0 < value < float("inf"), "an environment has a positive number of pairs"),
+    "test_examples": (lambda value: value >= 1, "gaps are measured on at least one example"),
     "seed": (lambda value: 0 <= value < 2**63, "a seed is an integer from 0 to 2**63 - 1"),
 }
 """What values may be, by name, where that is the same for every function; others say it themselves."""

@@ -46,7 +46,7 @@ def plot_sign_errors(sign_errors: Mapping[str, npt.NDArray[np.float64]], axes: A
     >>> [float(value) for value in axes.lines[0].get_ydata()]
     [0.0, 0.5, 1.0, 1.0]
     """
-    axes = axes or new_figure(6.4, 4.4).subplots()
+    axes = new_figure(6.4, 4.4).add_subplot() if axes is None else axes
     for number, (name, errors) in enumerate(sign_errors.items()):
         rising = np.sort(errors)
         heights = np.arange(len(rising) + 1) / max(len(rising), 1)
@@ -97,7 +97,7 @@ def plot_gaps(
     >>> axes.collections[1].get_offsets().tolist()
     [[2.0, 0.2]]
     """
-    axes = axes or new_figure(5.4, 4.2).subplots()
+    axes = new_figure(5.4, 4.2).add_subplot() if axes is None else axes
     finite = np.isfinite(measure)
     for value in dict.fromkeys(colors):
         chosen = finite & np.asarray([color == value for color in colors])

@@ -58,15 +58,16 @@ class Environments:
         return self.ledger.pair_sums(self.weights)
 
     @cached_property
-    def kept(self) -> tuple[Indices, Indices, Indices]:
-        """The configurations of each environment and the hyperparameter in which they differ."""
+    def kept(self) -> tuple[Indices, Indices]:
+        """The two configurations of each environment."""
         squares = self.ledger.pair_sums(lambda rows: self.weights(rows) ** 2)
         effective = np.divide(self.sums**2, squares, out=np.zeros_like(squares), where=squares > 0)
         levels = self.ledger.levels
-        differ = levels[:, None, :] != levels[None, :, :]
-        is_kept = (differ.sum(axis=2) == 1) & (effective >= self.smallest * (1 - ROUNDING)) & (self.sums > 0)
-        first, second = np.nonzero(is_kept)
-        return first, second, differ[first, second].argmax(axis=1)
+        num_different = (levels[:, None, :] != levels[None, :, :]).sum(axis=2)
+        first, second = np.nonzero(
+            (num_different == 1) & (effective >= self.smallest * (1 - ROUNDING)) & (self.sums > 0)
+        )
+        return first, second
 
     def losses(self, measure: Values) -> Values:
         """The sign error of each environment, shape ``(E,)``."""
@@ -76,25 +77,20 @@ class Environments:
             agreement = np.sign(measure[rows, None] - measure) * np.sign(gaps[rows, None] - gaps)
             return self.weights(rows) * (1 - agreement) / 2
 
-        first, second, _ = self.kept
+        first, second = self.kept
         return (self.ledger.pair_sums(weighted_errors)[first, second] / self.sums[first, second]).astype(np.float64)
 
     def multiplicities(self, counts: Counts) -> Counts:
         """How often each environment is in each resampled ledger: ``(B, E)``."""
-        first, second, _ = self.kept
+        first, second = self.kept
         return counts[:, first] * counts[:, second]
 
 
-def sign_error_mean(environments: Environments, hyperparameter: int | None = None) -> Statistic:
-    """Prepare the mean of the sign errors, over all environments or those of one hyperparameter."""
-    is_counted = (
-        np.ones(len(environments.kept[2]), dtype=bool)
-        if hyperparameter is None
-        else environments.kept[2] == hyperparameter
-    )
+def sign_error_mean(environments: Environments) -> Statistic:
+    """Prepare the mean of the sign errors."""
 
     def statistic(measure: Values, counts: Counts) -> Values:
-        often = environments.multiplicities(counts) * is_counted
+        often = environments.multiplicities(counts)
         return ratio(often @ environments.losses(measure), often.sum(axis=1))
 
     return statistic

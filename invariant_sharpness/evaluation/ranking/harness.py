@@ -129,8 +129,8 @@ def rank(
     >>> ranking["good"]["kendall"].value, ranking["bad"]["kendall"].value
     (1.0, -1.0)
     """
-    check_numbers(rank, {"smallest_environment": smallest_environment, "test_examples": test_examples})
-    check_numbers(rank, {"resamples": resamples, "seed": seed})
+    numbers = {"smallest_environment": smallest_environment, "test_examples": test_examples}
+    check_numbers(rank, {**numbers, "resamples": resamples, "seed": seed})
     whole, columns = read_ledger(
         ledger, gap=gap, hyperparameters=hyperparameters, repeats=repeats, test_error=test_error
     )
@@ -215,12 +215,14 @@ def _prepare(
 
 
 def _rank_one(prepared: _Prepared, measure: Values) -> _Ranked:
-    once = np.ones((1, prepared.ledger.num_configurations))
+    as_it_is = np.ones((1, prepared.ledger.num_configurations))
+    counts = np.concatenate([as_it_is, prepared.counts])
     resampled: dict[str, Values] = {}
 
     def statistic_of(name: str, statistic: Statistic) -> Interval:
-        resampled[name] = statistic(measure, prepared.counts)
-        return interval(float(statistic(measure, once)[0]), resampled[name], LEVEL)
+        value, *draws = statistic(measure, counts)
+        resampled[name] = np.asarray(draws)
+        return interval(float(value), resampled[name], LEVEL)
 
     statistics = {name: statistic_of(name, statistic) for name, statistic in prepared.statistics.items()}
     along = {name: statistic_of(f"psi_{name}", statistic) for name, statistic in prepared.along.items()}

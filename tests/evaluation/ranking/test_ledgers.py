@@ -90,6 +90,13 @@ def test_a_torn_file_is_named(tmp_path: Path) -> None:
             ranked(tmp_path / name)
 
 
+@pytest.mark.parametrize("option", [{"resamples": 0}, {"test_examples": 0}, {"smallest_environment": 0.0}])
+def test_a_number_without_a_meaning_is_refused(option: dict[str, float]) -> None:
+    (name,) = option
+    with pytest.raises(ArgumentError, match=f"{name}=0"):
+        ranked(random_ledger(0), **option)
+
+
 def test_a_ledger_without_measures_is_refused() -> None:
     with pytest.raises(ArgumentError, match="no measure to rank: the columns are lr"):
         ranked([{name: row[name] for name in (*NAMES, "seed", "gap")} for row in random_ledger(0)], None)
