@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import time
 import tracemalloc
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
@@ -11,7 +10,6 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table
 
 from invariant_sharpness.errors import InvariantSharpnessError
@@ -20,6 +18,7 @@ from invariant_sharpness.evaluation.measuring import Measurement
 from invariant_sharpness.evaluation.rehearsal import LOSS, Rehearsal
 from invariant_sharpness.metrics import Metric
 from invariant_sharpness.protocol import CurvatureOracle
+from invariant_sharpness.results.export import plain_text
 from invariant_sharpness.results.names import ByName
 from invariant_sharpness.results.pages import table_html
 from invariant_sharpness.runtime.memory import vector_size
@@ -147,10 +146,7 @@ class MeasurementPlan(Mapping[str, Cost]):
         return table
 
     def __str__(self) -> str:
-        console = Console(file=io.StringIO(), width=118, highlight=False, force_jupyter=False)
-        console.print(self.table())
-        assert isinstance(console.file, io.StringIO)
-        return console.file.getvalue().rstrip()
+        return plain_text(self.table())
 
     def _repr_html_(self) -> str:
         """Show the table in notebooks."""
@@ -191,7 +187,7 @@ def plan(
 
     Raises
     ------
-    ValueError, TypeError
+    ArgumentError, ModelError
         As :func:`measure`.
 
     Notes
@@ -210,7 +206,7 @@ def plan(
     4.33
     """
     chosen = as_metrics(metrics)
-    Measurement(oracle, seed=seed, probes=probes, budget=budget)
+    Measurement(oracle, seed=seed, probes=probes, budget=budget)  # which refuses what is no oracle, seed or budget
     started = time.perf_counter()
     oracle.gradient(oracle.parameters)
     seconds = time.perf_counter() - started
@@ -274,8 +270,7 @@ def _traced() -> Generator[Callable[[], int]]:
 
 def _both(one: Cost, other: Cost) -> Cost:
     least, most = sorted((one.least, other.least))
-    why = one.why if one.why == other.why else ""
-    return Cost(least, most, max(one.memory, other.memory), max(one.arithmetic, other.arithmetic), why)
+    return Cost(least, most, max(one.memory, other.memory), max(one.arithmetic, other.arithmetic), one.why or other.why)
 
 
 def _minutes(minutes: float | None) -> str:

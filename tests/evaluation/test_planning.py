@@ -1,4 +1,4 @@
-"""What a measurement will cost is known before it runs, within a factor of 1.5, or said to be unknown."""
+"""What a measurement asks an oracle for is known before it runs, within a factor of 1.5, or said to be unknown. What each call costs is not tested here."""
 
 from __future__ import annotations
 
@@ -53,6 +53,17 @@ def test_what_iterates_until_it_converges_is_said_to_be_unknown() -> None:
     counted = CountedCalls(oracle)
     ish.hessian_spectral_norm(counted)
     assert cost.least <= counted.gradients <= cost.most, f"{counted.gradients:.0f} gradients, {cost.words} were planned"
+
+
+def test_a_reason_that_depends_on_the_curvature_is_a_reason() -> None:
+    def refusing(oracle: Any) -> float:
+        curvature = oracle.hessian_vector_product(oracle.parameters, oracle.parameters).norm()
+        msg = f"no value at the curvature {curvature}"
+        raise ish.errors.LossError(msg)
+
+    cost = ish.plan(relu_oracle(), refusing)["refusing"]
+    assert cost.gradients is None, f"{cost}"
+    assert "no value at the curvature" in cost.words, cost.words
 
 
 def test_what_cannot_be_measured_says_why() -> None:
