@@ -78,6 +78,11 @@ def measure(
 
     TARGET is imported and run, as by python. What it prints goes to stderr; stdout carries the report alone.
     """
+    given = {"--resume": resume, "--csv": csv, "--html": html, "--plot": plot}
+    if plan and any(path is not None for path in given.values()):
+        useless = ", ".join(name for name, path in given.items() if path is not None)
+        msg = f"nothing is measured, so that there is nothing for {useless}: leave it out, or leave out --plan."
+        raise typer.BadParameter(msg, param_hint="--plan")
     with explained(), working():
         if plot is not None:
             new_figure(1, 1)  # if matplotlib is missing, this shall be known before the measurement

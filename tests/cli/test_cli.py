@@ -85,6 +85,13 @@ def test_measure_json_is_all_there_is_on_stdout(target: Path) -> None:
     assert "the target speaks" in result.stderr
 
 
+def test_a_plan_has_nothing_to_write(target: Path, tmp_path: Path) -> None:
+    result = invoke("measure", f"{target}:build", "--plan", "--csv", str(tmp_path / "report.csv"))
+    assert result.exit_code == 2, result.output
+    assert "there is nothing for --csv" in plain(result.stderr)
+    assert not (tmp_path / "report.csv").exists()
+
+
 def test_plan_says_what_it_costs_and_measures_nothing(target: Path) -> None:
     result = invoke("measure", f"{target}:build", "--metrics", "hessian_trace", "--plan")
     assert result.exit_code == 0, result.output
