@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from math import inf
 from types import MappingProxyType
 from typing import Any, Literal, Protocol, cast, runtime_checkable
 
@@ -81,7 +82,9 @@ class OptimizerState:
 
     @property
     def threshold(self) -> float:
-        """The largest eigenvalue, preconditioned, of a quadratic loss on which the optimizer is stable."""
+        """The largest eigenvalue, preconditioned, of a quadratic loss on which the optimizer is stable; infinite where the learning rate is zero."""
+        if self.learning_rate == 0:
+            return inf
         beta = self.momentum
         divisor = {"heavy ball": 1.0, "nesterov": 1 + 2 * beta, "average": 1 - beta}[self.form]
         return (2 + 2 * beta) / divisor / self.learning_rate * (1 - self.learning_rate * self.decoupled_decay / 2)
@@ -93,7 +96,7 @@ class OptimizerState:
         return oracle.from_numpy(arrays)
 
     def _root(self, name: str, size: Any) -> Any:
-        ratio = self.learning_rates[name] / self.learning_rate
+        ratio = self.learning_rates[name] / self.learning_rate if self.learning_rate else 1.0
         if not self.mean_squares:
             return np.full(size.shape, np.sqrt(ratio))
         moments = self.mean_squares[name] * size**2

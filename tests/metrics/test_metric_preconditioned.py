@@ -66,6 +66,13 @@ def test_threshold_is_where_the_dynamics_begin_to_grow(form: Momentum, beta: flo
     assert below < 1 < above, f"{below!r} and {above!r}"
 
 
+def test_everything_is_stable_where_the_learning_rate_is_zero() -> None:
+    still = ish.OptimizerState("SGD", dict.fromkeys((group.name for group in oracle().groups), 0.0))
+    found = ish.preconditioned_sharpness(oracle(), optimizer=still)
+    assert_close(found.value, ish.preconditioned_sharpness(oracle()).value, "eigenvalue", 1e-8)
+    assert found.notes == ("threshold inf, of which the value is 0",), found.notes
+
+
 def test_threshold_of_adam_is_38_over_the_learning_rate() -> None:
     assert state().threshold == pytest.approx(38 / 0.05)
 
