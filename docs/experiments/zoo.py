@@ -1,7 +1,7 @@
 """A zoo of trained networks, measured: one line of a ledger for each, for ``ish.rank``.
 
     python docs/experiments/zoo.py --grid kept --data DIR --ledger kept.jsonl
-    python docs/experiments/zoo.py --grid digits --ledger digits.jsonl --framework jax
+    python docs/experiments/zoo.py --grid digits --ledger digits.jsonl
 
 Each network is trained until its training loss is small, measured, and written at once. A run that is killed goes on where it stopped and ends
 with the same lines; how long each network took stands in ``LEDGER.seconds``. A GPU is used where there is one.
@@ -10,7 +10,6 @@ with the same lines; how long each network took stands in ``LEDGER.seconds``. A 
 from __future__ import annotations
 
 import argparse
-import importlib
 import json
 import os
 import time
@@ -25,22 +24,18 @@ from zoo_data import Images, images  # noqa: E402
 from zoo_grid import GRIDS, Setting, settings  # noqa: E402
 from zoo_measures import measures  # noqa: E402
 from zoo_network import SMALL_LOSS, Trained  # noqa: E402
+from zoo_torch import train  # noqa: E402
 
 Line = dict[str, Any]
 
 
-def network_line(setting: Setting, framework: str, folder: Path | None) -> Line:
+def network_line(setting: Setting, folder: Path | None) -> Line:
     """Train and measure one network."""
     found = images(setting, folder)
-    trained: Trained = importlib.import_module(f"zoo_{framework}").train(setting, found)
+    trained = train(setting, found)
     if not np.isfinite(trained.loss):
-        return setting.to_dict() | {"framework": framework, "epochs": trained.epochs, "diverged": True}
-    return (
-        setting.to_dict()
-        | {"framework": framework}
-        | generalization(trained, found)
-        | measures(trained, found.x, found.y)
-    )
+        return setting.to_dict() | {"epochs": trained.epochs, "diverged": True}
+    return setting.to_dict() | generalization(trained, found) | measures(trained, found.x, found.y)
 
 
 def generalization(trained: Trained, found: Images) -> Line:
@@ -79,7 +74,7 @@ def append(file: Path, line: Line) -> None:
         os.fsync(opened.fileno())
 
 
-def run(grid: str, framework: str, folder: Path | None, ledger: Path) -> None:
+def run(grid: str, folder: Path | None, ledger: Path) -> None:
     """Train and measure what the ledger lacks, in the order of the grid."""
     wanted = settings(grid)
     names = list(wanted[0].to_dict())
@@ -87,7 +82,7 @@ def run(grid: str, framework: str, folder: Path | None, ledger: Path) -> None:
     missing = [setting for setting in wanted if tuple(setting.to_dict().values()) not in done]
     for number, setting in enumerate(missing, start=1):
         started = time.perf_counter()
-        append(ledger, network_line(setting, framework, folder))
+        append(ledger, network_line(setting, folder))
         seconds = time.perf_counter() - started
         append(ledger.with_suffix(ledger.suffix + ".seconds"), {"seconds": round(seconds, 2)})
         print(
@@ -99,11 +94,10 @@ def run(grid: str, framework: str, folder: Path | None, ledger: Path) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--grid", choices=GRIDS, default="digits")
-    parser.add_argument("--framework", choices=("torch", "jax"), default="torch")
     parser.add_argument("--data", type=Path, help="the folder with mnist.npz, fashion_mnist.npz and cifar10_small.npz")
     parser.add_argument("--ledger", type=Path, required=True, help="the file of lines, which is appended to")
     asked = parser.parse_args()
-    run(asked.grid, asked.framework, asked.data, asked.ledger)
+    run(asked.grid, asked.data, asked.ledger)
 
 
 if __name__ == "__main__":

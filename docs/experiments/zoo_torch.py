@@ -14,8 +14,9 @@ from zoo_network import MOST_EPOCHS, SMALL_LOSS, Trained
 import invariant_sharpness as ish
 
 
-def train(setting: Setting, images: Images, device: str = "cpu") -> Trained:
-    """Train one network; the same setting gives the same weights, bit by bit, on one kind of machine."""
+def train(setting: Setting, images: Images) -> Trained:
+    """Train one network, on a GPU if there is one; the same setting gives the same weights, bit by bit, on one kind of machine."""
+    device = "cuda" if torch.cuda.is_available() else "cpu"
     torch.manual_seed(setting.seed)
     network = build(setting, images.x.shape[1:]).to(device)
     x, y = torch.from_numpy(images.x).to(device), torch.from_numpy(images.y).to(device)
