@@ -69,7 +69,7 @@ class TorchPoint:
 
     def close(self) -> None:
         """Refuse all further questions: the module holds other parameters from now on."""
-        self._evaluate = _closed
+        self._evaluate = closed
 
     def evaluate(self, batch: Any, /) -> tuple[torch.Tensor, torch.Tensor]:
         with torch.no_grad():
@@ -178,6 +178,7 @@ def _held(tensors: Mapping[str, torch.Tensor]) -> Arrays:
     return {name: held(tensor.detach()) for name, tensor in tensors.items()}
 
 
-def _closed(_batch: Any) -> NoReturn:
+def closed(_batch: Any) -> NoReturn:
+    """Take the place of what evaluates a model, once the model holds other parameters."""
     msg = "this point is closed: the model holds other parameters; ask inside `with engine.at(parameters) as point:`"
     raise RuntimeError(msg)

@@ -20,7 +20,7 @@ from invariant_sharpness.adapters.outputs import CotangentRows
 from invariant_sharpness.errors import MissingCapabilityError
 from invariant_sharpness.parameters.vector import ParameterVector
 from invariant_sharpness_torch.batches import Evaluate
-from invariant_sharpness_torch.point import on_host
+from invariant_sharpness_torch.point import closed, on_host
 from invariant_sharpness_torch.processes import in_model
 from invariant_sharpness_torch.products import hessian_products
 from invariant_sharpness_torch.sharded_arrays import ShardedNamespace, whole
@@ -79,7 +79,7 @@ class ShardedPoint:
 
     def close(self) -> None:
         """Refuse all further questions: the model holds other parameters from now on."""
-        self._forward = _closed
+        self._forward = closed
 
     def evaluate(self, batch: Any, /) -> tuple[torch.Tensor, torch.Tensor]:
         with torch.no_grad():
@@ -202,8 +202,3 @@ def no_single_examples() -> MissingCapabilityError:
         "and Hessian-vector products"
     )
     return MissingCapabilityError(msg)
-
-
-def _closed(_batch: Any) -> NoReturn:
-    msg = "this point is closed: the model holds other parameters; ask inside `with engine.at(parameters) as point:`"
-    raise RuntimeError(msg)

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 from invariant_sharpness.results.estimate import Estimate
 
 
-class Watched(Protocol):
+class WatchedEntry(Protocol):
     """An entry of a monitor."""
 
     @property
@@ -28,11 +28,11 @@ class Watcher(Protocol):
         learning_rate: float | None = None,
         optimizer: Any = None,
         **logged: Any,
-    ) -> Watched | None:
+    ) -> WatchedEntry | None:
         """Measure the model if the step is due."""
         ...
 
 
-def logged_values(entry: Watched | None) -> dict[str, float]:
+def logged_values(entry: WatchedEntry | None) -> dict[str, float]:
     """What goes to the logger of a framework: each value of an entry, under ``sharpness/`` and the name of its metric."""
     return {} if entry is None else {f"sharpness/{name}": found.value for name, found in entry.estimates.items()}

@@ -17,7 +17,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from invariant_sharpness import prng as random
+from invariant_sharpness import prng
 from invariant_sharpness.estimators.bases import unit_vector
 from invariant_sharpness.estimators.box_search import flattened
 from invariant_sharpness.estimators.conditional_gradient import LossIncrease
@@ -66,7 +66,7 @@ def largest_in_ball(form: QuadraticForm, starts: int, seed: int) -> LossIncrease
 
 def _start(oracle: CurvatureOracle, number: int, seed: int) -> ParameterVector:
     if number:
-        return random.signs(oracle, seed, number - 1)
+        return prng.signs(oracle, seed, number - 1)
     return eigenpairs(oracle, largest=1, smallest=0, seed=seed).largest[0].vector
 
 
@@ -80,8 +80,8 @@ def _ascent(form: QuadraticForm, point: ParameterVector) -> LossIncrease:
         if gap <= form.tolerance * abs(value):
             return LossIncrease(value, gap, converged=True)
         step = form.times(towards)
-        bend = towards.dot(step)
-        length = 1.0 if bend >= 0 else min(1.0, gap / (-2 * bend))
+        curvature = towards.dot(step)
+        length = 1.0 if curvature >= 0 else min(1.0, gap / (-2 * curvature))
         point, image = point + towards * length, image + step * length
     return LossIncrease(point.dot(image), gap, converged=False)
 

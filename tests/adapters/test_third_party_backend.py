@@ -98,7 +98,7 @@ def installed(folder: Path, module: str) -> Path:
     """Where pip puts the distribution with this module."""
     pytest.importorskip("hatchling")
     if find_spec("pip") is None:
-        pytest.skip("needs pip")
+        pytest.skip("pip is not installed, which installs the backend of the test")
     source, site = folder / "source", folder / "site"
     source.mkdir()
     (source / "pyproject.toml").write_text(PROJECT)

@@ -185,7 +185,7 @@ def test_thread_that_is_interrupted_lets_the_next_one_go_on(backend: str, error:
     assert differences() == []
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no os.fork")
 @pytest.mark.filterwarnings("ignore:.*fork.*")
 def test_process_that_is_forked_while_another_thread_measures_can_measure() -> None:
     inside, go_on = threading.Event(), threading.Event()
