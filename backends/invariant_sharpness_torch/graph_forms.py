@@ -35,11 +35,11 @@ def output_form(outputs: torch.Tensor, parameters: Mapping[str, nn.Parameter]) -
         entering = [below.get(source, frozenset()) for source, _ in node.next_functions]
         own = names.get(id(getattr(node, "variable", None)))
         below[node] = frozenset().union(*entering) if own is None else frozenset({own})
-        bent = _bent(node, entering)
-        if bent is None:
+        found = _curved_in(node, entering)
+        if found is None:
             unknown |= below[node]
         else:
-            curved |= bent
+            curved |= found
     return OutputForm(frozenset(curved), frozenset(unknown - curved))
 
 
@@ -62,7 +62,7 @@ def _sources(node: Node) -> Iterator[Node]:
     return (source for source, _ in node.next_functions if source is not None)
 
 
-def _bent(node: Node, below: list[Names]) -> Names | None:
+def _curved_in(node: Node, below: list[Names]) -> Names | None:
     """The parameters in which the results of an operation are curved, if they are not below it already; None if that is not known."""
     name, active = node.name(), [argument for argument, names in enumerate(below) if names]
     if not active or name in LINEAR or name == TABLE:

@@ -11,7 +11,7 @@ from torch import nn
 
 from invariant_sharpness import prng
 from invariant_sharpness.adapters.alone import Evaluate, check_half
-from invariant_sharpness.adapters.building import checked_data
+from invariant_sharpness.adapters.building import as_it_is, checked_data
 from invariant_sharpness.adapters.data import PASS_SEED, as_batches, fingerprint
 from invariant_sharpness.adapters.engine import Arrays, Engine
 from invariant_sharpness.adapters.whole_batches import Examples
@@ -81,13 +81,9 @@ def build_sharded_oracle(
         advice="Check what the model takes, or pass forward=(model, batch) -> (outputs, targets)",
         check_first=check_first,
         processes=processes,
-        arranged=partial(in_step, processes=processes) if processes.size > 1 else _unchanged,
+        arranged=partial(in_step, processes=processes) if processes.size > 1 else as_it_is,
     )
     return ShardedOracle(engine, dataset, outputs, processes, computing)
-
-
-def _unchanged(dataset: Any) -> Any:
-    return dataset
 
 
 def _check_options(dtype: str | None, examples: Examples) -> None:

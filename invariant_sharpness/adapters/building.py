@@ -35,7 +35,8 @@ CheckFirst = Callable[[Engine[Any], Evaluate, Any, Array], None]
 """Looks at the model once more on the first batch, whose outputs are given."""
 
 
-def _as_it_is(dataset: Dataset[Any]) -> Dataset[Any]:
+def as_it_is(dataset: Dataset[Any]) -> Dataset[Any]:
+    """Return a data set whose batches are arranged for nobody."""
     return dataset
 
 
@@ -51,7 +52,7 @@ def checked_data(
     advice: str = "Check what the model takes and returns",
     check_first: CheckFirst = check_half,
     processes: Processes = ALONE,
-    arranged: Callable[[Dataset[Any]], Dataset[Any]] = _as_it_is,
+    arranged: Callable[[Dataset[Any]], Dataset[Any]] = as_it_is,
 ) -> tuple[Dataset[Any], int]:
     """Make the user's data a data set that does not change, and look at every batch once.
 
