@@ -55,9 +55,9 @@ GRIDS: Mapping[str, Mapping[str, Sequence[Any]]] = {
     "kept": {
         "width": (32, 128),
         "depth": (1, 3),
-        "learning_rate": (0.02, 0.1),
+        "learning_rate": (0.005, 0.02),
         "batch_size": (16, 128),
-        "weight_decay": (0.0, 1e-3),
+        "norm": (False, True),
         "random_labels": (0.0, 0.2),
         "seed": range(5),
     },

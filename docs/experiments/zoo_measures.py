@@ -17,7 +17,6 @@ import invariant_sharpness as ish
 METRICS = (
     "hessian_trace",
     "hessian_spectral_norm",
-    "hessian_frobenius_norm",
     "matrix_normalized_sharpness",
     "parameter_normalized_sharpness",
     "normalized_sharpness",
@@ -31,6 +30,9 @@ METRICS = (
     "local_regret",
 )
 
+COMPARED = ("hessian_trace", "normalized_sharpness")
+"""Measured of the normalized cross-entropy too, equation (20) of Tsuzuku et al., who change the loss and the normalization at once."""
+
 MARGIN_PERCENTILE = 10
 ERROR_RISE = 0.1
 DRAWS = 5
@@ -39,11 +41,18 @@ BISECTIONS = 12
 
 def measures(trained: Trained, x: np.ndarray, y: np.ndarray) -> dict[str, float]:
     """Every measure by name, with ``name_error`` where it is sampled; larger is meant to be worse."""
-    report = ish.measure(trained.oracle, list(METRICS))
+    oracle = trained.oracle("cross_entropy")
+    report = ish.measure(oracle, list(METRICS))
     found = {name: estimate.value for name, estimate in report.items()}
     errors = {f"{name}_error": e.standard_error for name, e in report.items() if e.standard_error}
-    normalized = ish.normalized_sharpness(ish.GaussNewton(trained.oracle)).value
-    return found | errors | {"normalized_sharpness_gauss_newton": normalized} | battery(trained, x, y)
+    gauss_newton = {"normalized_sharpness_gauss_newton": ish.normalized_sharpness(ish.GaussNewton(oracle)).value}
+    return found | errors | gauss_newton | of_normalized_loss(trained) | battery(trained, x, y)
+
+
+def of_normalized_loss(trained: Trained) -> dict[str, float]:
+    """The trace and the normalized sharpness of the normalized cross-entropy."""
+    report = ish.measure(trained.oracle("normalized_cross_entropy"), list(COMPARED))
+    return {f"{name}_normalized_cross_entropy": estimate.value for name, estimate in report.items()}
 
 
 def battery(trained: Trained, x: np.ndarray, y: np.ndarray) -> dict[str, float]:
@@ -53,7 +62,7 @@ def battery(trained: Trained, x: np.ndarray, y: np.ndarray) -> dict[str, float]:
     spectral, frobenius = (log_product(weights, kind) for kind in (2, "fro"))
     path = math.nan if trained.squared_outputs is None else float(trained.squared_outputs().sum())
     return {
-        "parameter_count": float(sum(group.size for group in trained.oracle.groups)),
+        "parameter_count": float(trained.parameter_count),
         "inverse_margin": 1 / margin**2 if margin > 0 else math.nan,
         "log_product_of_spectral_norms": spectral,
         "log_product_of_spectral_norms_over_margin": over_margin(spectral, margin),

@@ -26,7 +26,7 @@ class Trained:
     Parameters
     ----------
     oracle
-        Of the mean cross-entropy on the training set, in inference mode.
+        The oracle of a loss by name, on the training set, in inference mode.
     initial, weights
         Weights of dense layers and convolutions before and after training, ``(outputs, inputs, ...)``.
     outputs
@@ -35,15 +35,18 @@ class Trained:
         The logits of the training set with noise added to each parameter.
     squared_outputs
         The logits for an image of ones, with every parameter squared; None for networks with batch normalization.
+    parameter_count
+        Of all trained parameters.
     epochs, loss
         How long it was trained, and the training loss that it reached.
     """
 
-    oracle: ish.CurvatureOracle
+    oracle: Callable[[str], ish.CurvatureOracle]
     initial: Sequence[Array]
     weights: Sequence[Array]
     outputs: Callable[[npt.NDArray[np.float32]], Array]
     perturbed_outputs: Callable[[Noise], Array]
     squared_outputs: Callable[[], Array] | None
+    parameter_count: int
     epochs: int
     loss: float

@@ -27,12 +27,13 @@ def train(setting: Setting, images: Images) -> Trained:
         _epoch(network.train(), x, y, optimizer, setting.batch_size)
         epochs, loss = epochs + 1, _loss(network.eval(), x, y)
     return Trained(
-        oracle=ish.oracle(network.eval(), (x, y), loss="cross_entropy"),
+        oracle=lambda loss: ish.oracle(network.eval(), (x, y), loss=loss),
         initial=initial,
         weights=_weights(network),
         outputs=lambda inputs: _outputs(network, torch.from_numpy(inputs).to(device)),
         perturbed_outputs=lambda noise: _perturbed(network, x, noise),
         squared_outputs=None if setting.norm else lambda: _squared_outputs(network, x),
+        parameter_count=sum(p.numel() for p in network.parameters()),
         epochs=epochs,
         loss=loss,
     )
