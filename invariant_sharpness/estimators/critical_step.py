@@ -15,6 +15,7 @@ _MOST_DOUBLINGS = 60
 """From the first step a search reaches 18 orders of magnitude in both directions."""
 
 _FINEST = 4 * float(np.finfo(np.float64).eps)
+_SHORTEST = float(np.finfo(np.float64).tiny)
 
 
 class CriticalStep(NamedTuple):
@@ -86,4 +87,7 @@ def _zero(search: _Search, lower: float, upper: float, tolerance: float) -> floa
         lower, upper = (lower, middle) if search.increase(middle) > 0 else (middle, upper)
     if search.increase(upper) == inf:
         return upper
-    return float(brentq(lambda step: search.increase(step) / step, lower, upper, rtol=max(tolerance, _FINEST)))
+    # The error is relative alone: steps are as short as the loss is steep.
+    return float(
+        brentq(lambda step: search.increase(step) / step, lower, upper, xtol=_SHORTEST, rtol=max(tolerance, _FINEST))
+    )

@@ -181,9 +181,11 @@ def _measured(
 
 
 def _along_gradient(part: CurvatureOracle) -> tuple[float, float]:
+    """``g' H g`` and ``g' g``, of the direction of g and its length: neither square leaves the range of single precision."""
     gradient = part.gradient(part.parameters)
-    square = gradient.dot(gradient)
-    if square == 0:
+    length = gradient.norm()
+    if length == 0:
         msg = "the gradient of a minibatch is zero, so there is no curvature along it: measure before the data are fitted exactly"
         raise NonFiniteError(msg)
-    return gradient.dot(part.hessian_vector_product(part.parameters, gradient)), square
+    direction = gradient / length
+    return length**2 * direction.dot(part.hessian_vector_product(part.parameters, direction)), length**2

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from math import fsum
 from typing import Literal
 
+from invariant_sharpness.errors import NonFiniteError
 from invariant_sharpness.metrics.declaration import metric
 from invariant_sharpness.protocol import CurvatureOracle, ExampleGradientOracle, require
 from invariant_sharpness.results.estimate import Estimate, GroupEstimate
@@ -57,6 +59,8 @@ def fisher_rao_norm(oracle: CurvatureOracle, *, form: Literal["diagonal", "full"
         If the oracle cannot tell the examples apart.
     ArgumentError
         If the form is not known.
+    NonFiniteError
+        If the squares are below the smallest number of the precision, and the gradients are not. Then one more gradient was taken.
 
     Examples
     --------
@@ -74,12 +78,20 @@ def fisher_rao_norm(oracle: CurvatureOracle, *, form: Literal["diagonal", "full"
     parameters = oracle.parameters
     if form == "full":
         value = examples.directional_second_moment(parameters, parameters)
+        _refuse_underflow(value, lambda: abs(parameters.dot(oracle.gradient(parameters))))
         return Estimate("fisher_rao_norm", value, "exact (full form)")
     moments = parameters * parameters * examples.gradient_second_moment(parameters)
     shares = {g.name: float(oracle.xp.sum(moments[g.name])) for g in oracle.groups}
-    return Estimate(
-        name="fisher_rao_norm",
-        value=fsum(shares.values()),
-        method="exact",
-        per_group={name: GroupEstimate(value, "exact") for name, value in shares.items()},
-    )
+    value, groups = fsum(shares.values()), {name: GroupEstimate(share, "exact") for name, share in shares.items()}
+    _refuse_underflow(value, lambda: (parameters * oracle.gradient(parameters)).norm())
+    return Estimate("fisher_rao_norm", value, "exact", per_group=groups)
+
+
+def _refuse_underflow(mean_square: float, mean: Callable[[], float]) -> None:
+    """A mean of squares is at least the square of the mean, unless the squares are below the smallest number of this precision."""
+    if mean_square == 0 and (size := mean()) > 0:
+        msg = (
+            f"fisher_rao_norm is zero, although theta times the mean gradient is not ({size:.2g}): the squares are below the "
+            f'smallest number of this precision. Measure in double precision, with dtype="float64" or float64 data'
+        )
+        raise NonFiniteError(msg)

@@ -234,7 +234,15 @@ def local_regret(oracle: CurvatureOracle, *, minibatches: int = 8, seed: int = 0
     """
     parts, _ = minibatches_of(oracle, minibatches, seed, "local_regret")
     gradients = [part.gradient(part.parameters) for part in parts]
-    gram = np.array([gradient.dots(gradients) for gradient in gradients])
+    # Squares of small gradients leave the range of single precision.
+    largest = max(gradient.norm() for gradient in gradients) or 1.0
+    units = [gradient / largest for gradient in gradients]
+    gram = np.array([unit.dots(units) for unit in units])
     return mean_regret(
-        "local_regret", gram, f"{minibatches} minibatches, Euclidean", residual=None, tolerance=0.0, note=""
+        "local_regret",
+        largest**2 * gram,
+        f"{minibatches} minibatches, Euclidean",
+        residual=None,
+        tolerance=0.0,
+        note="",
     )

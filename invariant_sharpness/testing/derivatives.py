@@ -83,7 +83,8 @@ def check_symmetry(oracle: CurvatureOracle, seed: int) -> Figures:
         u, v = (scaled_signs(oracle, seed, 2 * pair + k) for k in (0, 1))
         Hu, Hv = oracle.hessian_vector_product(point, u), oracle.hessian_vector_product(point, v)
         difference = abs(v.dot(Hu) - u.dot(Hv))
-        asymmetry = difference / max((scale * Hu).norm(), (scale * Hv).norm()) if difference > 0 else 0.0
+        size = max((scale * Hu).norm(), (scale * Hv).norm())
+        asymmetry = difference / size if size > 0 else 0.0
         worst = max(worst, asymmetry)
     figures = {"asymmetry": worst}
     if worst <= tolerance_of_rounding(machine_epsilon(oracle)):

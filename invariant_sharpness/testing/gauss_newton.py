@@ -146,7 +146,8 @@ def _asymmetry(able: GaussNewtonOracle, point: ParameterVector, seed: int) -> fl
     u, v = scaled_signs(able, seed, 0), scaled_signs(able, seed, 1)
     Gu, Gv = able.gauss_newton_vector_product(point, u), able.gauss_newton_vector_product(point, v)
     scale, difference = magnitudes(able), abs(v.dot(Gu) - u.dot(Gv))
-    asymmetry = difference / max((scale * Gu).norm(), (scale * Gv).norm()) if difference > 0 else 0.0
+    size = max((scale * Gu).norm(), (scale * Gv).norm())
+    asymmetry = difference / size if size > 0 else 0.0
     if asymmetry > tolerance_of_rounding(machine_epsilon(able)):
         msg = (
             f"gauss_newton_vector_product is not symmetric: u.Gv and v.Gu differ by {asymmetry:.2g} of |Gu|. Carry Lambda J v "

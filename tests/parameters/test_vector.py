@@ -60,6 +60,19 @@ def test_dot_and_norm_are_those_of_the_flat_array(seed: int) -> None:
     assert norm == pytest.approx(expected, rel=1e-14), f"norm = {norm}, but flat NumPy gives {expected}"
 
 
+@pytest.mark.parametrize("exponent", [-148, -130, -70, 0, 70, 120])
+def test_norm_does_not_leave_the_range_of_single_precision(exponent: int) -> None:
+    entries = np.ldexp(np.array([3.0, 4.0]), exponent)
+    norm, expected = ParameterVector(xp, {"weight": entries.astype(np.float32)}).norm(), 5 * 2.0**exponent
+    assert norm == expected, f"the norm of (3, 4) * 2^{exponent} in float32 is {norm}, but should be {expected}"
+
+
+@pytest.mark.parametrize("entry", [np.inf, np.nan])
+def test_norm_of_what_is_not_finite_is_not(entry: float) -> None:
+    norm = ParameterVector(xp, {"weight": np.array([1.0]), "bias": np.array([-entry])}).norm()
+    assert np.array_equal(norm, entry, equal_nan=True), f"the norm of (1, {-entry}) is {norm}, but should be {entry}"
+
+
 def test_dot_of_a_million_equal_float32_entries_keeps_its_digits() -> None:
     array = np.full(10**6, 0.1, dtype=np.float32)
     v = ParameterVector(xp, {"weight": array})
