@@ -81,10 +81,10 @@ def reference_losses(name: str) -> Callable[[Any, Any], Any]:
         return torch_losses(name)
     share = ones[name]
 
-    def masses(y: Any) -> Any:
-        return share * nn.functional.one_hot(y, CLASSES) + (1 - share) / CLASSES
+    def masses(z: Any, y: Any) -> Any:
+        return share * nn.functional.one_hot(y, CLASSES).to(z.dtype) + (1 - share) / CLASSES
 
-    return lambda z, y: -(masses(y) * log_probabilities(z)).sum(-1)
+    return lambda z, y: -(masses(z, y) * log_probabilities(z)).sum(-1)
 
 
 def log_probabilities(z: Any) -> Any:
