@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -23,10 +24,10 @@ class Images(NamedTuple):
     y_test: npt.NDArray[np.int64]
 
 
-def images(setting: Setting, folder: Path | None) -> Images:
+def images(setting: Setting, folder: Path | None, examples: int = TRAINING_EXAMPLES) -> Images:
     """The images of a setting: the same for all seeds, but for the labels that are drawn anew."""
     x, y, x_test, y_test = _digits() if setting.data == "digits" else _from_folder(setting.data, folder)
-    chosen = np.random.default_rng(0).permutation(len(y))[:TRAINING_EXAMPLES]
+    chosen = np.random.default_rng(0).permutation(len(y))[:examples]
     x, y = x[chosen], _partly_random(y[chosen], setting)
     mean, deviation = x.mean(), x.std()
     return Images((x - mean) / deviation, y, (x_test - mean) / deviation, y_test)
@@ -48,6 +49,7 @@ def _digits() -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64], npt.NDArr
     return x[training], y[training], x[test], y[test]
 
 
+@cache
 def _from_folder(
     name: str, folder: Path | None
 ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64], npt.NDArray[np.float32], npt.NDArray[np.int64]]:

@@ -15,13 +15,13 @@ class Setting:
     Parameters
     ----------
     data
-        ``digits``, ``mnist``, ``fashion_mnist`` or ``cifar10_small``.
+        ``digits``, ``mnist``, ``fashion_mnist``, ``cifar10_small`` or ``cifar10``.
     architecture
-        ``mlp``, ``lenet`` or ``resnet``.
+        ``mlp``, ``lenet``, ``resnet`` or ``wide_resnet``.
     width
-        Hidden units, or channels of the first convolution.
+        Hidden units, or channels of the first convolution; in a Wide ResNet those of its first group.
     depth
-        Hidden layers, or residual blocks; a LeNet has always two convolutions, and ``depth`` dense layers after them.
+        Hidden layers, or residual blocks, in a Wide ResNet those of each of three groups; a LeNet has always two convolutions, and ``depth`` dense layers of ``16 width`` units after them.
     learning_rate, batch_size, weight_decay, optimizer
         Of the training; ``sgd`` has a momentum of 0.9, ``adam`` its usual numbers.
     random_labels
@@ -49,6 +49,18 @@ class Setting:
 
 
 HYPERPARAMETERS = tuple(field.name for field in fields(Setting) if field.name not in ("data", "seed"))
+
+RANDOM_LABELS: Mapping[str, Sequence[Any]] = {
+    "learning_rate": (1e-3,),
+    "batch_size": (128,),
+    "optimizer": ("adam",),
+    "norm": (False, True),
+    "random_labels": tuple(tenths / 10 for tenths in range(11)),
+    "seed": range(3),
+}
+"""What Tsuzuku et al. vary and keep (appendix E), and norm layers or none."""
+
+LENET: Mapping[str, Sequence[Any]] = {"architecture": ("lenet",), "width": (6,), "depth": (2,)}
 
 GRIDS: Mapping[str, Mapping[str, Sequence[Any]]] = {
     # Kept in the repository: 64 configurations of five repeats.
@@ -79,6 +91,16 @@ GRIDS: Mapping[str, Mapping[str, Sequence[Any]]] = {
         "batch_size": (16, 128),
         "norm": (False, True),
         "seed": range(5),
+    },
+    "random_labels_mlp": {"data": ("mnist",), "width": (128,), "depth": (3,), **RANDOM_LABELS},
+    "random_labels_lenet": {"data": ("mnist",), **LENET, **RANDOM_LABELS},
+    "random_labels_cifar10": {"data": ("cifar10_small",), **LENET, **RANDOM_LABELS},
+    "random_labels_wide_resnet": {
+        "data": ("cifar10",),
+        "architecture": ("wide_resnet",),
+        "width": (64,),
+        "depth": (2,),
+        **RANDOM_LABELS,
     },
     # For trying out: seconds.
     "digits": {"data": ("digits",), "width": (16, 32), "learning_rate": (0.05, 0.2), "seed": range(2)},

@@ -1,4 +1,4 @@
-"""The measures of the zoo: metrics of the library, and the battery of Jiang et al. (ICLR 2020) that needs more than an oracle.
+"""The errors and the measures of a network of the zoo: metrics of the library, and the battery of Jiang et al. (ICLR 2020) that needs more than an oracle.
 
 The latter stand here and not in the library since they need what no oracle has: the initial weights, the margins of the outputs, and a forward
 pass of the network with other weights. Equations are numbered as in the appendix of Jiang et al.
@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
-from zoo_network import Array, Trained
+from zoo_data import Images
+from zoo_network import SMALL_LOSS, Array, Trained
 
 import invariant_sharpness as ish
 
@@ -37,6 +39,23 @@ MARGIN_PERCENTILE = 10
 ERROR_RISE = 0.1
 DRAWS = 5
 BISECTIONS = 12
+
+
+def generalization(trained: Trained, found: Images) -> dict[str, Any]:
+    """Errors on training and test data, and their difference, the gap."""
+    training, test = (
+        float((trained.outputs(x).argmax(axis=1) != y).mean())
+        for x, y in ((found.x, found.y), (found.x_test, found.y_test))
+    )
+    return {
+        "epochs": trained.epochs,
+        "training_loss": trained.loss,
+        "converged": trained.loss <= SMALL_LOSS,
+        "diverged": False,
+        "training_error": training,
+        "test_error": test,
+        "gap": test - training,
+    }
 
 
 def measures(trained: Trained, x: np.ndarray, y: np.ndarray) -> dict[str, float]:

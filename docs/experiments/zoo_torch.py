@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from itertools import product
 
 import numpy as np
 import torch
@@ -13,9 +14,17 @@ from zoo_network import MOST_EPOCHS, SMALL_LOSS, Trained
 
 import invariant_sharpness as ish
 
+UNITS_PER_CHANNEL = 16
+"""Units of a LeNet's dense layers for each channel of its first convolution; LeNet-5 has 20 and 14."""
 
-def train(setting: Setting, images: Images) -> Trained:
-    """Train one network, on a GPU if there is one; the same setting gives the same weights, bit by bit, on one kind of machine."""
+
+def train(
+    setting: Setting, images: Images, *, small_loss: float = SMALL_LOSS, most_epochs: int = MOST_EPOCHS
+) -> Trained:
+    """Train one network, on a GPU if there is one; the same setting gives the same weights, bit by bit, on one kind of machine.
+
+    Training stops where the mean cross-entropy of the training set is at most ``small_loss``, and after ``most_epochs``.
+    """
     device = "cuda" if torch.cuda.is_available() else "cpu"
     torch.manual_seed(setting.seed)
     network = build(setting, images.x.shape[1:]).to(device)
@@ -23,7 +32,7 @@ def train(setting: Setting, images: Images) -> Trained:
     initial = _weights(network)
     optimizer = _optimizer(setting, network)
     epochs, loss = 0, float("inf")
-    while loss > SMALL_LOSS and epochs < MOST_EPOCHS and not np.isnan(loss):
+    while loss > small_loss and epochs < most_epochs and not np.isnan(loss):
         _epoch(network.train(), x, y, optimizer, setting.batch_size)
         epochs, loss = epochs + 1, _loss(network.eval(), x, y)
     return Trained(
@@ -41,28 +50,28 @@ def train(setting: Setting, images: Images) -> Trained:
 
 def build(setting: Setting, shape: tuple[int, ...]) -> nn.Module:
     """Build a network for images of a shape; LeNet and ResNet end in dense layers, which are made for that shape."""
-    layers = {"mlp": _mlp, "lenet": _lenet, "resnet": _resnet}[setting.architecture](setting, shape)
+    layers = ARCHITECTURES[setting.architecture](setting, shape)
     return nn.Sequential(*layers)
 
 
 def _mlp(setting: Setting, shape: tuple[int, ...]) -> Iterator[nn.Module]:
     inputs = int(np.prod(shape))
     yield nn.Flatten()
-    yield from _dense(inputs, setting)
+    yield from _dense(inputs, setting.width, setting)
 
 
-def _dense(inputs: int, setting: Setting) -> Iterator[nn.Module]:
+def _dense(inputs: int, units: int, setting: Setting) -> Iterator[nn.Module]:
     for _ in range(setting.depth):
-        yield nn.Linear(inputs, setting.width)
-        yield from _norm(nn.BatchNorm1d, setting)
+        yield nn.Linear(inputs, units)
+        yield from _norm(nn.BatchNorm1d, setting, units)
         yield nn.ReLU()
-        inputs = setting.width
+        inputs = units
     yield nn.Linear(inputs, CLASSES)
 
 
-def _norm(kind: Callable[[int], nn.Module], setting: Setting, channels: int | None = None) -> Iterator[nn.Module]:
+def _norm(kind: Callable[[int], nn.Module], setting: Setting, channels: int) -> Iterator[nn.Module]:
     if setting.norm:
-        yield kind(channels or setting.width)
+        yield kind(channels)
 
 
 def _lenet(setting: Setting, shape: tuple[int, ...]) -> Iterator[nn.Module]:
@@ -74,7 +83,7 @@ def _lenet(setting: Setting, shape: tuple[int, ...]) -> Iterator[nn.Module]:
         yield nn.MaxPool2d(2)
         channels = outputs
     yield nn.Flatten()
-    yield from _dense(2 * width * (shape[1] // 4) * (shape[2] // 4), setting)
+    yield from _dense(2 * width * (shape[1] // 4) * (shape[2] // 4), UNITS_PER_CHANNEL * width, setting)
 
 
 def _resnet(setting: Setting, shape: tuple[int, ...]) -> Iterator[nn.Module]:
@@ -95,11 +104,49 @@ class Block(nn.Module):
         super().__init__()
         width = setting.width
         first, second = (nn.Conv2d(width, width, 3, padding=1) for _ in range(2))
-        norms = [list(_norm(nn.BatchNorm2d, setting)) for _ in range(2)]
+        norms = [list(_norm(nn.BatchNorm2d, setting, width)) for _ in range(2)]
         self.branch = nn.Sequential(first, *norms[0], nn.ReLU(), second, *norms[1])
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return torch.relu(x + self.branch(x))
+
+
+def _wide_resnet(setting: Setting, shape: tuple[int, ...]) -> Iterator[nn.Module]:
+    """The Wide ResNet of Zagoruyko and Komodakis: 16 layers with a factor of 4 are a depth of 2 and a width of 64."""
+    inputs = 16
+    yield nn.Conv2d(shape[0], inputs, 3, padding=1)
+    for group, number in product(range(3), range(setting.depth)):
+        outputs = setting.width * 2**group
+        yield WideBlock(inputs, outputs, stride=2 if group > 0 and number == 0 else 1, setting=setting)
+        inputs = outputs
+    yield from _norm(nn.BatchNorm2d, setting, inputs)
+    yield nn.ReLU()
+    yield nn.AdaptiveAvgPool2d(1)
+    yield nn.Flatten()
+    yield nn.Linear(inputs, CLASSES)
+
+
+class WideBlock(nn.Module):
+    """Norm, ReLU and convolution, twice, beside the identity, or beside a convolution of single pixels where the shape changes."""
+
+    def __init__(self, inputs: int, outputs: int, stride: int, setting: Setting) -> None:
+        super().__init__()
+        self.first = nn.Sequential(*_norm(nn.BatchNorm2d, setting, inputs), nn.ReLU())
+        self.branch = nn.Sequential(
+            nn.Conv2d(inputs, outputs, 3, stride=stride, padding=1),
+            *_norm(nn.BatchNorm2d, setting, outputs),
+            nn.ReLU(),
+            nn.Conv2d(outputs, outputs, 3, padding=1),
+        )
+        self.pixels = nn.Conv2d(inputs, outputs, 1, stride=stride) if inputs != outputs else None
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        activated = self.first(x)
+        beside = x if self.pixels is None else self.pixels(activated)
+        return beside + self.branch(activated)
+
+
+ARCHITECTURES = {"mlp": _mlp, "lenet": _lenet, "resnet": _resnet, "wide_resnet": _wide_resnet}
 
 
 def _optimizer(setting: Setting, network: nn.Module) -> torch.optim.Optimizer:
@@ -120,12 +167,16 @@ def _epoch(
 
 @torch.no_grad()
 def _loss(network: nn.Module, x: torch.Tensor, y: torch.Tensor) -> float:
-    return float(nn.functional.cross_entropy(network(x), y))
+    return float(nn.functional.cross_entropy(_logits(network, x), y))
 
 
 @torch.no_grad()
 def _outputs(network: nn.Module, x: torch.Tensor) -> np.ndarray:
-    return np.concatenate([network(part).cpu().double().numpy() for part in x.split(1_000)])
+    return _logits(network, x).cpu().double().numpy()
+
+
+def _logits(network: nn.Module, x: torch.Tensor) -> torch.Tensor:
+    return torch.cat([network(part) for part in x.split(1_000)])
 
 
 def _weights(network: nn.Module) -> list[np.ndarray]:
