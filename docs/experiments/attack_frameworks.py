@@ -227,6 +227,8 @@ def tensorflow_oracle(case: Case) -> tuple[Any, dict[str, str]]:
                 "sigmoid": tf.sigmoid,
                 "hardtanh": lambda z: tf.clip_by_value(z, -1.0, 1.0),
                 "leaky_relu": lambda z: tf.nn.leaky_relu(z, 0.01),
+                # tf.nn.gelu has the root of 2 in single precision, whatever its argument has.
+                "gelu": lambda z: z * (1 + tf.math.erf(z / np.sqrt(2))) / 2,
             }
             return plain[name](x) if name in plain else getattr(tf.nn, name)(x)
 
