@@ -35,11 +35,24 @@ def train(
     while loss > small_loss and epochs < most_epochs and not np.isnan(loss):
         _epoch(network.train(), x, y, optimizer, setting.batch_size)
         epochs, loss = epochs + 1, _loss(network.eval(), x, y)
+    return as_trained(network, setting, (x, y), initial, epochs, loss)
+
+
+def as_trained(
+    network: nn.Module,
+    setting: Setting,
+    data: tuple[torch.Tensor, torch.Tensor],
+    initial: list[np.ndarray],
+    epochs: int,
+    loss: float,
+) -> Trained:
+    """What the measures see of a network in evaluation mode, which was trained on these images and labels."""
+    x, _ = data
     return Trained(
-        oracle=lambda loss: ish.oracle(network.eval(), (x, y), loss=loss),
+        oracle=lambda loss: ish.oracle(network, data, loss=loss),
         initial=initial,
         weights=_weights(network),
-        outputs=lambda inputs: _outputs(network, torch.from_numpy(inputs).to(device)),
+        outputs=lambda inputs: _outputs(network, torch.from_numpy(inputs).to(x.device)),
         perturbed_outputs=lambda noise: _perturbed(network, x, noise),
         squared_outputs=None if setting.norm else lambda: _squared_outputs(network, x),
         parameter_count=sum(p.numel() for p in network.parameters()),

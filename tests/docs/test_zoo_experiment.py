@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import gzip
 import json
+import signal
+import subprocess
+import sys
 from pathlib import Path
+from time import perf_counter
 from typing import Any
 
 import numpy as np
@@ -13,6 +17,11 @@ from zoo_grid import Setting, settings
 from zoo_ledger import run
 
 from zoo import EXPERIMENTS
+
+KILLS = 10
+
+PACKAGES = {"torch": "torch", "jax": "flax"}
+"""What the networks of a framework are built of."""
 
 KEPT = {
     "kept": ["kept"],
@@ -33,6 +42,59 @@ def test_a_killed_run_ends_with_the_same_lines(tmp_path: Path) -> None:
         ledger.write_bytes(expected[:size])
         run(settings("digits"), line, ledger)
         assert ledger.read_bytes() == expected, f"killed after {size} of {len(expected)} bytes"
+
+
+def command(framework: str, ledger: Path) -> list[str]:
+    options = ["--grid", "digits", "--framework", framework, "--ledger", str(ledger)]
+    return [sys.executable, str(EXPERIMENTS / "zoo.py"), *options]
+
+
+def seconds_of_networks(ledger: Path) -> list[float]:
+    lines = ledger.with_suffix(".jsonl.seconds").read_text(encoding="utf-8").splitlines()
+    return [json.loads(line)["seconds"] for line in lines]
+
+
+def killed_at_random(framework: str, ledger: Path, longest: float) -> int:
+    """How many of the runs were killed before they ended by themselves."""
+    kills = 0
+    for wait in np.random.default_rng(0).uniform(0, longest, KILLS):
+        with subprocess.Popen(command(framework, ledger), stdout=subprocess.DEVNULL) as process:
+            try:
+                process.wait(wait)
+            except subprocess.TimeoutExpired:
+                process.kill()
+        kills += process.returncode == -signal.SIGKILL
+    return kills
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("framework", PACKAGES)
+def test_a_killed_process_ends_with_the_same_lines(framework: str, tmp_path: Path) -> None:
+    pytest.importorskip("sklearn")
+    pytest.importorskip(PACKAGES[framework])
+    whole, ledger = tmp_path / "whole.jsonl", tmp_path / "killed.jsonl"
+    started = perf_counter()
+    subprocess.run(command(framework, whole), check=True, stdout=subprocess.DEVNULL)
+    networks = seconds_of_networks(whole)
+    longest = perf_counter() - started - sum(networks) + 2 * float(np.mean(networks))  # the start, and two networks
+    kills = killed_at_random(framework, ledger, longest)
+    assert kills > KILLS / 2, f"only {kills} of {KILLS} runs were killed"
+    kept = ledger.read_bytes().count(b"\n") if ledger.exists() else 0
+    subprocess.run(command(framework, ledger), check=True, stdout=subprocess.DEVNULL)
+    lines, expected = (file.read_text(encoding="utf-8").splitlines() for file in (ledger, whole))
+    assert kept > 0, "no killed run wrote a line"
+    assert lines == expected, f"{kept} lines of runs that were killed at random, {len(lines)} of {len(expected)} in all"
+
+
+@pytest.mark.parametrize("framework", PACKAGES)
+def test_a_ledger_of_another_framework_is_refused(framework: str, tmp_path: Path) -> None:
+    ledger = tmp_path / "ledger.jsonl"
+    (other,) = PACKAGES.keys() - {framework}
+    column = {"jax": {"framework": "jax"}, "torch": {}}[other]  # a line that says nothing is PyTorch's
+    run(settings("digits"), lambda setting: line(setting) | column, ledger)
+    refused = subprocess.run(command(framework, ledger), capture_output=True, text=True)
+    assert refused.returncode == 1
+    assert f"has lines of {other}" in refused.stderr, refused.stderr
 
 
 @pytest.mark.parametrize("ledger", KEPT)
