@@ -129,7 +129,7 @@ def _dense(layer: layers.Dense, record: Record) -> dict[str, Squares]:
         kernel: Squares = VectorSquares(inputs)
     else:
         rows = ops.reshape(inputs, (ops.shape(inputs)[0], 1, -1, inputs.shape[-1]))
-        kernel = _matrix(rows, tuple(layer.kernel.shape), lambda total: total[0])
+        kernel = _matrix(ops.transpose(rows, (0, 1, 3, 2)), tuple(layer.kernel.shape), lambda total: total[0])
     return {"kernel": kernel, "bias": _gain(None, (layer.units,))}
 
 
@@ -202,15 +202,22 @@ RULES: dict[type, Rule] = {
 }
 
 
-def _matrix(rows: Tensor, shape: tuple[int, ...], arranged: Callable[[Tensor], Tensor]) -> Squares:
-    """A matrix product at many positions, from rows of shape ``(n, groups, positions, inputs)``."""
-    groups = rows.shape[1]
+def _matrix(columns: Tensor, shape: tuple[int, ...], arranged: Callable[[Tensor], Tensor]) -> Squares:
+    """A matrix product at many positions, from columns of shape ``(n, groups, inputs, positions)``."""
+    groups = columns.shape[1]
 
     def gradients(delta: Tensor) -> Tensor:
         outputs = ops.reshape(delta, (ops.shape(delta)[0], -1, groups, delta.shape[-1] // groups))
-        return ops.einsum("ngpi,npgo->ngio", rows, outputs)
+        return ops.matmul(columns, _exchanged(outputs))
 
-    return ExampleSquares(gradients, shape, arranged, rows)
+    return ExampleSquares(gradients, shape, arranged, columns)
+
+
+def _exchanged(tensor: Tensor) -> Tensor:
+    """The second and the third of four axes exchanged; an axis of length one is moved by a reshape, which copies nothing."""
+    if tensor.shape[2] == 1:
+        return ops.reshape(tensor, (ops.shape(tensor)[0], 1, -1, tensor.shape[3]))
+    return ops.transpose(tensor, (0, 2, 1, 3))
 
 
 def _gain(factor: Tensor | None, shape: tuple[int, ...]) -> Squares:
@@ -221,9 +228,16 @@ def _gain(factor: Tensor | None, shape: tuple[int, ...]) -> Squares:
         first = len(slopes.shape) - len(shape)
         spread = [first + axis for axis, side in enumerate(shape) if side == 1]
         axes = [*range(1, first), *(axis for axis in spread if axis > 0)]
-        return ops.reshape(ops.sum(slopes, axis=axes), (-1, *shape)) if axes else slopes
+        return ops.reshape(_summed(slopes, axes), (-1, *shape)) if axes else slopes
 
     return ExampleSquares(gradients, shape, _as_it_is, factor)
+
+
+def _summed(tensor: Tensor, axes: list[int]) -> Tensor:
+    """The sum over these axes, one after the other: TensorFlow takes one axis at a time through memory in order, and several not."""
+    for axis in axes:
+        tensor = ops.sum(tensor, axis=axis, keepdims=True)
+    return tensor
 
 
 def _product(gradients: Callable[[Tensor], Tensor], left: Tensor, right: Tensor) -> Tensor:

@@ -11,7 +11,9 @@ Tensor = Any
 
 
 def grouped_patches(layer: Any, inputs: Tensor, outputs: Tensor, groups: int) -> Tensor:
-    """Patches of shape ``(n, groups, positions, offsets and channels of a group)``, in the order of the kernel.
+    """Patches of shape ``(n, groups, offsets and channels of a group, positions)``, in the order of the kernel.
+
+    They are cut from inputs with the channels first, so that neighbors in a row of positions are copied together.
 
     Parameters
     ----------
@@ -23,21 +25,20 @@ def grouped_patches(layer: Any, inputs: Tensor, outputs: Tensor, groups: int) ->
         Number of groups of channels.
     """
     examples, *sides, _ = ops.shape(outputs)
-    padded = ops.pad(inputs, [(0, 0), *_padding(layer, ops.shape(inputs)[1:-1], sides), (0, 0)])
+    margins = _padding(layer, ops.shape(inputs)[1:-1], sides)
+    padded = ops.pad(ops.moveaxis(inputs, -1, 1), [(0, 0), (0, 0), *margins])
     shifted = [_shifted(layer, padded, offset, sides) for offset in product(*map(range, layer.kernel_size))]
     channels = inputs.shape[-1] // groups
-    rows = ops.stack([ops.reshape(part, (examples, -1, groups, channels)) for part in shifted], axis=3)
-    flat = ops.reshape(rows, (examples, -1, groups, len(shifted) * channels))
-    return ops.transpose(flat, (0, 2, 1, 3))
+    rows = ops.stack([ops.reshape(part, (examples, groups, channels, -1)) for part in shifted], axis=2)
+    return ops.reshape(rows, (examples, groups, len(shifted) * channels, -1))
 
 
 def _shifted(layer: Any, padded: Tensor, offset: tuple[int, ...], sides: list[Any]) -> Tensor:
     """What one entry of the kernel is multiplied with, at every position."""
     along = zip(offset, layer.dilation_rate, layer.strides, sides, strict=True)
     starts = [(at * dilation, stride, side) for at, dilation, stride, side in along]
-    return padded[
-        (slice(None), *(slice(start, start + (side - 1) * stride + 1, stride) for start, stride, side in starts))
-    ]
+    cuts = (slice(start, start + (side - 1) * stride + 1, stride) for start, stride, side in starts)
+    return padded[(slice(None), slice(None), *cuts)]
 
 
 def _padding(layer: Any, inputs: Any, outputs: list[Any]) -> list[tuple[Any, Any]]:
