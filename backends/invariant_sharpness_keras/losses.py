@@ -9,8 +9,17 @@ from typing import Any, cast
 import numpy as np
 from keras import ops
 
+from invariant_sharpness.adapters.data import Batch, batch_size
+from invariant_sharpness.adapters.sample_weights import without_weights
 from invariant_sharpness.errors import LossError
-from invariant_sharpness.losses import LOSS_NAMES, FunctionLoss, OutputLoss, PositionLoss, named_loss
+from invariant_sharpness.losses import (
+    LOSS_NAMES,
+    ElementwiseLoss,
+    FunctionLoss,
+    OutputLoss,
+    PositionLoss,
+    named_loss,
+)
 from invariant_sharpness_keras.keras_losses import KerasFunction, of_keras
 
 Loss = PositionLoss | FunctionLoss
@@ -56,3 +65,19 @@ def check_probabilities(loss: Loss, outputs: np.ndarray[Any, Any]) -> None:
             f"pass the loss with from_logits=True"
         )
         raise LossError(msg)
+
+
+def number_of_rows(loss: Loss, batch: Batch, *, rows_of_targets: bool) -> int:
+    """Return how many rows the loss sees: examples, or their positions.
+
+    Parameters
+    ----------
+    loss, batch
+        The loss, and what it is taken of.
+    rows_of_targets
+        Whether targets have one number for each output.
+    """
+    if isinstance(loss, FunctionLoss) or isinstance(loss.row_loss, ElementwiseLoss):
+        return batch_size(batch)
+    targets = without_weights(batch.targets)
+    return targets.size // targets.shape[-1] if rows_of_targets else targets.size

@@ -20,7 +20,7 @@ from invariant_sharpness.adapters.outputs import CotangentRows
 from invariant_sharpness.adapters.sample_weights import check_weights, without_weights
 from invariant_sharpness.adapters.whole_batches import Examples, of_example
 from invariant_sharpness.errors import ModelError
-from invariant_sharpness.losses import ElementwiseLoss, FunctionLoss, PositionLoss
+from invariant_sharpness.losses import FunctionLoss, PositionLoss
 from invariant_sharpness.losses.labels import are_probabilities
 from invariant_sharpness.parameters.groups import HostArrays, ParameterGroup
 from invariant_sharpness.protocol import (
@@ -31,10 +31,10 @@ from invariant_sharpness.protocol import (
     ResidualDiagonalOracle,
 )
 from invariant_sharpness_keras.batch import host_batch, host_rows
-from invariant_sharpness_keras.losses import Loss
-from invariant_sharpness_keras.models import host_values, rounding
+from invariant_sharpness_keras.losses import Loss, number_of_rows
+from invariant_sharpness_keras.models import host_values, rounding, tensor_of
 from invariant_sharpness_keras.output_losses import loss_of_batches
-from invariant_sharpness_keras.tensorflow_forms import form_of_slopes
+from invariant_sharpness_keras.tensorflow_forms import form_of_slopes, told_shape
 from invariant_sharpness_keras.tensorflow_functions import check_loss_of_outputs, loss_terms, weights_of_rows
 from invariant_sharpness_keras.tensorflow_graphs import Graphs, may_read_shapes, without_retracing_warnings
 from invariant_sharpness_keras.tensorflow_models import Tensors, parameter_function
@@ -98,7 +98,8 @@ class TensorflowEngine(EngineDefaults):
         return self.terms.samples_outputs
 
     def parameters(self) -> Arrays:
-        return {group.name: array for group, array in zip(self.groups, host_values(self._variables), strict=True)}
+        pairs = zip(self.groups, map(tensor_of, self._variables), strict=True)
+        return {group.name: np.array(tf.convert_to_tensor(variable)) for group, variable in pairs}
 
     def from_numpy(self, arrays: HostArrays, /) -> Arrays:
         return {name: np.array(arrays[name], dtype=dtype) for name, dtype in self._dtypes.items()}
@@ -186,8 +187,7 @@ class TensorflowPoint:
         return outputs, batch.targets
 
     def graph_of_outputs(self, batch: Batch, /) -> Any:
-        inputs = tf.nest.map_structure(tf.convert_to_tensor, batch.inputs)
-        return self._graphs.outputs.get_concrete_function(self._values, inputs).graph
+        return self._run(self._graphs.outputs.get_concrete_function, batch.inputs).graph
 
     def losses(self, batch: Batch, /) -> Sums:
         _, summed = self._run(self._graphs.losses, batch.inputs, batch.targets)
@@ -245,11 +245,11 @@ class TensorflowPoint:
         return self._differentiate(self._graphs.output_slopes, self._listed(vector), batch.inputs)
 
     def pullback(self, cotangents: CotangentRows, batch: Batch, /) -> Arrays:
-        rows = cotangents.next_like(tuple(self.evaluate(batch)[0].shape))
+        rows = cotangents.next_like(self._shape_of_outputs(batch))
         return self._named(self._differentiate(self._graphs.output_gradient, batch.inputs, rows))
 
     def output_curvature(self, direction: Arrays, cotangents: CotangentsOf, batch: Batch, /) -> tuple[Arrays, Arrays]:
-        rows, form = cotangents(tuple(self.evaluate(batch)[0].shape)), self.output_form(batch)
+        rows, form = cotangents(self._shape_of_outputs(batch)), self.output_form(batch)
         first = self._named(self._differentiate(self._graphs.output_gradient, batch.inputs, rows))
         zeros, curved = self._zeros(), direction.keys() & (form.curved | form.unknown)
         blocks = {name: zeros[name] for name in direction}
@@ -259,9 +259,14 @@ class TensorflowPoint:
         return first, blocks
 
     def output_form(self, batch: Batch, /) -> OutputForm:
-        rows = np.zeros(tuple(self.evaluate(batch)[0].shape))
+        rows = np.zeros(self._shape_of_outputs(batch))
         traced = self._differentiate(self._graphs.output_gradient.get_concrete_function, batch.inputs, rows)
         return form_of_slopes(traced, self._graphs.function.placeholders(traced.graph), self._names)
+
+    def _shape_of_outputs(self, batch: Batch) -> tuple[int, ...]:
+        """They are computed where their graph does not tell it."""
+        told = told_shape(self.graph_of_outputs(batch), batch_size(batch))
+        return tuple(self.evaluate(batch)[0].shape) if told is None else told
 
     def _zeros(self) -> Arrays:
         return {name: tf.zeros_like(value) for name, value in zip(self._names, self._values, strict=True)}
@@ -282,7 +287,7 @@ class TensorflowPoint:
 
     def _sums(self, batch: Batch, summed: tuple[Tensor, Tensor], *arrays: Tensors) -> Sums:
         value, weight = summed
-        rows = _rows(self._engine, batch)
+        rows = number_of_rows(self._engine.loss, batch, rows_of_targets=self._engine.rows_of_targets)
         return Sums(weight, rows, tuple(map(self._named, arrays)), value)
 
     def _listed(self, vector: Arrays) -> Tensors:
@@ -290,11 +295,3 @@ class TensorflowPoint:
 
     def _named(self, arrays: Tensors) -> Arrays:
         return dict(zip(self._names, arrays, strict=True))
-
-
-def _rows(engine: TensorflowEngine, batch: Batch) -> int:
-    """How many rows the loss sees: examples, or their positions."""
-    if isinstance(engine.loss, FunctionLoss) or isinstance(engine.loss.row_loss, ElementwiseLoss):
-        return batch_size(batch)
-    targets = without_weights(batch.targets)
-    return targets.size // targets.shape[-1] if engine.rows_of_targets else targets.size

@@ -59,5 +59,21 @@ def form_of_slopes(traced: Any, sources: Sequence[Any], names: Sequence[str]) ->
     return OutputForm(frozenset(own - unknown), unknown)
 
 
+def told_shape(graph: Any, examples: int) -> tuple[int, ...] | None:
+    """Return the shape of the outputs of so many examples; None if the graph does not tell it, or there is not one tensor.
+
+    Parameters
+    ----------
+    graph
+        Of the outputs, which may leave the number of examples open.
+    examples
+        That number.
+    """
+    shape = getattr(graph.structured_outputs, "shape", None)
+    if not shape or not shape[1:].is_fully_defined():
+        return None
+    return (shape[0] or examples, *shape[1:])
+
+
 def _has_derivatives(dtype: Any) -> bool:
     return not (dtype.is_integer or dtype.is_bool or dtype.name == "string")

@@ -292,8 +292,8 @@ class DatasetOracle(LayerPasses):
 
     def _vector(self, arrays: Arrays) -> ParameterVector:
         """The vector of these sums; zero in the groups that they leave out."""
-        missing = {group.name for group in self.groups} - arrays.keys()
-        zeros = {name: self.xp.zeros_like(array) for name, array in self.parameters.arrays.items() if name in missing}
+        at = self.parameters.arrays if (missing := {group.name for group in self.groups} - arrays.keys()) else {}
+        zeros = {name: self.xp.zeros_like(at[name]) for name in missing}
         return ParameterVector(self.xp, self._in_order({**self.engine.portable(arrays), **zeros}))
 
     def _in_order(self, arrays: Arrays) -> Arrays:
