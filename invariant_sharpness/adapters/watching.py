@@ -20,6 +20,10 @@ class WatchedEntry(Protocol):
 class Watcher(Protocol):
     """A monitor, such as :class:`invariant_sharpness.Monitor`."""
 
+    def is_due(self, step: int) -> bool:
+        """Whether the step of this number is measured."""
+        ...
+
     def step(
         self,
         model: Any,

@@ -16,6 +16,7 @@ from invariant_sharpness.estimators.leave_one_out_diagonal import xdiag
 from invariant_sharpness.estimators.leave_one_out_trace import xtrace
 from invariant_sharpness.estimators.lipschitz import hessian_lipschitz_of_diagonal, hessian_lipschitz_of_operator
 from invariant_sharpness.estimators.target_error import hutchinson_trace_within
+from invariant_sharpness.estimators.warm_starts import WarmStart
 
 __all__ = [
     "Eigenpair",
@@ -24,6 +25,7 @@ __all__ = [
     "HessianDiagonal",
     "SpectralCurve",
     "SpectralDensity",
+    "WarmStart",
     "eigenpairs",
     "hessian_diagonal",
     "hessian_lipschitz_of_diagonal",

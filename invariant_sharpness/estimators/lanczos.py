@@ -13,6 +13,7 @@ from invariant_sharpness.deprecation import renamed
 from invariant_sharpness.errors import ArgumentError
 from invariant_sharpness.estimators.krylov import Indices, KrylovSpace, grown
 from invariant_sharpness.estimators.products import GRADIENTS_PER_PRODUCT
+from invariant_sharpness.estimators.warm_starts import WarmStart
 from invariant_sharpness.parameters.vector import ParameterVector
 from invariant_sharpness.protocol import CurvatureOracle
 from invariant_sharpness.runtime.loop import Loop, iterate
@@ -123,6 +124,7 @@ def eigenpairs(
     tolerance: float = 1e-6,
     num_matvecs: int = 1000,
     seed: int = 0,
+    start: WarmStart | None = None,
 ) -> Eigenpairs:
     r"""The largest and the smallest eigenvalues of the Hessian, with their vectors and residuals.
 
@@ -153,6 +155,9 @@ def eigenpairs(
         Number of Hessian-vector products, at most.
     seed
         Seed of the random directions with which the blocks begin.
+    start
+        The eigenvector of an earlier call, near which the first block begins, in the place of one of its random directions. This call leaves its own there: that of
+        the largest eigenvalue, or of the smallest if no largest one is asked for. It saves products where a single pair is asked for.
 
     Returns
     -------
@@ -189,17 +194,19 @@ def eigenpairs(
         return len(space) >= asked and bool(residuals[ends].max() <= tolerance * np.abs(values).max())
 
     goal = f"eigenpairs to {tolerance}"
-    space = _space_until(converged, oracle, smallest, largest, num_matvecs // width, seed, goal)
+    space = _space_until(converged, oracle, smallest, largest, num_matvecs // width, seed, goal, start)
     pairs = _pairs_at_ends(space, smallest, largest, tolerance)
+    if start is not None:
+        start.vector = pairs[-1 if largest else 0].vector
     return Eigenpairs(pairs[smallest:][::-1], pairs[:smallest], space.products)
 
 
 def largest_magnitude_eigenvalue(
-    oracle: CurvatureOracle, *, tolerance: float, max_iterations: int, seed: int
+    oracle: CurvatureOracle, *, tolerance: float, max_iterations: int, seed: int, start: WarmStart | None = None
 ) -> ExtremeEigenvalue:
     """Find the eigenvalue of largest magnitude, up to a residual of at most ``tolerance * abs(value)``.
 
-    Cost: at most ``max_iterations`` Hessian-vector products; memory as for :func:`eigenpairs`.
+    Cost: at most ``max_iterations`` Hessian-vector products; memory and ``start`` as for :func:`eigenpairs`.
     """
 
     def largest_of(space: KrylovSpace) -> ExtremeEigenvalue:
@@ -211,7 +218,11 @@ def largest_magnitude_eigenvalue(
         return ExtremeEigenvalue(value, residual, space.products, residual <= tolerance * abs(value))
 
     goal = f"largest magnitude to {tolerance}"
-    return largest_of(_space_until(lambda space: largest_of(space).converged, oracle, 1, 1, max_iterations, seed, goal))
+    space = _space_until(lambda space: largest_of(space).converged, oracle, 1, 1, max_iterations, seed, goal, start)
+    if start is not None and len(space):
+        values, coordinates, _ = space.ritz_pairs()
+        start.vector = space.vector(coordinates[:, np.argmax(np.abs(values))])
+    return largest_of(space)
 
 
 def _space_until(
@@ -222,6 +233,7 @@ def _space_until(
     max_iterations: int,
     seed: int,
     goal: str,
+    start: WarmStart | None,
 ) -> KrylovSpace:
     """Grow a space block by block until its ends have converged, and restart it where it does not fit into memory."""
     asked, width = smallest + largest, max(smallest, largest)
@@ -235,9 +247,10 @@ def _space_until(
             space.restart(_ends(len(space), low, capacity // 2 - low))
         return grown(space, width, seed)
 
-    settings = (smallest, largest, capacity, seed, goal)
+    first = () if start is None else start.directions(oracle, seed)
+    settings = (smallest, largest, capacity, seed, goal, *first)
     loop = Loop("Lanczos", oracle, settings, total=max_iterations, gradients=GRADIENTS_PER_PRODUCT * width)
-    return iterate(step, KrylovSpace(oracle), loop)
+    return iterate(step, KrylovSpace(oracle, first), loop)
 
 
 def _pairs_at_ends(space: KrylovSpace, smallest: int, largest: int, tolerance: float) -> tuple[Eigenpair, ...]:

@@ -12,6 +12,7 @@ from invariant_sharpness.deprecation import renamed
 from invariant_sharpness.estimators.column_diagonal import affords_columns
 from invariant_sharpness.estimators.lanczos import largest_magnitude_eigenvalue
 from invariant_sharpness.estimators.squared_norms import column_squared_norms, squared_norm_samples
+from invariant_sharpness.estimators.warm_starts import WarmStart
 from invariant_sharpness.metrics.declaration import metric
 from invariant_sharpness.prng import require_probes
 from invariant_sharpness.protocol import CurvatureOracle
@@ -36,7 +37,12 @@ from invariant_sharpness.results.estimate import Estimate
 )
 @renamed(steps="max_iterations")
 def hessian_spectral_norm(
-    oracle: CurvatureOracle, *, tolerance: float = 1e-6, max_iterations: int = 200, seed: int = 0
+    oracle: CurvatureOracle,
+    *,
+    tolerance: float = 1e-6,
+    max_iterations: int = 200,
+    seed: int = 0,
+    start: WarmStart | None = None,
 ) -> Estimate:
     r"""Spectral norm of the Hessian, :math:`\|H\|_2 = \max_i |\lambda_i|`.
 
@@ -58,6 +64,9 @@ def hessian_spectral_norm(
         Largest number of Lanczos iterations. Trained networks mostly need some dozens.
     seed
         Seed of the start vector.
+    start
+        The eigenvector of an earlier call, near which this one begins and in whose place it leaves its own: in the course of a training fewer products reach
+        the tolerance. By default a random vector.
 
     Returns
     -------
@@ -75,7 +84,9 @@ def hessian_spectral_norm(
     >>> round(ish.hessian_spectral_norm(oracle).value, 9)
     2.0
     """
-    result = largest_magnitude_eigenvalue(oracle, tolerance=tolerance, max_iterations=max_iterations, seed=seed)
+    result = largest_magnitude_eigenvalue(
+        oracle, tolerance=tolerance, max_iterations=max_iterations, seed=seed, start=start
+    )
     magnitude = abs(result.value)
     return Estimate(
         name="hessian_spectral_norm",

@@ -8,6 +8,7 @@ from invariant_sharpness.adapters.optimizers import OptimizerState, optimizer_st
 from invariant_sharpness.coordinates import Scaled
 from invariant_sharpness.errors import ModelError
 from invariant_sharpness.estimators.lanczos import eigenpairs
+from invariant_sharpness.estimators.warm_starts import WarmStart
 from invariant_sharpness.metrics.declaration import metric
 from invariant_sharpness.protocol import CurvatureOracle
 from invariant_sharpness.results.estimate import Estimate
@@ -28,7 +29,12 @@ from invariant_sharpness.results.estimate import Estimate
     reference="Cohen, Ghorbani, Krishnan, Agarwal, Medapati, Badura, Suo, Cardoze, Nado, Dahl and Gilmer (2022)",
 )
 def preconditioned_sharpness(
-    oracle: CurvatureOracle, *, optimizer: Any = None, tolerance: float = 1e-6, seed: int = 0
+    oracle: CurvatureOracle,
+    *,
+    optimizer: Any = None,
+    tolerance: float = 1e-6,
+    seed: int = 0,
+    start: WarmStart | None = None,
 ) -> Estimate:
     r"""Compute the largest eigenvalue of :math:`P^{-1/2} H P^{-1/2}`, with the preconditioner P of an optimizer.
 
@@ -54,6 +60,9 @@ def preconditioned_sharpness(
         Largest residual of the eigenvalue, relative to it.
     seed
         Seed of the start vector.
+    start
+        The eigenvector of an earlier call, near which this one begins and in whose place it leaves its own: in the course of a training fewer products reach
+        the tolerance. By default a random vector.
 
     Returns
     -------
@@ -80,7 +89,7 @@ def preconditioned_sharpness(
     """
     state = None if optimizer is None else _state(oracle, optimizer)
     seen = oracle if state is None else Scaled(oracle, state.scale(oracle))
-    pairs = eigenpairs(seen, largest=1, smallest=0, tolerance=tolerance, seed=seed)
+    pairs = eigenpairs(seen, largest=1, smallest=0, tolerance=tolerance, seed=seed, start=start)
     value, residual = pairs.largest[0].value, pairs.largest[0].residual
     return Estimate(
         name="preconditioned_sharpness",

@@ -73,6 +73,12 @@ class ParameterVector:
         """Apply ``function`` to the array of every group."""
         return self._with({name: function(a) for name, a in self.arrays.items()})
 
+    @property
+    def form(self) -> tuple[tuple[str, ...], ...]:
+        """Names, shapes, types and devices of the arrays: vectors of one form can be added."""
+        arrays = self.arrays.items()
+        return tuple((name, str(a.shape), str(a.dtype), str(getattr(a, "device", ""))) for name, a in arrays)
+
     def only(self, names: Iterable[str]) -> ParameterVector:
         """Keep the named groups and put zeros in all others."""
         kept = set(names)

@@ -16,6 +16,7 @@ from invariant_sharpness.errors import ArgumentError, ArgumentTypeError, Checkpo
 from invariant_sharpness.evaluation.monitoring import Entry, Monitor, schedules
 from invariant_sharpness.evaluation.monitoring.schedules import Schedule
 from invariant_sharpness_numpy import ReluNetwork, quadratic
+from zoo.estimator_problems import digits_oracle
 from zoo.watched_runs import CURVATURE, at, watched, wrong
 
 
@@ -24,7 +25,8 @@ def test_entries_are_what_measure_gives() -> None:
     for step, entry in enumerate(monitor):
         oracle = at(1.0, 1.0 / (step + 1))
         report = ish.measure(oracle, ["hessian_trace", CURVATURE], seed=5, probes=8)
-        assert dict(entry.estimates) == dict(report)
+        assert entry.estimates["hessian_trace"] == report["hessian_trace"]
+        assert entry.estimates[CURVATURE].value == pytest.approx(report[CURVATURE].value, rel=1e-6)
         assert entry.probe_loss == report.loss
         assert entry.signature == report.signature
         assert (entry.step, entry.logged) == (step, {"train_loss": step})
@@ -135,11 +137,11 @@ def test_what_does_not_fit_is_raised_at_the_first_measurement_alone() -> None:
         Monitor(CURVATURE, data).step(narrow)
     with pytest.raises(ArgumentError, match="no data to measure on"):
         Monitor(CURVATURE).step(network)
-    monitor = Monitor(CURVATURE, data, every=1)
+    monitor = Monitor("hessian_trace", data, every=1)
     monitor.step(network)
     monitor.step(narrow)
     monitor.step(network)
-    assert [list(entry.errors) for entry in monitor] == [[], [CURVATURE], []]
+    assert [list(entry.errors) for entry in monitor] == [[], ["hessian_trace"], []]
     assert monitor[0].estimates == monitor[2].estimates
 
 
@@ -232,6 +234,34 @@ def test_pages_have_a_picture_of_each_metric(tmp_path: Path) -> None:
     assert page.count("<img ") == 3
     assert "RuntimeError: out of memory" in page
     assert monitor.signature in page.replace("\n", " ")
+
+
+def test_a_step_that_is_due_stays_so_until_it_is_measured() -> None:
+    monitor = Monitor(CURVATURE, every=10)
+    monitor.step(at(1.0, 1.0), step=0)
+    asked = [monitor.is_due(step) for step in (3, 10, 11, 12)]
+    assert asked == [False, True, True, True]
+    assert monitor.step(at(1.0, 1.0), step=13) is not None
+    assert not monitor.is_due(14)
+
+
+def test_entries_begin_near_the_last_eigenvector(tmp_path: Path) -> None:
+    """Fewer products, the same values; and so does a monitor that goes on with a file, from its second entry on."""
+    cold = ish.hessian_spectral_norm.with_options(start=None, name="cold")
+    oracle = digits_oracle()
+    expected = float(np.linalg.eigvalsh(oracle.hessian)[-1])
+    values, products = [], []
+    for _ in range(2):
+        monitor = Monitor([CURVATURE, cold], every=1, path=tmp_path / "run.jsonl")
+        for _ in range(3):
+            monitor.step(oracle)
+    for entry in monitor:
+        found = [entry.estimates[name] for name in (CURVATURE, "cold")]
+        values += [estimate.value for estimate in found]
+        products.append([int(estimate.method.split()[1]) for estimate in found])
+    np.testing.assert_allclose(values, expected, rtol=1e-6)
+    near = [warm < alone for warm, alone in products]
+    assert near == 2 * [False, True, True], f"products near the last eigenvector and from random vectors: {products}"
 
 
 def test_two_monitors_do_not_meet() -> None:

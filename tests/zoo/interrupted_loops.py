@@ -9,6 +9,7 @@ import numpy as np
 
 import invariant_sharpness as ish
 from invariant_sharpness.estimators.column_diagonal import column_groups
+from invariant_sharpness.estimators.warm_starts import WarmStart
 from invariant_sharpness_numpy import NetworkOracle, ReluNetwork
 
 LOOPS: dict[str, Callable[[Any], Any]] = {
@@ -26,6 +27,7 @@ LOOPS: dict[str, Callable[[Any], Any]] = {
     "columns of the diagonal": lambda oracle: numbers_of_columns(oracle),
     "eigenpairs": lambda oracle: numbers_of_pairs(oracle, ish.eigenpairs(oracle, largest=2, smallest=1)),
     "eigenpairs with restarts": lambda oracle: with_restarts(oracle),
+    "eigenpairs near a vector": lambda oracle: near_a_vector(oracle),
     "spectral_density": lambda oracle: ish.spectral_density(oracle, probes=3, steps=4).to_dict(),
     "spectral_density, probe by probe": lambda oracle: probe_by_probe(oracle),
 }
@@ -48,6 +50,11 @@ def numbers_of_pairs(oracle: Any, pairs: ish.Eigenpairs) -> list[Any]:
 def with_restarts(oracle: Any) -> list[Any]:
     with ish.memory_limit(VECTOR):
         return numbers_of_pairs(oracle, ish.eigenpairs(oracle, largest=1, smallest=1, num_matvecs=30))
+
+
+def near_a_vector(oracle: Any) -> list[Any]:
+    start = WarmStart(oracle.parameters / oracle.parameters.norm())
+    return numbers_of_pairs(oracle, ish.eigenpairs(oracle, largest=1, smallest=0, start=start))
 
 
 def probe_by_probe(oracle: Any) -> dict[str, Any]:

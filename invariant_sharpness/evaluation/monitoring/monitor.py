@@ -4,32 +4,23 @@ from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from os import PathLike
 from pathlib import Path
-from typing import Any, NamedTuple, Unpack
+from typing import Any, Unpack
 
-from invariant_sharpness.adapters.optimizers import OptimizerState, optimizer_state
 from invariant_sharpness.adapters.registry import OracleOptions
 from invariant_sharpness.arguments import require_seed
-from invariant_sharpness.errors import (
-    ArgumentError,
-    CheckpointError,
-    InvariantSharpnessError,
-    NonFiniteError,
-)
+from invariant_sharpness.errors import ArgumentError, CheckpointError, NonFiniteError
 from invariant_sharpness.evaluation.door import AnyMetric, as_metrics, require_different_names
-from invariant_sharpness.evaluation.measuring import Measurement
 from invariant_sharpness.evaluation.monitoring.entries import Entry
+from invariant_sharpness.evaluation.monitoring.found import Found, Measuring
 from invariant_sharpness.evaluation.monitoring.history import History
 from invariant_sharpness.evaluation.monitoring.lines import append_line, read_lines
 from invariant_sharpness.evaluation.monitoring.logged import check_names, plain_value, step_number
 from invariant_sharpness.evaluation.monitoring.schedules import Budget, Every, Schedule
 from invariant_sharpness.evaluation.monitoring.watched import Watched
-from invariant_sharpness.metrics import Metric
 from invariant_sharpness.prng import require_probes
-from invariant_sharpness.protocol import CurvatureOracle
-from invariant_sharpness.results.estimate import Estimate
 
 _EVERY = 100
 
@@ -45,7 +36,11 @@ class Monitor(History):
     and random states are what they were. An error of a measurement, such as a loss that is NaN, is an entry with its words, and the training goes on; only what does
     not fit at the very first measurement, such as data of another shape, is raised.
 
-    Cost: that of :func:`measure` for each entry, or ``at_most`` a share of the time of training. Memory: that of the metrics. Invariances: those of the metrics.
+    A metric with an option ``start``, such as :func:`hessian_spectral_norm`, begins near the eigenvector of the last entry
+    (:class:`~invariant_sharpness.estimators.WarmStart`): fewer products reach the same tolerance, within which the value is that of :func:`measure`.
+
+    Cost: that of :func:`measure` for each entry, or ``at_most`` a share of the time of training. Memory: that of the metrics, and one vector between entries for each
+    that has such a start. Invariances: those of the metrics.
 
     Parameters
     ----------
@@ -102,15 +97,15 @@ class Monitor(History):
         probes: int = 64,
         **options: Unpack[OracleOptions],
     ) -> None:
-        self._chosen = as_metrics(metrics)
-        require_different_names(self._chosen)
+        chosen = as_metrics(metrics)
+        require_different_names(chosen)
         require_seed(seed)
         require_probes(probes, 4)
-        super().__init__([metric.definition for metric in self._chosen])
+        super().__init__([metric.definition for metric in chosen])
+        self._measuring = Measuring(chosen, seed, probes)
         self._schedule = Schedule(every if every is not None else _EVERY if at_most is None else 1)
         self._budget = Budget(at_most)
         self._watched = Watched(data, loss, dict(options))
-        self._seed, self._probes = seed, probes
         self._calls, self._run, self._is_due = 0, 0, False
         self._path = None if path is None else Path(path)
         if self._path is not None:
@@ -125,6 +120,14 @@ class Monitor(History):
     def share(self) -> float:
         """The time that measurements took so far, relative to the time of training without them."""
         return self._budget.spent / trained if (trained := self._budget.trained) > 0 else 0.0
+
+    def is_due(self, step: int) -> bool:
+        """Whether :meth:`step` measures at the step of this number, for loops in which it costs something to have the model at hand.
+
+        A step that is due stays so until one is measured.
+        """
+        self._is_due = self._schedule.is_due(step) or self._is_due
+        return self._is_due and self._budget.affords_another()
 
     def step(
         self,
@@ -168,8 +171,7 @@ class Monitor(History):
         number = self._calls if step is None else step_number(step)
         self._calls += 1
         check_names(logged)
-        self._is_due = self._schedule.is_due(number) or self._is_due
-        if not (self._is_due and self._budget.affords_another()):
+        if not self.is_due(number):
             return None
         self._is_due = False
         started = time.perf_counter()
@@ -195,33 +197,16 @@ class Monitor(History):
         self._keep(entry)
         return entry
 
-    def _found(self, model: Any, parameters: Any, optimizer: Any) -> _Found:
+    def _found(self, model: Any, parameters: Any, optimizer: Any) -> Found:
         """What can be measured, and in words what cannot be."""
         had_built = self._watched.has_built
         try:
             with self._watched.oracle(model, parameters) as oracle:
-                return self._measured(oracle, optimizer)
+                return self._measuring.found(oracle, optimizer)
         except Exception as error:
             if not (had_built or isinstance(error, NonFiniteError)):
                 raise
-            return _Found(float("nan"), {}, dict.fromkeys((m.name for m in self._chosen), _words(error)))
-
-    def _measured(self, oracle: CurvatureOracle, optimizer: Any) -> _Found:
-        measurement = Measurement(oracle, seed=self._seed, probes=self._probes)
-        state, told = _state(oracle, optimizer)
-        loss = _loss(measurement)
-        estimates: dict[str, Estimate] = {}
-        errors: dict[str, str] = {}
-        for metric in self._chosen:
-            try:
-                measurement.require_finite_loss()
-                estimates[metric.name] = measurement.value(_with_optimizer(metric, told))
-            except Exception as error:
-                errors[metric.name] = _words(error)
-        definitions = ", ".join(f"{m.definition} {estimates[m.name].kind}" for m in self._chosen if m.name in estimates)
-        rate = None if state is None else state.learning_rate
-        threshold = state.threshold if state is not None and rate else None  # there is none where nothing moves
-        return _Found(loss, estimates, errors, rate, threshold, f"{definitions}; {measurement.conditions}")
+            return self._measuring.nothing(error)
 
     def _go_on(self, path: Path) -> None:
         """Take in what the file has, and write that there is another start."""
@@ -253,42 +238,3 @@ class Monitor(History):
         except OSError as error:
             words = f"the entry of step {entry.step} is not in {str(self._path)!r}: {error.strerror or error}; it is tried again with the next entry"
             warnings.warn(words, RuntimeWarning, stacklevel=3)
-
-
-class _Found(NamedTuple):
-    """What came of one measurement."""
-
-    loss: float
-    estimates: Mapping[str, Estimate]
-    errors: Mapping[str, str]
-    learning_rate: float | None = None
-    threshold: float | None = None
-    signature: str = ""
-
-
-def _words(error: Exception) -> str:
-    return f"{type(error).__name__}: {error}"
-
-
-def _loss(measurement: Measurement) -> float:
-    try:
-        return measurement.loss
-    except NonFiniteError:
-        return float("nan")
-
-
-def _state(oracle: CurvatureOracle, optimizer: Any) -> tuple[OptimizerState | None, Any]:
-    """The state of the optimizer, if it can be read, and what metrics get: the state, or what was given, of which they say what is wrong."""
-    if optimizer is None or isinstance(optimizer, OptimizerState):
-        return optimizer, optimizer
-    try:
-        state = optimizer_state(oracle, optimizer)
-    except InvariantSharpnessError:
-        return None, optimizer
-    return state, state
-
-
-def _with_optimizer(metric: Metric[...], optimizer: Any) -> Metric[...]:
-    if optimizer is None or "optimizer" not in metric.options:
-        return metric
-    return metric.with_options(name=metric.name, optimizer=optimizer)

@@ -12,8 +12,6 @@ from invariant_sharpness.coordinates import Moved, Restricted
 from invariant_sharpness.errors import ArgumentError, InvariantSharpnessError
 from invariant_sharpness.protocol import CurvatureOracle, innermost
 
-Form = tuple[tuple[str, ...], ...]
-
 
 class Watched:
     """Makes the oracle of whatever model the loop has, in evaluation mode.
@@ -29,7 +27,7 @@ class Watched:
         self._patterns = self._options.pop("parameters", None)
         self._model: Any = None
         self._made: CurvatureOracle | None = None
-        self._form: Form = ()
+        self._form: tuple[tuple[str, ...], ...] = ()
 
     @property
     def has_built(self) -> bool:
@@ -50,13 +48,13 @@ class Watched:
             return None
         try:
             moved = made if parameters is None else Moved(made, made.from_tree(parameters))  # type: ignore[attr-defined]
-            return moved if _form(moved) == self._form else None
+            return moved if moved.parameters.form == self._form else None
         except InvariantSharpnessError:
             return None
 
     def _built(self, model: Any, parameters: Any) -> CurvatureOracle:
         made = self._made_of(model, parameters)
-        self._model, self._made, self._form = model, made, _form(made)
+        self._model, self._made, self._form = model, made, made.parameters.form
         return made
 
     def _made_of(self, model: Any, parameters: Any) -> CurvatureOracle:
@@ -71,9 +69,3 @@ class Watched:
 
 def _is_oracle(model: Any) -> bool:
     return hasattr(model, "hessian_vector_product")
-
-
-def _form(oracle: CurvatureOracle) -> Form:
-    """Names, shapes, types and devices of the parameters as they are now."""
-    arrays = oracle.parameters.arrays
-    return tuple((name, str(a.shape), str(a.dtype), str(getattr(a, "device", ""))) for name, a in arrays.items())

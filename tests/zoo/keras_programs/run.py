@@ -28,6 +28,7 @@ ONCE = (
     "layers_of_keras",
     "model_metric",
     "optimizers",
+    "watched_fits",
     "conformance",
     "symmetries_of_keras",
 )
