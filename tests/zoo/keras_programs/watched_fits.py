@@ -12,6 +12,7 @@ from typing import Any
 import keras
 import numpy as np
 from keras import layers
+from keras_problems import inputs, labels
 
 import invariant_sharpness as ish
 from invariant_sharpness.errors import ModelError
@@ -19,8 +20,7 @@ from invariant_sharpness_keras import keras_callback
 
 NORM = "hessian_spectral_norm"
 METRICS = [NORM, "hessian_trace", "preconditioned_sharpness"]
-RNG = np.random.default_rng(5)
-X, Y = RNG.normal(size=(32, 5)).astype(keras.config.floatx()), RNG.integers(0, 3, 32)
+X, Y = inputs(32, 5).astype(keras.config.floatx()), labels(32)
 BATCHES = 8
 """Of an epoch."""
 
