@@ -18,16 +18,12 @@ import optax
 from flax import nnx
 from zoo_data import CLASSES, Images
 from zoo_grid import Setting
-from zoo_network import MOST_EPOCHS, SMALL_LOSS, Array, Noise, Trained
+from zoo_network import MOST_EPOCHS, SMALL_LOSS, UNITS_PER_CHANNEL, Array, Noise, Trained
 
 import invariant_sharpness as ish
 from invariant_sharpness_jax import from_nnx
 
 Layer = Callable[[jax.Array], jax.Array]
-
-
-UNITS_PER_CHANNEL = 16
-"""Units of a LeNet's dense layers for each channel of its first convolution, as on PyTorch."""
 
 
 def train(

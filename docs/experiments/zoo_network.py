@@ -15,6 +15,9 @@ SMALL_LOSS = 0.05
 
 MOST_EPOCHS = 200
 
+UNITS_PER_CHANNEL = 16
+"""Units of a LeNet's dense layers for each channel of its first convolution; LeNet-5 has 20 and 14."""
+
 Array = npt.NDArray[np.float64]
 Noise = Callable[[int, tuple[int, ...]], Array]
 

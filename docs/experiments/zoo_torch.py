@@ -10,12 +10,9 @@ import torch
 from torch import nn
 from zoo_data import CLASSES, Images
 from zoo_grid import Setting
-from zoo_network import MOST_EPOCHS, SMALL_LOSS, Trained
+from zoo_network import MOST_EPOCHS, SMALL_LOSS, UNITS_PER_CHANNEL, Trained
 
 import invariant_sharpness as ish
-
-UNITS_PER_CHANNEL = 16
-"""Units of a LeNet's dense layers for each channel of its first convolution; LeNet-5 has 20 and 14."""
 
 
 def train(
