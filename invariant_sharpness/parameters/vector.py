@@ -105,7 +105,8 @@ class ParameterVector:
 
     def _scaled_norm(self) -> float:
         """The norm with the largest entry scaled to about one, by powers of two in halves: each of them is a number of any precision."""
-        largest = float(np.max(read_numbers(self.xp, [self.xp.max(self.xp.abs(a)) for a in self.arrays.values()])))
+        sizes = [self.xp.max(self.xp.abs(a)) for a in self.arrays.values() if 0 not in a.shape]
+        largest = float(np.max(read_numbers(self.xp, sizes), initial=0.0)) if sizes else 0.0
         if not 0 < largest < inf:
             return largest
         exponent = frexp(largest)[1]

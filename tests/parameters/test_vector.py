@@ -67,6 +67,12 @@ def test_norm_does_not_leave_the_range_of_single_precision(exponent: int) -> Non
     assert norm == expected, f"the norm of (3, 4) * 2^{exponent} in float32 is {norm}, but should be {expected}"
 
 
+@pytest.mark.parametrize("entries", [[], [0.0], [1e-200]])
+def test_norm_passes_over_groups_without_entries(entries: list[float]) -> None:
+    norm, expected = ParameterVector(xp, {"weight": np.array(entries), "none": np.zeros((0, 3))}).norm(), sum(entries)
+    assert norm == pytest.approx(expected, rel=1e-15, abs=0), f"the norm of {entries} is {norm}"
+
+
 @pytest.mark.parametrize("entry", [np.inf, np.nan])
 def test_norm_of_what_is_not_finite_is_not(entry: float) -> None:
     norm = ParameterVector(xp, {"weight": np.array([1.0]), "bias": np.array([-entry])}).norm()
