@@ -3,8 +3,8 @@
     python docs/experiments/plans.py [torch] [jax] [--examples 128]
 
 ``ish.plan`` before, and then the processor time of ``ish.measure``, divided by that of one gradient of the oracle, for normalized sharpness, the trace,
-matrix-normalized sharpness and the Fisher-Rao norm together; the solver on the host is in the time, and not in the plan. JAX compiles on a first run, which is
-not timed.
+matrix-normalized sharpness and the Fisher-Rao norm together; arithmetic on the host, such as the solver's, is in both. JAX compiles on a first run,
+which is not timed.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def row(framework: str, name: str, examples: int) -> str:
         ish.measure(oracle, METRICS)
     gradient = seconds(lambda: oracle.gradient(oracle.parameters), 5)
     taken = seconds(lambda: ish.measure(oracle, METRICS))
-    planned = plan.gradients or float("nan")
+    planned = 60 * (plan.minutes or float("nan")) / plan.seconds_per_gradient
     passes = taken / gradient
     return f"| {framework} | {name} | {planned:.0f} | {passes:.0f} | {passes / planned:.2f} |"
 

@@ -15,7 +15,8 @@ from rich.table import Table
 from invariant_sharpness.errors import InvariantSharpnessError
 from invariant_sharpness.evaluation.door import AnyMetric, as_metrics
 from invariant_sharpness.evaluation.measuring import Measurement
-from invariant_sharpness.evaluation.rehearsal import LOSS, Rehearsal
+from invariant_sharpness.evaluation.prices import Account, Prices
+from invariant_sharpness.evaluation.rehearsal import Rehearsal
 from invariant_sharpness.metrics import Metric
 from invariant_sharpness.protocol import CurvatureOracle
 from invariant_sharpness.results.export import plain_text
@@ -170,7 +171,7 @@ def plan(
     r"""Say what :func:`measure` will cost with the same arguments, before it runs.
 
     Each metric is rehearsed on a stand-in for the oracle with the same parameter groups, :math:`L(\phi) = L_0 + g^T \delta + \tfrac12 \sum_i h_i \delta_i^2`, which
-    counts what it is asked for. What decides the way is asked of the oracle itself. What iterates until it converges depends on a spectrum that nobody
+    counts what it is asked for. What decides the way is asked of the oracle itself, and so is what a call of each kind costs. What iterates until it converges depends on a spectrum that nobody
     knows before: its cost is said to be unknown, with what it takes where all curvatures are equal, and where they lie densely over one power of ten.
 
     Parameters
@@ -181,9 +182,9 @@ def plan(
     Returns
     -------
     MeasurementPlan
-        Gradients, minutes and bytes, by metric. Cost: two gradients, the affine test, and the arithmetic of the metrics twice, on the host. Memory:
-        six vectors, and what the metrics hold. What the metrics ask for is known; what a pass costs is taken from measurements on other
-        networks, so that gradients were off by factors of 0.5 to 1.1 on PyTorch and 0.3 to 2.3 on JAX. Minutes are those of this machine, as busy as it is.
+        Gradients, minutes and bytes, by metric. Minutes are those of this machine, as busy as it is, without what is compiled at first.
+        Cost: a loss, three gradients, the affine test, each kind of call twice on a sixteenth of the examples, or on 32, and the arithmetic
+        of the metrics twice, on the host. Memory: six vectors, and what the metrics hold.
 
     Raises
     ------
@@ -207,50 +208,40 @@ def plan(
     """
     chosen = as_metrics(metrics)
     Measurement(oracle, seed=seed, probes=probes, budget=budget)  # which refuses what is no oracle, seed or budget
-    started = time.perf_counter()
-    oracle.gradient(oracle.parameters)
-    seconds = time.perf_counter() - started
-    answers: dict[str, object] = {}
-    equal, spread = (_rehearsed(oracle, chosen, answers, powers, seed, probes, budget) for powers in _SPREADS)
+    prices, account = Prices(oracle), Account()
+    stand_ins = [Rehearsal(oracle, powers, account) for powers in _SPREADS]
+    equal, spread = (
+        _rehearsed(Measurement(one, seed=seed, probes=probes, budget=budget), chosen, account, prices)
+        for one in stand_ins
+    )
     costs = {name: _both(cost, spread[name]) for name, cost in equal.items()}
-    return MeasurementPlan(costs, seconds, vector_size(oracle))
+    return MeasurementPlan(costs, prices.seconds_per_gradient, vector_size(oracle))
 
 
 def _rehearsed(
-    oracle: CurvatureOracle,
-    chosen: Iterable[Metric[...]],
-    answers: dict[str, object],
-    spread: float,
-    seed: int,
-    probes: int,
-    budget: float | None,
+    measurement: Measurement, chosen: Iterable[Metric[...]], account: Account, prices: Prices
 ) -> dict[str, Cost]:
     """Rehearse all metrics in turn, as :func:`measure` takes them."""
-    stand_in = Rehearsal(oracle, spread)
-    stand_in.spent.answers = answers
-    measurement = Measurement(stand_in, seed=seed, probes=probes, budget=budget)
-    stand_in.loss(stand_in.parameters)
-    stand_in.gradient(stand_in.parameters)
-    costs = {"the loss": Cost(LOSS, LOSS, 0, 0.0)}
-    metrics = list(chosen)
+    stand_in, metrics = measurement.oracle, list(chosen)
+    parts: dict[str, Callable[[], object]] = {"the loss": lambda: stand_in.loss(stand_in.parameters)}
     if any("diagonal" in metric.options for metric in metrics):
-        costs[_DIAGONAL] = _cost(stand_in, lambda: measurement.diagonal)
-    for metric in metrics:
-        costs[metric.name] = _cost(stand_in, partial(measurement.value, metric))
-    return costs
+        parts[_DIAGONAL] = lambda: measurement.diagonal
+    parts |= {metric.name: partial(measurement.value, metric) for metric in metrics}
+    return {name: _cost(account, part, prices) for name, part in parts.items()}
 
 
-def _cost(stand_in: Rehearsal, part: Callable[[], object]) -> Cost:
+def _cost(account: Account, part: Callable[[], object], prices: Prices) -> Cost:
     """What a part of the measurement asks for, and holds."""
-    before, started, why = stand_in.spent.gradients, time.perf_counter(), ""
+    before, waited, started, why = account.passes.copy(), account.waited, time.perf_counter(), ""
     with _traced() as peak:
         try:
             part()
         except InvariantSharpnessError as error:
             why = str(error)
         memory = peak()
-    spent = stand_in.spent.gradients - before
-    return Cost(spent, spent, memory, time.perf_counter() - started, why)
+    arithmetic = time.perf_counter() - started - (account.waited - waited)
+    gradients = prices.gradients(account.passes - before, account.calls)
+    return Cost(gradients, gradients, memory, arithmetic, why)
 
 
 @contextmanager
