@@ -1,4 +1,6 @@
-"""Networks and data that are distributed over two devices of one process by a strategy of TensorFlow.
+"""Networks and data that are distributed over two devices of one process: by a strategy of TensorFlow, or by ``keras.distribution`` on JAX.
+
+    python distributed.py tensorflow
 
 A program of its own, because the number of devices is fixed when the engine starts.
 """
@@ -7,10 +9,15 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from contextlib import nullcontext
 from typing import Any
 
-os.environ["KERAS_BACKEND"] = "tensorflow"
+os.environ["KERAS_BACKEND"] = sys.argv[1]
+os.environ["XLA_FLAGS"] = (
+    "--xla_force_host_platform_device_count=2 --xla_cpu_collective_call_terminate_timeout_seconds=300"
+)
+os.environ["JAX_ENABLE_X64"] = "1"
 
 import keras
 import numpy as np
@@ -25,7 +32,8 @@ EXAMPLES = 11
 
 def network() -> Any:
     keras.utils.set_random_seed(0)
-    return keras.Sequential([keras.Input((4,)), keras.layers.Dense(6, "relu"), keras.layers.Dense(3)])
+    hidden = keras.layers.Dense(6, "relu", name="hidden")
+    return keras.Sequential([keras.Input((4,)), hidden, keras.layers.Dense(3)])
 
 
 def measured(data: Any, scope: Any = None) -> dict[str, float]:
@@ -50,10 +58,27 @@ def on_tensorflow(data: Any) -> dict[str, Any]:
     return {name: measured(form, strategy.scope()) for name, form in forms.items()}
 
 
+def on_jax(data: Any) -> dict[str, Any]:
+    """Examples on two devices; and units of the hidden layer."""
+    devices = keras.distribution.list_devices()
+    mesh = keras.distribution.DeviceMesh((1, 2), ("batch", "model"), devices)
+    layout = keras.distribution.LayoutMap(mesh)
+    layout[".*hidden/kernel"] = (None, "model")
+    layout[".*hidden/bias"] = ("model",)
+    distributions = {
+        "data parallel": keras.distribution.DataParallel(devices=devices, auto_shard_dataset=False),
+        "model parallel": keras.distribution.ModelParallel(layout_map=layout, batch_dim_name="batch"),
+    }
+    with distributions["model parallel"].scope():
+        if network().layers[0].kernel.value.sharding.is_fully_replicated:
+            sys.exit("the units of the hidden layer are not divided among the devices")
+    return {name: measured(data, distribution.scope()) for name, distribution in distributions.items()}
+
+
 def main() -> None:
     random = np.random.default_rng(0)
     data = random.normal(size=(EXAMPLES, 4)), random.integers(0, 3, EXAMPLES)
-    found = on_tensorflow(data)
+    found = {"tensorflow": on_tensorflow, "jax": on_jax}[keras.backend.backend()](data)
     print(json.dumps({"expected": measured(data), "found": found}))
 
 
