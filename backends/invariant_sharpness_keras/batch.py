@@ -8,15 +8,11 @@ import numpy as np
 import numpy.typing as npt
 
 from invariant_sharpness.adapters.data import Batch, WeightedTargets, leaves, map_leaves, split_batch, weighted_pair
+from invariant_sharpness.adapters.sample_weights import WEIGHTS_OF_ROWS
 from invariant_sharpness.adapters.whole_batches import Examples
 from invariant_sharpness.errors import DataError
 
 Array = npt.NDArray[Any]
-
-_WEIGHTS_OF_ROWS = (
-    'the batches have sample weights, but with examples="batches" a batch is one example, whose rows have no loss of their own: put the '
-    "weights beside the targets, as in (x, (y, weights)), and take them into the loss"
-)
 
 
 def host_batch(batch: Any, dtype: np.dtype[Any], examples: Examples = "rows") -> Batch:
@@ -32,7 +28,7 @@ def host_batch(batch: Any, dtype: np.dtype[Any], examples: Examples = "rows") ->
     host: Batch = map_leaves(lambda leaf: _host(leaf, dtype), split_batch(weighted_pair(joined)))
     if isinstance(host.targets, WeightedTargets):
         if examples == "batches":
-            raise DataError(_WEIGHTS_OF_ROWS)
+            raise DataError(WEIGHTS_OF_ROWS)
         host = host._replace(targets=host.targets._replace(weights=host.targets.weights.astype(dtype)))
     sizes = {leaf.shape[:1] for leaf in leaves(host)}
     if () in sizes or len(sizes) != 1:

@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from invariant_sharpness.adapters.data import (
+    WeightedTargets,
     batch_size,
     is_per_example,
     is_split,
@@ -21,13 +22,15 @@ from invariant_sharpness.adapters.data import (
     real_outputs,
     split_batch,
 )
+from invariant_sharpness.adapters.sample_weights import WEIGHTS_OF_ROWS
 from invariant_sharpness.adapters.whole_batches import as_example, of_example
+from invariant_sharpness.errors import DataError
 from invariant_sharpness_torch.half_precision import held
 
-Forward = Callable[[nn.Module, Any], tuple[torch.Tensor, torch.Tensor]]
-"""A user's own way through the model: ``(model, batch) -> (outputs, targets)``."""
+Forward = Callable[[nn.Module, Any], tuple[torch.Tensor, Any] | tuple[torch.Tensor, Any, torch.Tensor]]
+"""A user's own way through the model: ``(model, batch) -> (outputs, targets)``, or with weights ``(outputs, targets, weights)``."""
 
-Evaluate = Callable[[Any], tuple[torch.Tensor, torch.Tensor]]
+Evaluate = Callable[[Any], tuple[torch.Tensor, Any]]
 """From a batch to outputs, in single precision at least, and targets."""
 
 _ADVICE = "pass forward=(model, batch) -> (outputs, targets) that picks the outputs"
@@ -84,7 +87,9 @@ def of_whole_batches(forward: Forward) -> Forward:
     """Return the forward pass of batches that are one example each."""
 
     def whole(model: nn.Module, example: Any) -> tuple[torch.Tensor, Any]:
-        outputs, targets = forward(model, of_example(example))
+        outputs, targets, *weights = forward(model, of_example(example))
+        if weights:
+            raise DataError(WEIGHTS_OF_ROWS)
         return outputs[None], as_example(targets)
 
     return whole
@@ -96,9 +101,9 @@ def evaluation(model: nn.Module, forward: Forward) -> Evaluate:
     The model gets a copy of the batch, which it may overwrite: the first layer of some is ``ReLU(inplace=True)``.
     """
 
-    def evaluate(batch: Any) -> tuple[torch.Tensor, torch.Tensor]:
-        outputs, targets = forward(model, map_leaves(fresh, batch))
-        return held(real_outputs(outputs)), targets
+    def evaluate(batch: Any) -> tuple[torch.Tensor, Any]:
+        outputs, targets, *weights = forward(model, map_leaves(fresh, batch))
+        return held(real_outputs(outputs)), WeightedTargets(targets, *map(held, weights)) if weights else targets
 
     return evaluate
 

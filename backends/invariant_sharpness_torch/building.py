@@ -20,7 +20,7 @@ from invariant_sharpness_torch.backward import check_backward, check_unchanged
 from invariant_sharpness_torch.batches import Forward, default_forward
 from invariant_sharpness_torch.engine import TorchEngine
 from invariant_sharpness_torch.groups import parameter_groups, untold_parameters
-from invariant_sharpness_torch.losses import resolve_loss
+from invariant_sharpness_torch.losses import resolve_loss, weighted_loss
 from invariant_sharpness_torch.models import (
     check_finite_parameters,
     check_modules,
@@ -81,7 +81,8 @@ def build_oracle(
     dtype
         ``"float32"`` or ``"float64"``: measure a copy of the model in this precision.
     forward
-        ``(model, batch) -> (outputs, targets)``, for batches or models of another form.
+        ``(model, batch) -> (outputs, targets)``, for batches or models of another form; or ``(outputs, targets, weights)``, with one weight for
+        each example or for each of its positions, by which their losses are multiplied. What is divided by does not change.
     groups
         Descriptions that replace those of the library, for parameters of own modules: which axes count outputs
         and inputs.
@@ -164,7 +165,9 @@ def _engine(
     check_finite_parameters(parameters)
     described = parameter_groups(model, frozenset(parameters), groups)
     originals = () if model is inner else tuple(inner.named_parameters())
-    return TorchEngine(model, forward, parameters, described, resolve_loss(loss), examples, originals)
+    plain = forward is default_forward or examples == "batches"
+    terms = resolve_loss(loss) if plain else weighted_loss(loss)
+    return TorchEngine(model, forward, parameters, described, terms, examples, originals)
 
 
 def _check_first(engine: TorchEngine, forward: Forward) -> CheckFirst:

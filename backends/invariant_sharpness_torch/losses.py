@@ -9,6 +9,7 @@ import torch
 
 from invariant_sharpness.adapters.data import infinite_output_hessian
 from invariant_sharpness.adapters.loss_terms import FunctionTerms, LossTerms, RowTerms
+from invariant_sharpness.adapters.sample_weights import SampleWeighted
 from invariant_sharpness.errors import LossError
 from invariant_sharpness.losses import FunctionLoss, OutputLoss, PositionLoss, named_loss
 from invariant_sharpness.losses.callables import check_order
@@ -31,6 +32,11 @@ def resolve_loss(loss: Any) -> LossTerms:
     if isinstance(found, PositionLoss):
         return RowTerms(found, xp, torch.Tensor.detach, _CLASSES_ON_AXIS_ONE)
     return function_terms(on_copies(found))
+
+
+def weighted_loss(loss: Any) -> SampleWeighted:
+    """Return the terms of a loss whose targets may have weights, as a user's own forward pass returns them."""
+    return SampleWeighted(resolve_loss(loss), xp)
 
 
 def _resolved(loss: Any) -> PositionLoss | FunctionLoss:

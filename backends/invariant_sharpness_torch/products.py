@@ -8,7 +8,8 @@ from typing import Any
 
 import torch
 
-from invariant_sharpness.adapters.loss_terms import LossTerms, RowTerms
+from invariant_sharpness.adapters.loss_terms import LossTerms
+from invariant_sharpness.adapters.sample_weights import curvature_product
 from invariant_sharpness.errors import ModelError
 
 Tensors = list[torch.Tensor]
@@ -76,7 +77,7 @@ def _curved(
     outputs: torch.Tensor, targets: torch.Tensor, loss: LossTerms, along: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """The weighted output Hessian times the vectors, in closed form where the loss has one, and the weights."""
-    closed = loss.curvature_product(outputs, targets, along) if isinstance(loss, RowTerms) else None
+    closed = curvature_product(loss, outputs, targets, along)
     if closed is not None:
         with torch.no_grad():
             return closed, loss.values(outputs, targets)[1]

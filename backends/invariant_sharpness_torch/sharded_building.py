@@ -19,9 +19,9 @@ from invariant_sharpness.errors import DataError, ModelError
 from invariant_sharpness.parameters.vector import ParameterVector
 from invariant_sharpness.protocol import ParameterGroup
 from invariant_sharpness.runtime.processes import ALONE, Processes, everywhere, together
-from invariant_sharpness_torch.batches import Forward
+from invariant_sharpness_torch.batches import Forward, default_forward
 from invariant_sharpness_torch.groups import parameter_groups
-from invariant_sharpness_torch.losses import resolve_loss
+from invariant_sharpness_torch.losses import resolve_loss, weighted_loss
 from invariant_sharpness_torch.models import check_modules, trainable_parameters
 from invariant_sharpness_torch.processes import ProcessGroup, check_same, described
 from invariant_sharpness_torch.sharded_engine import ShardedEngine
@@ -108,7 +108,8 @@ def _engine(
             )
             raise ModelError(msg)
     described_groups = parameter_groups(model, frozenset(parameters), groups)
-    return ShardedEngine(model, forward, parameters, described_groups, resolve_loss(loss), divided)
+    terms = resolve_loss(loss) if forward is default_forward else weighted_loss(loss)
+    return ShardedEngine(model, forward, parameters, described_groups, terms, divided)
 
 
 def _require_same_data(engine: ShardedEngine, batches: Any, computing: Processes) -> None:

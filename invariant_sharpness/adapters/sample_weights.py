@@ -1,19 +1,25 @@
-r"""Weights of single examples, as Keras takes them: the loss of an example is :math:`w_n \ell_n`, and what is divided by does not change."""
+r"""Weights of single examples or of their positions, as Keras takes them: the loss of an example is :math:`w_n \ell_n`, and what is divided by does not change."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 from math import prod
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 from invariant_sharpness.adapters.data import WeightedTargets
-from invariant_sharpness.adapters.loss_terms import LossTerms
+from invariant_sharpness.adapters.loss_terms import LossTerms, RowTerms
 from invariant_sharpness.errors import DataError
 from invariant_sharpness.losses import Factors
 from invariant_sharpness.losses.positions import Term
 
 Array = Any
+
+WEIGHTS_OF_ROWS = (
+    'the batches have sample weights, but with examples="batches" a batch is one example, whose rows have no loss of their own: put the '
+    "weights beside the targets, as in (x, (y, weights)), and take them into the loss"
+)
+"""What to do where weights have nothing to weight."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,9 +82,14 @@ class SampleWeighted:
         cotangents = self.loss.sampled_cotangents(outputs, without_weights(targets), signs)
         if not isinstance(targets, WeightedTargets):
             return cotangents
-        weights = targets.weights
-        shape = (*weights.shape, *(1 for _ in range(len(cotangents.shape) - len(weights.shape))))
-        return cotangents * self.xp.sqrt(self.xp.reshape(weights, shape))
+        return cotangents * self.xp.sqrt(self._beside(targets, cotangents))
+
+    def curvature_product(self, outputs: Array, targets: Any, vectors: Array, /) -> Array | None:
+        """Return the weighted output Hessian times vectors in the shape of the outputs, where it has a closed form."""
+        product = curvature_product(self.loss, outputs, without_weights(targets), vectors)
+        if product is None or not isinstance(targets, WeightedTargets):
+            return product
+        return product * self._beside(targets, product)
 
     def row_shape(self, outputs: Array, targets: Any, /) -> tuple[int, int]:
         return self.loss.row_shape(outputs, without_weights(targets))
@@ -86,9 +97,21 @@ class SampleWeighted:
     def terms(self, factors: Factors, outputs: Array, /) -> Iterator[Term]:
         return self.loss.terms(factors, outputs)
 
+    def _beside(self, targets: WeightedTargets, array: Array) -> Array:
+        """The weights with as many axes as an array in the shape of the outputs."""
+        weights = targets.weights
+        if prod(weights.shape) == weights.shape[0]:
+            return self.xp.reshape(weights, (-1, *(1 for _ in array.shape[1:])))
+        return self.xp.expand_dims(weights, axis=cast("RowTerms", self.loss).positions.class_axis)
+
     def _by_example(self, targets: WeightedTargets) -> Array:
         """The weights, one for an example or one for each of its positions: shape ``(n, 1)`` or ``(n, T)``."""
         return self.xp.reshape(targets.weights, (targets.weights.shape[0], -1))
+
+
+def curvature_product(loss: LossTerms, outputs: Array, targets: Any, vectors: Array) -> Array | None:
+    """Return the weighted output Hessian of a loss times vectors, where it has a closed form; a user's function has none."""
+    return loss.curvature_product(outputs, targets, vectors) if isinstance(loss, RowTerms | SampleWeighted) else None
 
 
 def unweighted(loss: LossTerms) -> LossTerms:

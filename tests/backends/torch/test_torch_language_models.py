@@ -13,6 +13,7 @@ from torch.utils.checkpoint import checkpoint
 import invariant_sharpness as ish
 from invariant_sharpness import prng
 from invariant_sharpness.losses import chunks
+from invariant_sharpness.testing import check_oracle
 
 TEXTS, TOKENS, WORDS, WIDTH = 3, 5, 11, 6
 
@@ -118,3 +119,64 @@ def test_sums_of_half_precision_are_in_single_precision(dtype: torch.dtype) -> N
     assert off <= 8 * eps * expected.norm(), (
         f"the gradient is off by {off / expected.norm() / eps:.1f} machine epsilons"
     )
+
+
+WEIGHTED: dict[str, tuple[Any, Any, tuple[int, ...]]] = {
+    "next tokens": ("next_token_cross_entropy", lambda z: z, (TEXTS, TOKENS)),
+    "texts": ("next_token_cross_entropy", lambda z: z, (TEXTS,)),
+    "classes on axis one": (nn.CrossEntropyLoss(), lambda z: z.mT, (TEXTS, TOKENS)),
+}
+weighted = pytest.mark.parametrize("kind", WEIGHTED)
+
+
+def weighted_oracle(kind: str, model: nn.Module) -> tuple[Any, torch.Tensor]:
+    """The oracle of a weighted loss, and the weights in the mean, one for each label that is predicted."""
+    loss, arranged, shape = WEIGHTED[kind]
+    weights = torch.rand(shape, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
+
+    def forward(model: nn.Module, batch: dict[str, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        return arranged(model(batch["input_ids"])), batch["labels"], weights
+
+    counted = (labels_of(kind) >= 0).double()
+    everywhere = (weights.reshape(TEXTS, -1) * torch.ones(TEXTS, TOKENS))[:, : counted.shape[1]]
+    return ish.oracle(model, tokens(), loss, forward=forward), everywhere * counted / counted.sum()
+
+
+def labels_of(kind: str) -> torch.Tensor:
+    return tokens()["labels"][:, 1:] if WEIGHTED[kind][0] == "next_token_cross_entropy" else tokens()["labels"]
+
+
+@weighted
+def test_weights_of_tokens_multiply_their_losses(kind: str) -> None:
+    """In the value and in products with the Hessian, against the weighted sum that torch differentiates twice."""
+    model, labels = LanguageModel().double(), labels_of(kind)
+    of, each = weighted_oracle(kind, model)
+    vector, named = prng.signs(of, 0, 0), dict(model.named_parameters())
+
+    def mean(*arrays: torch.Tensor) -> torch.Tensor:
+        called = (dict(zip(named, arrays, strict=True)), (tokens()["input_ids"],))
+        z = torch.func.functional_call(model, *called)[:, : labels.shape[1]]
+        return -(each * z.log_softmax(-1).gather(-1, labels.clamp(min=0)[..., None])[..., 0]).sum()
+
+    at, along = tuple(named.values()), tuple(vector[name] for name in named)
+    _, product = torch.func.jvp(torch.func.grad(mean, argnums=tuple(range(len(named)))), at, along)
+    assert of.loss(of.parameters) == pytest.approx(mean(*at).item(), rel=1e-13)
+    found = of.hessian_vector_product(of.parameters, vector)
+    for name, expected in zip(named, product, strict=True):
+        assert torch.allclose(found[name], expected, rtol=1e-10, atol=1e-13), f"{name} is off"
+
+
+@weighted
+def test_weights_of_tokens_are_in_all_derivatives(kind: str) -> None:
+    """Exact, sampled and closed forms of the Gauss-Newton matrix and of the residual part belong to the weighted loss."""
+    results = check_oracle(weighted_oracle(kind, LanguageModel().double())[0])
+    failed = [result for result in results if result.status == "failed"]
+    assert not failed, f"{failed}"
+
+
+def test_weights_that_fit_nothing_are_named() -> None:
+    def forward(model: nn.Module, batch: dict[str, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        return model(batch["input_ids"]), batch["labels"], torch.rand(TEXTS, TOKENS - 1)
+
+    with pytest.raises(ish.errors.DataError, match=r"sample weights have shape \(3, 4\) for 3 examples"):
+        ish.oracle(LanguageModel(), tokens(), "next_token_cross_entropy", forward=forward)
