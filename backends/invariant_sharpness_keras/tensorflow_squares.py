@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import tensorflow as tf
 
 from invariant_sharpness.adapters.data import batch_size, take
 from invariant_sharpness.losses.positions import Term
@@ -32,6 +33,9 @@ _TEST_EXAMPLES = 8
 
 _TERMS = 9
 """So many terms share a graph, all those of ten classes; more of them save little, and take longer to compile."""
+
+_CACHED, _FEWEST = 2**24, 16
+"""On a CPU so many bytes are held and made at once, which stay in its cache and in memory that the C library uses again; for fewer examples than 16 the calls of the graph would cost more than that saves."""
 
 
 class LayerSquares:
@@ -86,6 +90,13 @@ class LayerSquares:
         """How many examples the memory limit allows at the sites, in numbers of this size."""
         return chunks_within_limit(self._entries * itemsize)
 
+    def _squared_at_once(self, itemsize: int) -> int:
+        """Return how many examples are squared at once: all that the memory limit allows on a GPU, and on a CPU no more than its cache holds."""
+        most = self.examples_at_once(itemsize)
+        if tf.config.list_logical_devices("GPU"):
+            return most
+        return min(most, max(_FEWEST, _CACHED // max(1, self._entries * itemsize)))
+
     def _of_block(
         self, run: Run, at: SiteGraphs, wanted: frozenset[int], inputs: Any, signs: Array, cotangents: Array
     ) -> dict[int, Any]:
@@ -98,9 +109,8 @@ class LayerSquares:
     def _by_rules(self, run: Run, at: SiteGraphs, inputs: Any, signs: Array, cotangents: Array) -> dict[int, Any]:
         """As many examples at once as the memory limit allows, and as many terms as one graph has."""
         total: dict[int, Any] = {}
-        step = self.examples_at_once(cotangents.itemsize)
-        for start in range(0, batch_size(inputs), step):
-            rows, part = slice(start, start + step), take(inputs, start, start + step)
+        for rows in equal_parts(batch_size(inputs), self._squared_at_once(cotangents.itemsize)):
+            part = take(inputs, rows.start, rows.stop)
             for terms in equal_parts(len(signs), _TERMS):
                 found = run(at.squares, part, list(signs[terms, rows]), list(cotangents[terms, rows]))
                 total = {index: total[index] + array if total else array for index, array in found.items()}

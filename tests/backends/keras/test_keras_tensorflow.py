@@ -37,6 +37,13 @@ def test_plain_module_is_what_it_was() -> None:
 
 
 @tensorflow_alone
+def test_batch_larger_than_the_cache_is_squared_in_pieces() -> None:
+    batch = found("tensorflow", "pieces_of_a_batch")
+    assert batch["pieces"] == [[0, 32], [32, 64]], batch
+    assert batch["difference"] <= 1e-13, batch
+
+
+@tensorflow_alone
 def test_data_sets_of_tensorflow() -> None:
     sets = found("tensorflow", "data_sets")
     for form, loss in sets["losses"].items():

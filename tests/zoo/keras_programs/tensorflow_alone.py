@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Any
+from unittest.mock import MagicMock, patch
 
 import keras
 import numpy as np
@@ -12,7 +13,8 @@ from keras import layers
 from keras_problems import inputs, labels, perceptron
 
 import invariant_sharpness as ish
-from invariant_sharpness_keras import backend
+from invariant_sharpness.adapters.data import take
+from invariant_sharpness_keras import backend, tensorflow_squares
 from invariant_sharpness_keras.tensorflow_forms import FLAT
 
 
@@ -180,4 +182,21 @@ def forms() -> dict[str, Any]:
     return found
 
 
-CHECKS = [flat_inputs, forms, roles_of_a_module, data_sets, grouped_convolution, bilinear_upsampling]
+def pieces_of_a_batch() -> dict[str, Any]:
+    """Where a batch is cut whose patches take 21 MB, and the relative difference that this makes."""
+    convolution = layers.Conv2D(4, 3, padding="same")
+    network = keras.Sequential([keras.Input((24, 24, 8)), convolution, layers.GlobalAveragePooling2D()])
+    oracle = backend.oracle(network, (inputs(64, 24, 24, 8), labels(64)), loss="cross_entropy")
+    names = frozenset(group.name for group in oracle.groups)
+    oracle.gauss_newton_diagonal(oracle.parameters, names)  # tests the layers on a few examples
+    with patch.object(tensorflow_squares, "take", MagicMock(side_effect=take)) as cut:
+        pieces = oracle.gauss_newton_diagonal(oracle.parameters, names)
+    with patch.object(tensorflow_squares, "_CACHED", 2**40):
+        whole = oracle.gauss_newton_diagonal(oracle.parameters, names)
+    return {
+        "pieces": [call.args[1:] for call in cut.call_args_list],
+        "difference": max(float(np.abs(pieces[name] / whole[name] - 1).max()) for name in names),
+    }
+
+
+CHECKS = [pieces_of_a_batch, flat_inputs, forms, roles_of_a_module, data_sets, grouped_convolution, bilinear_upsampling]
