@@ -16,6 +16,7 @@ from invariant_sharpness_jax.sites import Site, Source, rule
 
 _REARRANGING = {"reshape", "transpose", "squeeze", "copy", "copy_p"}
 _SPREADING = {"broadcast_in_dim"}
+_SELECTING = {"slice", "dynamic_slice", "gather"}
 _AFFINE = {"add", "add_any", "sub", "mul"}
 CALLS = {
     "jit": "jaxpr",
@@ -151,7 +152,7 @@ class Walk:
         return [Known(step(operands[0].value), moving=True, source=moved)]
 
     def _derived(self, equation: Any, operands: list[Value]) -> Derived | None:
-        """The parameter in another layout, spread out, or with a constant added or multiplied."""
+        """The parameter in another layout, spread out, some of its entries, or with a constant added or multiplied."""
         name = equation.primitive.name
         (position,) = [n for n, operand in enumerate(operands) if isinstance(operand, Derived)]
         own = cast(Derived, operands[position])
@@ -159,7 +160,7 @@ class Walk:
         if name == "convert_element_type" and _is_floating(equation):
             return own._replace(value=_bind(equation, [own.value])[0])
         rearranged = name in _REARRANGING and not others
-        affine = name in _AFFINE or (name in _SPREADING and not others)
+        affine = name in _AFFINE | _SELECTING or (name in _SPREADING and not others)
         if not (rearranged or affine) or any(other.moving for other in others):
             return None
 
@@ -204,8 +205,9 @@ def _is_floating(equation: Any) -> bool:
 
 
 def _like(constant: Any, value: Any) -> Any:
-    """The constant in the type of the value."""
-    return jnp.asarray(constant, dtype=value.dtype)
+    """The constant in the type of the value; integers, which tell places in it, as they are."""
+    floating = jnp.issubdtype(jnp.result_type(constant), jnp.floating)
+    return jnp.asarray(constant, dtype=value.dtype) if floating else constant
 
 
 def _bind(equation: Any, operands: list[Any]) -> list[Any]:

@@ -87,7 +87,8 @@ ENCODER = of_dense(4, 6, "embed") | {"position": (3, 6)} | NORMS | ATTENTION | o
 
 
 def decoder(p: Parameters, x: Array) -> Array:
-    x = p["table"][x]
+    """Tokens, and positions that are looked up in a longer table."""
+    x = p["table"][x] + p["places"][jnp.arange(x.shape[1])]
     y = root_mean_square_norm(p, "norm1", x)
     x = x + attended(p, y, y, jnp.tril(jnp.ones((y.shape[1], y.shape[1]), dtype=bool)))
     y = root_mean_square_norm(p, "norm2", x)
@@ -95,6 +96,7 @@ def decoder(p: Parameters, x: Array) -> Array:
 
 
 GATED = dict.fromkeys(("gate", "up", "down"), (6, 6)) | {"norm1": (6,), "norm2": (6,)}
+DECODER = {"table": (9, 6)} | GATED | ATTENTION | of_dense(6, 3, "head") | {"places": (5, 6)}
 
 
 def convolutional(p: Parameters, x: Array) -> Array:
@@ -115,14 +117,15 @@ CONVOLUTIONS |= {"second": (2, 2, 2, 4), "second_bias": (4,)} | of_dense(4, 3, "
 
 
 def crossed(p: Parameters, x: Array) -> Array:
-    """Attention of latent queries, and one matrix that is used twice."""
-    x = jax.nn.gelu(dense(p, "embed", x))
+    """Attention of latent queries, the first of more positions than are taken, and one matrix that is used twice."""
+    x = jax.nn.gelu(dense(p, "embed", x) + p["position"][: x.shape[1]])
     latents = jnp.broadcast_to(p["latents"], (len(x), 2, 6))
     x = attended(p, latents, x).mean(1)
     return dense(p, "head", jax.nn.gelu(jax.nn.gelu(x @ p["twice"]) @ p["twice"]))
 
 
 CROSSED = of_dense(4, 6, "embed") | {"latents": (2, 6), "twice": (6, 6)} | ATTENTION | of_dense(6, 3, "head")
+CROSSED |= {"position": (4, 6)}
 
 
 def skipping(p: Parameters, x: Array) -> Array:
@@ -136,7 +139,7 @@ CASES: dict[str, Case] = {
     "silu": Case(partial(chain, jax.nn.silu), CHAIN, (4,)),
     "convolution": Case(convolutional, CONVOLUTIONS, (4, 4, 2)),
     "encoder": Case(encoder, ENCODER | of_dense(6, 3, "head"), (3, 4)),
-    "decoder": Case(decoder, {"table": (9, 6)} | GATED | ATTENTION | of_dense(6, 3, "head"), (4,), tokens=9),
+    "decoder": Case(decoder, DECODER, (4,), tokens=9),
     "looked at before the bias": Case(skipping, of_dense(4, 6, "first") | of_dense(6, 3, "second"), (4,)),
     "cross-attention": Case(crossed, CROSSED, (3, 4), frozenset({"latents", "query", "query_bias", "twice"})),
 }
