@@ -32,5 +32,13 @@ def by_rows(xp: Any, function: Callable[..., Array], outputs: Array, /, *others:
     size = max(1, LARGEST // max(width, 1), -(-rows // _MOST))
     if rows <= size:
         return function(outputs, *others)
-    starts = range(0, rows, size)
-    return xp.concat([function(*(array[s : s + size] for array in (outputs, *others))) for s in starts], axis=0)
+    cut = zip(*(_chunks(xp, array, size) for array in (outputs, *others)), strict=True)
+    return xp.concat([function(*arrays) for arrays in cut], axis=0)
+
+
+def _chunks(xp: Any, array: Array, size: int) -> list[Array]:
+    """So many rows each, and what is left: unstacked, since each slice would add an array as large as the whole to a derivative."""
+    rows = array.shape[0]
+    whole = rows - rows % size
+    equal, rest = (array, []) if whole == rows else (array[:whole], [array[whole:]])
+    return [*xp.unstack(xp.reshape(equal, (-1, size, *array.shape[1:]))), *rest]

@@ -175,7 +175,7 @@ def _below_largest(xp: Any, outputs: Array) -> tuple[Array, Array]:
     Derivatives of a row's loss in :math:`z_m` are small differences of large terms if they go through :math:`z_m - z_m`: here that
     is a constant, and what is left are sums over the other classes. It is NaN if the largest output is infinite.
     """
-    highest = one_hot(xp, outputs, xp.argmax(outputs, axis=1)) > 0
+    highest = _highest(xp, outputs)
     zeros = xp.zeros_like(outputs)
     largest = xp.sum(xp.where(highest, outputs, zeros), axis=1, keepdims=True)
     return xp.where(highest, zeros * largest, outputs - largest), highest
@@ -188,13 +188,18 @@ def _of_others(xp: Any, rows: Array, highest: Array) -> Array:
 
 def _centered(xp: Any, p: Array, weighted: Array) -> Array:
     r"""Rows less p times their sums, :math:`v - p\, (1 \cdot v)`; at the likeliest class :math:`v (1 - p) - p \sum_{others} v`, which is the same."""
-    highest = _below_largest(xp, p)[1]
+    highest = _highest(xp, p)
     plain = weighted - p * xp.sum(weighted, axis=1, keepdims=True)
-    at_highest = weighted * _complements(xp, p) - p * _of_others(xp, weighted, highest)
+    at_highest = weighted * _of_others(xp, p, highest) - p * _of_others(xp, weighted, highest)
     return xp.where(highest, at_highest, plain)
 
 
 def _complements(xp: Any, p: Array) -> Array:
     """The probabilities :math:`1 - p_c` of all other classes, to their last digits."""
-    _, highest = _below_largest(xp, p)
+    highest = _highest(xp, p)
     return xp.where(highest, _of_others(xp, p, highest), 1 - p)
+
+
+def _highest(xp: Any, rows: Array) -> Array:
+    """Where the largest entry of each row is, of equal ones one."""
+    return one_hot(xp, rows, xp.argmax(rows, axis=1)) > 0
