@@ -24,7 +24,7 @@ from invariant_sharpness_torch.graph_layers import Trust, graph_layers
 from invariant_sharpness_torch.half_precision import held, model_eps
 from invariant_sharpness_torch.passed_layers import ModuleLayer, PassedLayer
 from invariant_sharpness_torch.recording import layer_cotangents, parameter_gradients, recording
-from invariant_sharpness_torch.trusted_layers import TEST_EXAMPLES, Layer, trusted_layers
+from invariant_sharpness_torch.trusted_layers import Layer, tested_head, trusted_layers
 from invariant_sharpness_torch.trusted_operations import trusted_operations
 
 
@@ -86,11 +86,12 @@ class ExampleSquares:
     def _tested(self, evaluate: Evaluate, batch: Any) -> Tested:
         """What can be squared by layers in this model; tested once."""
         if self._trusted is None:
-            modules = trusted_layers(self._model, evaluate, self._parameters, batch)
+            head = tested_head(self._model, batch)
+            modules = trusted_layers(self._model, evaluate, self._parameters, head)
             covered = {name for layer in modules for name in layer.owned.values()}
             others = {name: p for name, p in self._parameters.items() if name not in covered}
-            tolerance, head = model_eps(self._model) ** 0.5, take(batch, 0, TEST_EXAMPLES)
-            self._trusted = Tested(modules, others, trusted_operations(evaluate, others, head, tolerance))
+            operations = trusted_operations(evaluate, others, head, model_eps(self._model) ** 0.5)
+            self._trusted = Tested(modules, others, operations)
         return self._trusted
 
 

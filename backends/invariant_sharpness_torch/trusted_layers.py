@@ -20,7 +20,9 @@ from invariant_sharpness_torch.half_precision import held, model_eps
 from invariant_sharpness_torch.layer_rules import LayerRule, rule_for
 from invariant_sharpness_torch.recording import Record, layer_cotangents, parameter_gradients, recording
 
-TEST_EXAMPLES = 8
+TEST_EXAMPLES, _TEST_EXAMPLES_OF_LARGE = 8, 2
+_LARGE = 10**7
+"""A network with more parameters is tested on two examples: a pass through it costs more than what others could show beside them."""
 
 _ROUNDING = 100.0
 """A gradient up to this many machine epsilons of the largest one of its layer counts as rounding."""
@@ -35,15 +37,20 @@ class Layer:
     owned: Mapping[str, str]
 
 
+def tested_head(model: nn.Module, batch: Any) -> Any:
+    """Return the few examples on which the rules of a model's layers are tested."""
+    large = sum(parameter.numel() for parameter in model.parameters()) > _LARGE
+    return take(batch, 0, _TEST_EXAMPLES_OF_LARGE if large else TEST_EXAMPLES)
+
+
 def trusted_layers(
-    model: nn.Module, evaluate: Evaluate, parameters: Mapping[str, nn.Parameter], batch: Any
+    model: nn.Module, evaluate: Evaluate, parameters: Mapping[str, nn.Parameter], head: Any
 ) -> list[Layer]:
     """Return the layers whose rule gives, for each of a few examples alone, the square of autograd's gradient.
 
-    Cost: one forward pass and two backward passes per example, for at most eight examples; the verdicts are read at once.
+    Cost: one forward pass, and two backward passes for each example of ``head``; the verdicts are read at once.
     """
-    candidates, head = list(_candidates(model, parameters)), take(batch, 0, TEST_EXAMPLES)
-    size = batch_size(head)
+    candidates, size = list(_candidates(model, parameters)), batch_size(head)
     with recording([layer.module for layer in candidates]) as records:
         outputs, _ = evaluate(head)
     again = taken_again(outputs, parameters)
