@@ -10,13 +10,14 @@ part, however many draws there are.
 from __future__ import annotations
 
 from collections.abc import Callable, Container
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import accumulate, chain
 from types import MappingProxyType
 
 import numpy as np
 
 from invariant_sharpness import prng as random
+from invariant_sharpness.coordinates.restricted import Restricted
 from invariant_sharpness.coordinates.scales import balanced, optimal
 from invariant_sharpness.estimators.diagonal_results import GroupDiagonal
 from invariant_sharpness.estimators.parts_of_draws import (
@@ -44,14 +45,21 @@ def probed_groups(
     Cost: ``probes`` Hessian-vector products. Memory: a copy of the named groups for each part, in their own precision.
     """
     pilot = range(probes // 4)
-    first = probe_means(oracle, names, balanced(oracle), [pilot], seed)
-    scale = optimal(oracle, {name: parts[0] + known.get(name, 0.0) for name, parts in first.items()})
-    del first
+    first = probe_means(oracle, names, _whole(oracle, balanced(Restricted(oracle, names))), [pilot], seed)
+    curvature = {name: parts[0] + known.get(name, 0.0) for name, parts in first.items()}
+    scale = _whole(oracle, optimal(Restricted(oracle, names), curvature))
+    del first, curvature
     ranges = equal_parts(range(len(pilot), probes), most_parts(oracle))
     found = probe_means(oracle, names, scale, ranges, seed)
     for name, diagonal in known.items():
         found[name] += diagonal.astype(found[name].dtype)
     return {name: GroupDiagonal.of_parts(parts, "probes") for name, parts in found.items()}
+
+
+def _whole(oracle: CurvatureOracle, scale: ParameterVector) -> ParameterVector:
+    """Return the scales of probed groups in a vector of all groups: those of the others do not count."""
+    at = oracle.parameters
+    return replace(at, arrays={**at.arrays, **scale.arrays})
 
 
 def probe_means(
