@@ -54,7 +54,7 @@ class SiteSquares(ExampleSquares):
 
     def _add_by_rules(
         self, squares: Arrays, evaluate: Evaluate, loss: LossTerms, cotangents: Cotangents, batch: Any
-    ) -> tuple[torch.Tensor, torch.Tensor, set[str]]:
+    ) -> tuple[torch.Tensor, torch.Tensor, frozenset[str]]:
         with recording(self._sites or []) as records:
             outputs, targets = evaluate(batch)
         with torch.no_grad():
@@ -66,7 +66,7 @@ class SiteSquares(ExampleSquares):
         found = {self._names[index]: total for index, total in opened.finished().items()}
         for name in found.keys() & squares.keys():
             squares[name] += found[name].detach()
-        return outputs, targets, set(found)
+        return outputs, targets, frozenset(found)
 
     def _test(self, evaluate: Evaluate, batch: Any) -> None:
         """Trust the rules that give what each example gives by itself, once, on a few examples."""

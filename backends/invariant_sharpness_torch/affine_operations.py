@@ -10,6 +10,7 @@ from torch import nn
 from torch.nn import functional
 
 from invariant_sharpness_torch.autograd_uses import Node, Use, result_shape
+from invariant_sharpness_torch.half_precision import held
 from invariant_sharpness_torch.layer_rules import (
     Accumulator,
     ConvolutionSquares,
@@ -54,6 +55,10 @@ class Product:
         if inputs.shape[1] > 1:
             return _Arranged(SequenceSquares(None, inputs, wanted), by_unit, torch.t)
         return _Arranged(DenseSquares(None, inputs[:, 0], wanted), lambda tensor: by_unit(tensor)[:, 0], torch.t)
+
+    def add_gradient(self, total: torch.Tensor, example: int, delta: torch.Tensor) -> None:
+        """Add the weight's gradient of one example, which cotangents of its outputs make, of shape (positions, units)."""
+        total.addmm_(held(self._layout.by_unit(self._rows)[example]).mT, delta)
 
 
 class Factor:
@@ -107,8 +112,20 @@ class Table:
     def accumulator(self, wanted: frozenset[str]) -> Accumulator:
         rows, width = self._shape
         module = nn.Embedding(rows, width, self._padding, _weight=torch.empty(self._shape, device="meta"))
-        by_unit = self._layout.by_unit
-        return _Arranged(EmbeddingSquares(module, by_unit(self._indices[..., None])[..., 0], wanted), by_unit)
+        return _Arranged(EmbeddingSquares(module, self._rows_of_examples(), wanted), self._layout.by_unit)
+
+    def add_gradient(self, total: torch.Tensor, example: int, delta: torch.Tensor) -> None:
+        """Add the table's gradient of one example, which cotangents of its outputs make, of shape (positions, units)."""
+        rows = self._rows_of_examples()[example]
+        counted = delta if self._padding is None else delta.masked_fill((rows == self._padding)[:, None], 0)
+        total.index_add_(0, rows, counted)
+
+    def _rows_of_examples(self) -> torch.Tensor:
+        return self._layout.by_unit(self._indices[..., None])[..., 0]
+
+
+ADDING = (Product, Table)
+"""What adds the gradient of an example in its weight to that of other operations."""
 
 
 class Kind(NamedTuple):

@@ -28,6 +28,8 @@ VIEWS = frozenset(
 
 TABLE = "EmbeddingBackward0"
 
+_TURNED = "TBackward0"
+
 _CAST = "ToCopyBackward0"
 """What autocast makes of a parameter, once for all operations that take it."""
 
@@ -82,6 +84,15 @@ class Use(NamedTuple):
         for view in reversed(self.views):
             values = view.put_back(values)
         return values
+
+    @property
+    def is_turned(self) -> bool:
+        """Whether the operation takes the whole parameter, or its transpose."""
+        return all(view.node.name() == _TURNED for view in self.views)
+
+    def turned(self, values: torch.Tensor) -> torch.Tensor:
+        """Return a view of values of the whole parameter as the operation takes it, if it ``is_turned``."""
+        return values.t() if len(self.views) % 2 else values
 
     def value(self) -> torch.Tensor:
         """Return what the operation takes: the transpose of ``put_back``, on the parameter."""

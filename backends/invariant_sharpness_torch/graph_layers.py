@@ -13,7 +13,7 @@ import torch
 from torch import nn
 from torch.autograd.graph import GradientEdge
 
-from invariant_sharpness_torch.affine_operations import KINDS, Kind, Taken
+from invariant_sharpness_torch.affine_operations import ADDING, KINDS, Kind, Taken
 from invariant_sharpness_torch.autograd_uses import TABLE, Node, Use, consumers_of, result_shape, uses
 from invariant_sharpness_torch.layer_rules import Accumulator
 from invariant_sharpness_torch.layouts import Layout, layouts
@@ -56,6 +56,16 @@ class Operation:
         """Return how a parameter enters, but for what depends on the batch; empty if it does not."""
         return tuple((attribute, use.kind) for attribute, use in self.taken.items() if use.name == name)
 
+    @property
+    def is_table(self) -> bool:
+        """Whether it looks up rows."""
+        return bool(self.node.name() == TABLE)
+
+    def adds_gradient(self, name: str) -> bool:
+        """Whether the gradient of an example in this parameter, which is its weight, can be added to that of other operations."""
+        use = self.taken.get("weight")
+        return self.kind.affine in ADDING and use is not None and use.name == name and use.is_turned
+
     def layouts(self, examples: int) -> Iterator[Layout]:
         """Return all places where the outputs may have so many examples."""
         return layouts(result_shape(self.node, 0), self.units, examples)
@@ -87,6 +97,11 @@ class GraphLayer:
 
     def accumulator(self, attributes: frozenset[str]) -> Accumulator:
         return _InParameters(self._affine.accumulator(attributes), self._taken)
+
+    def add_gradient(self, total: torch.Tensor, example: int, delta: torch.Tensor) -> None:
+        """Add the gradient of an example in the whole weight, from cotangents of the outputs; see :meth:`Operation.adds_gradient`."""
+        assert isinstance(self._affine, ADDING)
+        self._affine.add_gradient(self._taken["weight"].turned(total), example, self.by_unit(delta)[example])
 
     def outputs(self) -> torch.Tensor:
         """Return what the parameters contribute to the outputs."""

@@ -9,6 +9,7 @@ example by itself.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
 from typing import Any, NamedTuple
 
 import torch
@@ -24,6 +25,7 @@ from invariant_sharpness_torch.graph_layers import Trust, graph_layers
 from invariant_sharpness_torch.half_precision import held, model_eps
 from invariant_sharpness_torch.passed_layers import ModuleLayer, PassedLayer
 from invariant_sharpness_torch.recording import layer_cotangents, parameter_gradients, recording
+from invariant_sharpness_torch.shared_parameters import SharedParameter, shared_parameters, trusted_shared
 from invariant_sharpness_torch.trusted_layers import Layer, tested_head, trusted_layers
 from invariant_sharpness_torch.trusted_operations import trusted_operations
 
@@ -58,20 +60,22 @@ class ExampleSquares:
 
     def _add_by_rules(
         self, squares: Arrays, evaluate: Evaluate, loss: LossTerms, cotangents: Cotangents, batch: Any
-    ) -> tuple[torch.Tensor, torch.Tensor, set[str]]:
+    ) -> tuple[torch.Tensor, torch.Tensor, frozenset[str]]:
         """Add what the rules of layers give; return outputs, targets, and the names of the parameters that are done."""
         opened = self.opened(evaluate, batch, frozenset(squares))
-        _add_layers(squares, opened, terms(loss, cotangents, opened.outputs, opened.targets))
-        return opened.outputs, opened.targets, {name for layer in opened.layers for name in layer.owned.values()}
+        shared = self._shared(opened, batch, frozenset(squares))
+        _add_layers(squares, opened, shared, terms(loss, cotangents, opened.outputs, opened.targets))
+        return opened.outputs, opened.targets, opened.owned | {parameter.name for parameter in shared}
 
     def one_by_one(self, evaluate: Evaluate, batch: Any) -> frozenset[str]:
         """Return the parameters that take the general path in a batch. Cost: a forward pass."""
         names = frozenset(self._parameters)
-        return names - {name for layer in self.opened(evaluate, batch, names).layers for name in layer.owned.values()}
+        opened = self.opened(evaluate, batch, names)
+        return names - opened.owned - {parameter.name for parameter in self._shared(opened, batch, names)}
 
     def opened(self, evaluate: Evaluate, batch: Any, names: frozenset[str]) -> Opened:
         """Run the model on a batch, and return it with those layers that own named parameters."""
-        modules, others, operations = self._tested(evaluate, batch)
+        modules, others, operations, _ = self._tested(evaluate, batch)
         layers = [layer for layer in modules if names & set(layer.owned.values())]
         with recording([layer.module for layer in layers]) as records:
             outputs, targets = evaluate(batch)
@@ -83,6 +87,12 @@ class ExampleSquares:
         ]
         return Opened(outputs, targets, [*plain, *graph_layers(outputs, others, operations, names, size)])
 
+    def _shared(self, opened: Opened, batch: Any, names: frozenset[str]) -> list[SharedParameter]:
+        """Those of the named parameters that several operations take, where the test of a batch has trusted them."""
+        assert self._trusted is not None
+        _, others, _, shared = self._trusted
+        return shared_parameters(opened.outputs, others, shared, names, batch_size(batch))
+
     def _tested(self, evaluate: Evaluate, batch: Any) -> Tested:
         """What can be squared by layers in this model; tested once."""
         if self._trusted is None:
@@ -90,17 +100,20 @@ class ExampleSquares:
             modules = trusted_layers(self._model, evaluate, self._parameters, head)
             covered = {name for layer in modules for name in layer.owned.values()}
             others = {name: p for name, p in self._parameters.items() if name not in covered}
-            operations = trusted_operations(evaluate, others, head, model_eps(self._model) ** 0.5)
-            self._trusted = Tested(modules, others, operations)
+            tolerance = model_eps(self._model) ** 0.5
+            operations = trusted_operations(evaluate, others, head, tolerance)
+            shared = trusted_shared(evaluate, others, others.keys() - operations.keys(), head, tolerance)
+            self._trusted = Tested(modules, others, operations, shared)
         return self._trusted
 
 
 class Tested(NamedTuple):
-    """The modules whose rules hold, the parameters that these do not own, and which of them enter operations that can be squared."""
+    """The modules whose rules hold, the parameters that these do not own, and which of them enter an operation that can be squared, or several whose gradients can be added."""
 
     modules: list[Layer]
     others: dict[str, nn.Parameter]
     operations: dict[str, Trust]
+    shared: dict[str, Trust]
 
 
 class Opened(NamedTuple):
@@ -110,21 +123,30 @@ class Opened(NamedTuple):
     targets: torch.Tensor
     layers: Sequence[PassedLayer]
 
+    @property
+    def owned(self) -> frozenset[str]:
+        """The parameters of these layers."""
+        return frozenset(name for layer in self.layers for name in layer.owned.values())
 
-def _add_layers(squares: Arrays, opened: Opened, terms: Iterator[Term]) -> None:
-    """All layers at once: a backward pass for each term."""
+
+def _add_layers(squares: Arrays, opened: Opened, shared: Sequence[SharedParameter], terms: Iterator[Term]) -> None:
+    """All layers at once, and what several operations take: a backward pass for each term."""
     outputs, layers = opened.outputs, opened.layers
-    if not (layers and outputs.requires_grad):
+    targets = [layer.output for layer in layers] + [output for parameter in shared for output in parameter.outputs]
+    if not (targets and outputs.requires_grad):
         return
     accumulators = [
         layer.accumulator(frozenset(attribute for attribute, name in layer.owned.items() if name in squares))
         for layer in layers
     ]
     for signs, cotangent in terms:
-        deltas = layer_cotangents(outputs, [layer.output for layer in layers], cotangent)
-        for accumulator, delta in zip(accumulators, deltas, strict=True):
+        deltas = layer_cotangents(outputs, targets, cotangent)
+        of_layers, of_shared = deltas[: len(layers)], iter(deltas[len(layers) :])
+        for accumulator, delta in zip(accumulators, of_layers, strict=True):
             cotangents = held(delta)
             accumulator.add(signs, cotangents, cotangents)
+        for parameter in shared:
+            parameter.add_squares(squares[parameter.name], signs, list(islice(of_shared, len(parameter.outputs))))
     for layer, accumulator in zip(layers, accumulators, strict=True):
         for attribute, total in accumulator.totals().items():
             squares[layer.owned[attribute]] += total

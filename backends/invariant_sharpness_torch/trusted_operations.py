@@ -37,12 +37,12 @@ def trusted_operations(
         return {}
     outputs, _ = evaluate(head)
     found, size = _disjoint(operations(outputs, parameters)), batch_size(head)
-    layouts, deltas = _layouts(outputs, [operation for own in found.values() for operation in own], size)
+    layouts, deltas = operations_apart(outputs, [operation for own in found.values() for operation in own], size)
     apart = {name: own for name, own in found.items() if all(operation in layouts for operation in own)}
-    expected = _expected(outputs, {name: parameters[name] for name in apart})
+    expected = squared_gradients(outputs, {name: parameters[name] for name in apart})
     layers = [GraphLayer(operation, layout, frozenset(apart)) for operation, layout in layouts.items()]
     right = _agreeing(layers, _squares(layers, deltas, expected), expected, tolerance)
-    return {name: _trust(name, apart[name], layouts, alone=size == 1) for name in apart if name in right}
+    return {name: trust_in(name, apart[name], layouts, alone=size == 1) for name in apart if name in right}
 
 
 def _disjoint(found: Mapping[str, list[Operation]]) -> dict[str, list[Operation]]:
@@ -59,12 +59,13 @@ def _disjoint(found: Mapping[str, list[Operation]]) -> dict[str, list[Operation]
     return {name: own for name, own in found.items() if name not in twice}
 
 
-def _trust(name: str, own: Sequence[Operation], layouts: Mapping[Operation, Layout], *, alone: bool) -> Trust:
+def trust_in(name: str, own: Sequence[Operation], layouts: Mapping[Operation, Layout], *, alone: bool) -> Trust:
+    """Return what has been tested of a parameter's operations."""
     places = tuple((layouts[operation].axis, layouts[operation].last) for operation in own)
     return Trust(tuple(operation.entered_by(name) for operation in own), places, alone)
 
 
-def _layouts(
+def operations_apart(
     outputs: torch.Tensor, found: Sequence[Operation], examples: int
 ) -> tuple[dict[Operation, Layout], Deltas]:
     """Return where the examples are in each operation with room for them apart, and all cotangents."""
@@ -104,7 +105,7 @@ def _flags(layout: Layout, deltas: Sequence[torch.Tensor]) -> tuple[torch.Tensor
     return torch.stack(others).any(), torch.stack([delta.any() for delta in own]).all()
 
 
-def _expected(outputs: torch.Tensor, parameters: Mapping[str, nn.Parameter]) -> Squares:
+def squared_gradients(outputs: torch.Tensor, parameters: Mapping[str, nn.Parameter]) -> Squares:
     """Return the squares of the gradients of each example alone."""
     squares = {name: torch.zeros_like(held(p.detach())) for name, p in parameters.items()}
     for alone in one_by_one(outputs) if parameters else ():
