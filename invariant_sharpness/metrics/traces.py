@@ -10,6 +10,7 @@ import numpy as np
 from invariant_sharpness.errors import ArgumentError
 from invariant_sharpness.estimators.affine_groups import certified_diagonal, has_gauss_newton_diagonal
 from invariant_sharpness.estimators.column_diagonal import affords_columns
+from invariant_sharpness.estimators.diagonal_plan import GRADIENTS_BEFOREHAND
 from invariant_sharpness.estimators.diagonal_results import HessianDiagonal, SamplingError, planned
 from invariant_sharpness.estimators.hessian_diagonals import hessian_diagonal
 from invariant_sharpness.estimators.hutchinson import trace_samples
@@ -141,7 +142,7 @@ def _known_part(
         try:
             return hessian_diagonal(oracle, probes=max(probes, 4), budget=budget, seed=seed, diagonal=given), probes
         except ArgumentError:
-            affordable = 0 if budget is None else int(budget / _GRADIENTS_PER_PROBE)
+            affordable = 0 if budget is None else int((budget - GRADIENTS_BEFOREHAND) / _GRADIENTS_PER_PROBE)
             if affordable < _LEAST_PROBES:
                 raise
             return HessianDiagonal({}), affordable
