@@ -89,6 +89,7 @@ def _precisions(oracle: CurvatureOracle, arrays: Mapping[str, Array]) -> dict[st
 
 
 def added(first: Parts, second: Parts) -> Parts:
-    """Add parts to parts, or to one exact diagonal, in the precision of what has more parts."""
-    longer = max(first, second, key=len)
-    return np.add(first, second, dtype=longer.dtype)
+    """Add parts to parts, or to one exact diagonal, in the precision of what has more parts; the second is overwritten if it has no fewer."""
+    if len(second) >= len(first):
+        return np.add(first, second, out=second, casting="same_kind")
+    return np.add(first, second, dtype=first.dtype)
