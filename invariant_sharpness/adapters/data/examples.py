@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+from array_api_compat import array_namespace, is_jax_array
 
 from invariant_sharpness.errors import DataError
 
@@ -211,7 +212,12 @@ def take(batch: Any, start: int, stop: int) -> Any:
 def choose(batch: Any, rows: npt.NDArray[np.intp]) -> Any:
     """The examples with these numbers in a batch; what is not one row per example is left as it is."""
     size = batch_size(batch)
-    return map_leaves(lambda leaf: leaf[rows] if is_per_example(leaf, size) else leaf, batch)
+    return map_leaves(lambda leaf: _rows_of(leaf, rows) if is_per_example(leaf, size) else leaf, batch)
+
+
+def _rows_of(leaf: Leaf, rows: npt.NDArray[np.intp]) -> Leaf:
+    """The rows with these numbers: of JAX's arrays by one operation, where an index makes a dozen, each compiled for itself."""
+    return array_namespace(leaf).take(leaf, rows, axis=0) if is_jax_array(leaf) else leaf[rows]
 
 
 def _has_rows(leaf: Leaf) -> bool:
