@@ -69,12 +69,8 @@ class JaxPoint:
         return _sums(losses, gradient)
 
     def hessian_products(self, vectors: Sequence[Arrays], batch: Batch, /) -> Sums:
-        """One vector has a program of its own, several are multiplied in blocks."""
-        if len(vectors) > 1:
-            products, losses = self._program.products(self._arrays, self._constants, vectors, batch)
-            return _sums(losses, *products)
-        product, losses = self._program.product(self._arrays, self._constants, vectors[0], batch)
-        return _sums(losses, product)
+        products, losses = self._program.products(self._arrays, self._constants, vectors, batch)
+        return _sums(losses, *products)
 
     def gauss_newton_product(self, vector: Arrays, batch: Batch, /) -> Sums:
         product, losses = self._program.curvature_product(self._arrays, self._constants, vector, batch)

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from invariant_sharpness.adapters.data import Batch, real_outputs
+from invariant_sharpness.adapters.host_engine import blocks_and_rest
 from invariant_sharpness.adapters.loss_terms import LossTerms
 from invariant_sharpness.losses import Factors
 from invariant_sharpness_jax import residuals
@@ -23,7 +24,7 @@ from invariant_sharpness_jax.precision import held, is_half, rounded, with_exact
 from invariant_sharpness_jax.room import Room
 from invariant_sharpness_jax.trees import Arrays, Structure
 
-_MOST_UNROLLED = 4
+_UNROLLED = 4
 """Vectors of a block: its one linearization is a tenth of its cost, and compiling it still takes seconds."""
 
 Constants = tuple[Any, ...]
@@ -81,7 +82,6 @@ class Program:
         self.evaluate = Compiled(self.outputs)
         self.losses = Compiled(self._losses)
         self.gradient = differentiated(self._gradient)
-        self.product = differentiated_along(self._product)
         self._block = differentiated_along(self._products)
         self.curvature_product = differentiated_along(self._curvature_product)
         self.pushforward = differentiated_along(self._pushforward)
@@ -105,10 +105,10 @@ class Program:
     def products(
         self, arrays: Arrays, constants: Constants, vectors: Sequence[Arrays], batch: Batch
     ) -> tuple[list[Arrays], Losses]:
-        """Multiply the Hessian with many vectors, in blocks that are compiled as one program each."""
-        starts = range(0, len(vectors), _MOST_UNROLLED)
-        blocks = [self._block(arrays, constants, list(vectors[n : n + _MOST_UNROLLED]), batch) for n in starts]
-        return [product for products, _ in blocks for product in products], blocks[0][1]
+        """Multiply the Hessian with vectors, in blocks that are compiled as one program each, and the rest one by one."""
+        blocks = blocks_and_rest(len(vectors), _UNROLLED)
+        found = [self._block(arrays, constants, list(vectors[block]), batch) for block in blocks]
+        return [product for products, _ in found for product in products], found[0][1]
 
     def outputs(self, arrays: Arrays, constants: Constants, inputs: Any) -> jax.Array:
         """In single precision at least, as all that is computed from them."""
@@ -132,13 +132,6 @@ class Program:
             return losses.total, losses
 
         return jax.grad(total, has_aux=True)(arrays)
-
-    def _product(
-        self, mode: Mode, arrays: Arrays, constants: Constants, vector: Arrays, batch: Batch
-    ) -> tuple[Arrays, Losses]:
-        """The Hessian of the sum of weighted losses times ``vector``."""
-        products, losses = self._products(mode, arrays, constants, [vector], batch)
-        return products[0], losses
 
     def _products(
         self, mode: Mode, arrays: Arrays, constants: Constants, vectors: list[Arrays], batch: Batch

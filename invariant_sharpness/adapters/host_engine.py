@@ -16,6 +16,12 @@ from invariant_sharpness.errors import NonFiniteError
 from invariant_sharpness.parameters.groups import HostArrays, ParameterGroup
 
 
+def blocks_and_rest(count: int, block: int) -> list[slice]:
+    """Cut so many vectors into whole blocks, and the rest one by one: two programs are made for any number of them."""
+    whole = count - count % block
+    return [slice(n, n + block) for n in range(0, whole, block)] + [slice(n, n + 1) for n in range(whole, count)]
+
+
 class EngineDefaults:
     """What most engines share: vectors are the engine's own tensors, and batches are computed whole."""
 
