@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import array_api_compat.numpy
@@ -50,7 +51,8 @@ def _resolved(loss: Any) -> PositionLoss | FunctionLoss:
 
 def function_terms(loss: FunctionLoss) -> FunctionTerms:
     """Return the terms of a function of JAX arrays."""
-    return CallableTerms(loss, jnp, _row_gradient, _row_hessian, jax.Array, _losses_at)
+    compiled = jax.jit(lambda outputs, targets: loss.function(outputs, targets))
+    return CallableTerms(loss, jnp, _row_gradient, _row_hessian, jax.Array, partial(_losses_at, compiled))
 
 
 def sampled_factors(loss: LossTerms, outputs: Array, targets: Array, signs: Array) -> Factors:
@@ -82,12 +84,17 @@ def _row_hessian(function: Any, outputs: Array, targets: Array) -> Array:
     return jax.vmap(jax.jacrev(jax.grad(loss)))(rows, targets)  # forward mode is not had by every loss
 
 
-def _losses_at(function: Any, outputs: Array, targets: Any, rows: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    """In float64, also where JAX has it switched off, unless the function does without."""
+def _losses_at(
+    compiled: Any, function: Any, outputs: Array, targets: Any, rows: np.ndarray[Any, Any]
+) -> np.ndarray[Any, Any]:
+    """In float64, also where JAX has it switched off, unless the function does without.
+
+    It is compiled as a whole: where its operations run one by one, each is compiled for itself.
+    """
     part = jax.tree.map(lambda leaf: np.asarray(addressable(leaf))[rows], (outputs, targets))
     try:
         with jax.enable_x64(new_val=True):
-            return np.asarray(function(*jax.tree.map(lambda leaf: jnp.asarray(_double(leaf)), part)))
+            return np.asarray(compiled(*jax.tree.map(_double, part)))
     except Exception:
         return np.asarray(function(*jax.tree.map(jnp.asarray, part)))
 
