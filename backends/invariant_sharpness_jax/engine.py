@@ -31,7 +31,7 @@ from invariant_sharpness_jax.point import JaxPoint
 from invariant_sharpness_jax.precision import held, model_rounding, rounded
 from invariant_sharpness_jax.processes import addressable, placed, spans_processes
 from invariant_sharpness_jax.program import Program
-from invariant_sharpness_jax.trees import Arrays, Structure, added, arrays_of_form
+from invariant_sharpness_jax.trees import Arrays, Structure, added, arrays_of_form, require_alive
 
 
 class JaxEngine(EngineDefaults):
@@ -106,6 +106,7 @@ class JaxEngine(EngineDefaults):
         return {name: placed(np.array(arrays[name], dtype=array.dtype), array) for name, array in self._arrays.items()}
 
     def to_numpy(self, arrays: Arrays, /) -> dict[str, npt.NDArray[np.float64]]:
+        require_alive(arrays)
         return {name: np.array(addressable(array), dtype=np.float64) for name, array in arrays.items()}
 
     def from_tree(self, tree: Any, /) -> Arrays:
@@ -136,6 +137,7 @@ class JaxEngine(EngineDefaults):
         return has_own_derivatives(lambda p: self._application.function(p, batch.inputs, *constants), tree)
 
     def at(self, parameters: Arrays, /) -> AbstractContextManager[JaxPoint]:
+        require_alive(parameters)
         return nullcontext(JaxPoint(self._program, self.groups, parameters, self._application.constants()))
 
     def add(self, total: Arrays, part: Arrays, /) -> Arrays:

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from inspect import signature
 from typing import Any
 
+import jax
 import numpy as np
 import optax
 
@@ -26,12 +27,15 @@ def read_state(oracle: object, state: Any, hyperparameters: Mapping[str, Any]) -
     Raises
     ------
     ModelError
-        If the state is another one, or of other parameters.
+        If the state is another one, of other parameters, or has been deleted.
     ArgumentError
         If a hyperparameter is missing or not one of Optax's function.
     """
     if not isinstance(oracle, JaxOracle):
         raise foreign_oracle(oracle, "JAX")
+    if any(isinstance(leaf, jax.Array) and leaf.is_deleted() for leaf in jax.tree.leaves(state)):
+        msg = "the state was donated to a compiled step (donate_argnums), which has deleted its arrays: pass the state that the step returned"
+        raise ModelError(msg)
     found = {type(part).__name__: part for part in _parts(state)}
     unknown = sorted(found.keys() - set(_PLAIN))
     if unknown:

@@ -12,6 +12,7 @@ from invariant_sharpness.adapters.dataset_oracle import DatasetOracle
 from invariant_sharpness.parameters.vector import ParameterVector
 from invariant_sharpness_jax.engine import JaxEngine
 from invariant_sharpness_jax.processes import JaxProcesses
+from invariant_sharpness_jax.trees import require_alive
 
 
 class JaxOracle(DatasetOracle):
@@ -24,6 +25,18 @@ class JaxOracle(DatasetOracle):
     engine: JaxEngine
     computing: JaxProcesses | None = None
     """The processes on whose devices the arrays lie, if they are several: all compute the same."""
+
+    @property
+    def parameters(self) -> ParameterVector:
+        """The parameters that the oracle was built with, which it holds without a copy.
+
+        Raises
+        ------
+        ModelError
+            If one of them was donated to a compiled step. The oracle still measures at other ones, see :meth:`from_tree`.
+        """
+        require_alive(self.engine.parameters())
+        return super().parameters
 
     def from_tree(self, tree: Any, /) -> ParameterVector:
         """Return the vector of other parameters in the user's own form, such as those of a later epoch.

@@ -66,7 +66,7 @@ def checked_arrays(leaves: Mapping[str, Any], dtype: str | None) -> Arrays:
     Raises
     ------
     ModelError
-        If a leaf is not an array of real floating-point numbers, or its precision is not to be had.
+        If a leaf is not an array of real floating-point numbers, or has been deleted, or its precision is not to be had.
     NonFiniteError
         If a leaf has NaN or infinite entries; names it.
     """
@@ -75,6 +75,7 @@ def checked_arrays(leaves: Mapping[str, Any], dtype: str | None) -> Arrays:
         raise ModelError(msg)
     if dtype == "float64" and not _has_64_bits():
         raise ModelError(NEEDS_64_BITS)
+    require_alive(leaves)
     arrays = {name: _checked(name, leaf, dtype) for name, leaf in leaves.items()}
     for name, wrong in _count_non_finite(arrays).items():
         if wrong:
@@ -105,6 +106,23 @@ def arrays_of_form(tree: Any, structure: Structure, forms: Mapping[str, jax.Shap
             )
             raise ModelError(msg)
     return arrays
+
+
+def require_alive(arrays: Mapping[str, Any]) -> None:
+    """Raise unless the arrays are there: those of which a compiled step was given the memory are not.
+
+    Raises
+    ------
+    ModelError
+        Names the parameter, and what to pass in its place.
+    """
+    for name, array in arrays.items():
+        if isinstance(array, jax.Array) and array.is_deleted():
+            msg = (
+                f"parameter {name!r} was donated to a compiled step (donate_argnums), which has deleted its array: pass the parameters that the "
+                f"step returned, to an oracle that is there by Moved(oracle, oracle.from_tree(parameters))"
+            )
+            raise ModelError(msg)
 
 
 @jax.jit

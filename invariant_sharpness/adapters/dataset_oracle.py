@@ -292,7 +292,7 @@ class DatasetOracle(LayerPasses):
 
     def _vector(self, arrays: Arrays) -> ParameterVector:
         """The vector of these sums; zero in the groups that they leave out."""
-        at = self.parameters.arrays if (missing := {group.name for group in self.groups} - arrays.keys()) else {}
+        at = self.engine.parameters() if (missing := {group.name for group in self.groups} - arrays.keys()) else {}
         zeros = {name: self.xp.zeros_like(at[name]) for name in missing}
         return ParameterVector(self.xp, self._in_order({**self.engine.portable(arrays), **zeros}))
 
