@@ -14,6 +14,7 @@ import tensorflow as tf
 from invariant_sharpness.adapters import Cotangents, EngineDefaults, Sums
 from invariant_sharpness.adapters.data import Batch, batch_size
 from invariant_sharpness.adapters.engine import Arrays, CotangentsOf
+from invariant_sharpness.adapters.host_engine import blocks_and_rest
 from invariant_sharpness.adapters.layers import LayerMoments, Perturbations
 from invariant_sharpness.adapters.loss_terms import RowTerms, cotangent_terms
 from invariant_sharpness.adapters.outputs import CotangentRows
@@ -40,7 +41,7 @@ from invariant_sharpness_keras.tensorflow_graphs import Graphs, may_read_shapes,
 from invariant_sharpness_keras.tensorflow_models import Tensors, parameter_function
 from invariant_sharpness_keras.tensorflow_own_derivatives import has_own_derivatives
 from invariant_sharpness_keras.tensorflow_residuals import LayerResiduals
-from invariant_sharpness_keras.tensorflow_squares import LayerSquares, equal_parts
+from invariant_sharpness_keras.tensorflow_squares import LayerSquares
 
 Tensor = Any
 
@@ -204,7 +205,7 @@ class TensorflowPoint:
     def hessian_products(self, vectors: Sequence[Arrays], batch: Batch, /) -> Sums:
         along = [self._listed(vector) for vector in vectors]
         products: list[Tensors] = []
-        for part in equal_parts(len(along), _VECTORS):
+        for part in blocks_and_rest(len(along), _VECTORS):
             found, summed = self._differentiate(self._graphs.loss_products, along[part], batch.inputs, batch.targets)
             products += found
         return self._sums(batch, summed, *products)

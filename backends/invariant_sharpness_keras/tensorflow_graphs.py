@@ -84,10 +84,13 @@ class Graphs:
                 inner.watch(sources)
                 total, summed = self._weighted_loss(self.function(sources, inputs), targets)
             slopes = gradients(inner, total, sources)
+        product = tf.function(
+            lambda vector: gradients(outer, slopes, sources, vector)
+        )  # is differentiated once for all
         products: list[Tensors] = []
         for vector in vectors:
             with tf.control_dependencies(products[-1] if products else []):  # one after the other, to save memory
-                products.append(gradients(outer, slopes, sources, vector))
+                products.append(product(vector))
         return products, summed
 
     def _loss_slopes(self, values: Tensors, directions: Tensors, inputs: Any, targets: Any) -> Summed:
