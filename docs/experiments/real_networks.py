@@ -197,28 +197,31 @@ def all_probed(oracle: CurvatureOracle, names: frozenset[str], budget: int) -> i
 
 @dataclass(frozen=True)
 class Network:
-    """A row of the table: what is measured, on what, and how."""
+    """A row of the table: what is measured, on what, how, and within how many gradients where nothing else is said."""
 
     oracle: Callable[[], CurvatureOracle]
     data: str
     diagonal: Diagonal = within
+    budget: int = 128
 
 
-def torch_network(build: Callable[[], Problem], data: str, **options: Any) -> Network:
-    return Network(lambda: ish.oracle(*build(), **options), data)
+def torch_network(build: Callable[[], Problem], data: str, budget: int = 128, **options: Any) -> Network:
+    return Network(lambda: ish.oracle(*build(), **options), data, budget=budget)
 
 
 NETWORKS = {
     "ResNet-18": torch_network(resnet18, "8 images"),
     "ResNet-18, all probed": Network(lambda: ish.oracle(*resnet18()), "8 images", all_probed),
     "ResNet-18 with GELU": torch_network(lambda: resnet18(activation="gelu"), "8 images"),
-    "ViT-Ti": torch_network(vision_transformer, "16 images"),
-    "ConvNeXt-tiny": torch_network(convnext, "4 images"),
-    "GPT-2 of 4 layers": torch_network(gpt2, "8 texts of 64 bytes", forward=next_bytes),
-    "GPT-2 of 4 layers, untied": torch_network(lambda: gpt2(tied=False), "8 texts of 64 bytes", forward=next_bytes),
+    "ViT-Ti": torch_network(vision_transformer, "16 images", 312),
+    "ConvNeXt-tiny": torch_network(convnext, "4 images", 312),
+    "GPT-2 of 4 layers": torch_network(gpt2, "8 texts of 64 bytes", 256, forward=next_bytes),
+    "GPT-2 of 4 layers, untied": torch_network(
+        lambda: gpt2(tied=False), "8 texts of 64 bytes", 256, forward=next_bytes
+    ),
     "BERT-tiny": torch_network(bert, "16 texts of 64 bytes"),
     "ViT of Flax": Network(flax_vit, "16 images"),
-    "EfficientNet-B0 of Keras": Network(efficientnet, "8 images"),
+    "EfficientNet-B0 of Keras": Network(efficientnet, "8 images", budget=360),
     "tiny ViT": torch_network(lambda: vision_transformer(1, 16, 2, 16), "16 images"),
 }
 """All but the last, whose Hessian is small enough to be computed column by column, are measured by default."""
@@ -283,7 +286,7 @@ def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("names", nargs="*", default=list(NETWORKS)[:-1], help=f"of {', '.join(NETWORKS)}")
-    parser.add_argument("--budgets", type=int, nargs="+", default=[128], help="in gradients")
+    parser.add_argument("--budgets", type=int, nargs="+", help="in gradients; by default one that is enough")
     parser.add_argument("--here", action="store_true", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.here:
@@ -291,7 +294,7 @@ def main() -> None:
         return
     print(line(COLUMNS), line(["---"] * len(COLUMNS)), sep="\n")
     for name in arguments.names:
-        for budget in arguments.budgets:
+        for budget in arguments.budgets or [NETWORKS[name].budget]:
             print(in_own_process(name, budget), flush=True)
 
 
