@@ -75,7 +75,7 @@ ROWS: dict[str, Callable[[Any], Any]] = {
     "normalized_sharpness": ish.normalized_sharpness,
     "trace": lambda oracle: ish.hessian_trace(oracle, budget=40),
     "spectral_norm": lambda oracle: ish.hessian_spectral_norm(oracle, tolerance=1e-3),
-    "gauss_newton": lambda oracle: ish.normalized_sharpness(ish.GaussNewton(oracle), budget=28),
+    "gauss_newton": lambda oracle: ish.normalized_sharpness(ish.GaussNewton(oracle), budget=16),
     "losses": lambda oracle: ish.average_adaptive_sharpness(oracle, probes=4),
     "layer scales": lambda oracle: f"{len(oracle.layer_units(oracle.parameters))} groups of layers",
     "first sample": lambda oracle: _sample(oracle),
