@@ -7,10 +7,10 @@ import pytest
 from invariant_sharpness.errors import ArgumentError
 from invariant_sharpness.evaluation.monitoring import Monitor
 from invariant_sharpness_keras import keras_callback
-from zoo.keras_results import TOLERANCE, found, relative_error, tensorflow_before_others
+from zoo.keras_results import TOLERANCE, every_engine_deep, found, relative_error
 
 
-@tensorflow_before_others
+@every_engine_deep
 def test_a_watched_fit_ends_in_the_same_bits(engine: str) -> None:
     ends = found(engine, "ends_of_watched_fits")
     assert ends["bits"], "weights, statistics, the optimizer or a random state differ"
@@ -21,7 +21,7 @@ def test_a_watched_fit_ends_in_the_same_bits(engine: str) -> None:
     assert ends["threshold"] == pytest.approx(38 / 1e-2, rel=1e-6)
 
 
-@tensorflow_before_others
+@every_engine_deep
 def test_entries_of_a_fit_are_what_measure_gives_on_the_same_weights(engine: str) -> None:
     fit = found(engine, "entries_of_a_fit")
     for name, pair in {**fit["values"], "loss": fit["loss"]}.items():
@@ -32,12 +32,12 @@ def test_entries_of_a_fit_are_what_measure_gives_on_the_same_weights(engine: str
     }, "the last batch of an epoch has the running means"
 
 
-@tensorflow_before_others
+@every_engine_deep
 def test_steps_are_those_of_the_optimizer_over_several_fits(engine: str) -> None:
     assert found(engine, "entries_of_a_fit")["steps"] == [1, 8, 16, 24]
 
 
-@tensorflow_before_others
+@every_engine_deep
 def test_steps_count_batches_however_they_are_put_together(engine: str) -> None:
     networks = found(engine, "entries_of_several_networks")
     executed = networks["executed"]
@@ -45,13 +45,13 @@ def test_steps_count_batches_however_they_are_put_together(engine: str) -> None:
     assert networks["together"] == list(range(executed, 17, executed)), f"with {executed} batches in one execution"
 
 
-@tensorflow_before_others
+@every_engine_deep
 def test_a_network_in_half_precision_is_refused_at_the_first_measurement(engine: str) -> None:
     message = found(engine, "entries_of_several_networks")["half"]
     assert "compute in bfloat16, which has too few digits for curvature" in message
 
 
-@tensorflow_before_others
+@every_engine_deep
 def test_learning_rates_of_every_kind_are_passed_on(engine: str) -> None:
     rates = found(engine, "learning_rates")
     for kind, expected in {
@@ -64,7 +64,7 @@ def test_learning_rates_of_every_kind_are_passed_on(engine: str) -> None:
         assert rates[kind] == pytest.approx(expected, rel=1e-6), f"{kind}: {rates[kind]}"
 
 
-@tensorflow_before_others
+@every_engine_deep
 def test_callbacks_behind_find_the_last_values_in_the_logs(engine: str) -> None:
     logs = found(engine, "logs_of_a_fit")
     values = {int(step): value for step, value in logs["values"].items()}
@@ -74,7 +74,7 @@ def test_callbacks_behind_find_the_last_values_in_the_logs(engine: str) -> None:
     assert logs["file"] == pytest.approx(logs["epochs"], rel=1e-12)
 
 
-@tensorflow_before_others
+@every_engine_deep
 def test_programs_are_made_for_the_first_entries_alone(engine: str) -> None:
     """So neither time nor memory grows with the entries."""
     programs = found(engine, "programs_of_many_entries")

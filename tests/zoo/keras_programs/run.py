@@ -20,6 +20,7 @@ DEEP = (
     "own_layers",
     "own_examples",
     "whole_batches",
+    "watched_fits",
 )
 ONCE = (
     "untouched_model",
@@ -28,7 +29,6 @@ ONCE = (
     "layers_of_keras",
     "model_metric",
     "optimizers",
-    "watched_fits",
     "conformance",
     "symmetries_of_keras",
 )
