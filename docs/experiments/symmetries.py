@@ -18,7 +18,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from real_networks import Problem, digits, gpt2, line, next_bytes, peak_memory, resnet18, vision_transformer
+from real_models import Problem, digits, gpt2, next_bytes, resnet18, vision_transformer
+from real_networks import line, peak_memory
 from torch import nn
 
 import invariant_sharpness as ish

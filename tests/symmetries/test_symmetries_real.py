@@ -14,7 +14,7 @@ from zoo import EXPERIMENTS
 
 pytestmark = pytest.mark.slow
 
-SCRIPT = EXPERIMENTS / "real_networks.py"
+SCRIPT = EXPERIMENTS / "real_models.py"
 LAYERS, WIDTH = 2, 64
 
 

@@ -23,7 +23,7 @@ PARTS = ("layernorm_before", "layernorm_after", *(f"attention.{part}_proj" for p
 
 @cache
 def oracle() -> Any:
-    return ish.oracle(*runpy.run_path(str(EXPERIMENTS / "real_networks.py"))["vision_transformer"](LAYERS, WIDTH))
+    return ish.oracle(*runpy.run_path(str(EXPERIMENTS / "real_models.py"))["vision_transformer"](LAYERS, WIDTH))
 
 
 @cache

@@ -19,7 +19,7 @@ from zoo.invariant_metrics import relative_change
 
 pytestmark = pytest.mark.slow
 
-networks = runpy.run_path(str(EXPERIMENTS / "real_networks.py"))
+networks = runpy.run_path(str(EXPERIMENTS / "real_models.py"))
 
 WIDTH = 64
 SAMPLED = ("hessian_trace", "parameter_normalized_sharpness", "normalized_sharpness")

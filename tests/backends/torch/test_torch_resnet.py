@@ -22,7 +22,7 @@ from zoo.invariant_metrics import relative_change
 
 pytestmark = pytest.mark.slow
 
-SCRIPT = EXPERIMENTS / "real_networks.py"
+SCRIPT = EXPERIMENTS / "real_models.py"
 resnet18 = runpy.run_path(str(SCRIPT))["resnet18"]
 
 EXACT = ("parameter_normalized_sharpness", "normalized_sharpness", "matrix_normalized_sharpness", "hessian_trace")
