@@ -7,31 +7,19 @@ from typing import Any
 import jax
 import numpy as np
 import pytest
-from jax import numpy as jnp
 
 import invariant_sharpness as ish
 from invariant_sharpness.coordinates import Moved
 from invariant_sharpness.errors import ModelError
+from zoo.jax_trainings import Tree, X, Y, apply, initial
 
 optax = pytest.importorskip("optax")
 
-RNG = np.random.default_rng(0)
-X, Y = jnp.asarray(RNG.normal(size=(48, 6)), dtype=jnp.float32), jnp.asarray(RNG.integers(0, 3, size=48))
 OPTIMIZER = optax.inject_hyperparams(optax.adam)(learning_rate=1e-2)
 METRICS = ["hessian_spectral_norm", "hessian_trace", "preconditioned_sharpness"]
 DONATED = (
     r"parameter 'w1' was donated to a compiled step \(donate_argnums\).*pass the parameters that the step returned"
 )
-Tree = dict[str, jax.Array]
-
-
-def initial() -> Tree:
-    keys = jax.random.split(jax.random.key(0))
-    return {"w1": jax.random.normal(keys[0], (6, 5)) / 2, "w2": jax.random.normal(keys[1], (5, 3)) / 2}
-
-
-def apply(parameters: Tree, x: jax.Array) -> jax.Array:
-    return jnp.tanh(x @ parameters["w1"]) @ parameters["w2"]
 
 
 def updated(parameters: Tree, state: Any) -> tuple[Tree, Any]:

@@ -11,22 +11,11 @@ import pytest
 from jax import numpy as jnp
 
 import invariant_sharpness as ish
+from zoo.jax_trainings import Tree, X, Y, apply, initial
 
 optax = pytest.importorskip("optax")
 
-RNG = np.random.default_rng(0)
-X, Y = jnp.asarray(RNG.normal(size=(48, 6)), dtype=jnp.float32), jnp.asarray(RNG.integers(0, 3, size=48))
 OPTIMIZER = optax.inject_hyperparams(optax.adam)(learning_rate=1e-2)
-Tree = dict[str, jax.Array]
-
-
-def initial() -> Tree:
-    keys = jax.random.split(jax.random.key(0))
-    return {"w1": jax.random.normal(keys[0], (6, 5)) / 2, "w2": jax.random.normal(keys[1], (5, 3)) / 2}
-
-
-def apply(parameters: Tree, x: jax.Array) -> jax.Array:
-    return jnp.tanh(x @ parameters["w1"]) @ parameters["w2"]
 
 
 def updated(parameters: Tree, state: Any, x: jax.Array, y: jax.Array) -> tuple[Tree, Any]:
