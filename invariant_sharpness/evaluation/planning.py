@@ -13,9 +13,9 @@ from typing import Any
 from rich.table import Table
 
 from invariant_sharpness.errors import InvariantSharpnessError
+from invariant_sharpness.evaluation.call_costs import Account, CallCosts
 from invariant_sharpness.evaluation.door import AnyMetric, as_metrics
 from invariant_sharpness.evaluation.measuring import Measurement
-from invariant_sharpness.evaluation.prices import Account, Prices
 from invariant_sharpness.evaluation.rehearsal import Rehearsal
 from invariant_sharpness.metrics import Metric
 from invariant_sharpness.protocol import CurvatureOracle
@@ -208,18 +208,18 @@ def plan(
     """
     chosen = as_metrics(metrics)
     Measurement(oracle, seed=seed, probes=probes, budget=budget)  # which refuses what is no oracle, seed or budget
-    prices, account = Prices(oracle), Account()
+    call_costs, account = CallCosts(oracle), Account()
     stand_ins = [Rehearsal(oracle, powers, account) for powers in _SPREADS]
     equal, spread = (
-        _rehearsed(Measurement(one, seed=seed, probes=probes, budget=budget), chosen, account, prices)
+        _rehearsed(Measurement(one, seed=seed, probes=probes, budget=budget), chosen, account, call_costs)
         for one in stand_ins
     )
     costs = {name: _both(cost, spread[name]) for name, cost in equal.items()}
-    return MeasurementPlan(costs, prices.seconds_per_gradient, vector_size(oracle))
+    return MeasurementPlan(costs, call_costs.seconds_per_gradient, vector_size(oracle))
 
 
 def _rehearsed(
-    measurement: Measurement, chosen: Iterable[Metric[...]], account: Account, prices: Prices
+    measurement: Measurement, chosen: Iterable[Metric[...]], account: Account, call_costs: CallCosts
 ) -> dict[str, Cost]:
     """Rehearse all metrics in turn, as :func:`measure` takes them."""
     stand_in, metrics = measurement.oracle, list(chosen)
@@ -227,12 +227,12 @@ def _rehearsed(
     if any("diagonal" in metric.options for metric in metrics):
         parts[_DIAGONAL] = lambda: measurement.diagonal
     parts |= {metric.name: partial(measurement.value, metric) for metric in metrics}
-    return {name: _cost(account, part, prices) for name, part in parts.items()}
+    return {name: _cost(account, part, call_costs) for name, part in parts.items()}
 
 
-def _cost(account: Account, part: Callable[[], object], prices: Prices) -> Cost:
+def _cost(account: Account, part: Callable[[], object], call_costs: CallCosts) -> Cost:
     """What a part of the measurement asks for, and holds."""
-    before, waited, started, why = account.passes.copy(), account.waited, time.perf_counter(), ""
+    before, waited, started, why = dict(account.passes), account.waited, time.perf_counter(), ""
     with _traced() as peak:
         try:
             part()
@@ -240,7 +240,7 @@ def _cost(account: Account, part: Callable[[], object], prices: Prices) -> Cost:
             why = str(error)
         memory = peak()
     arithmetic = time.perf_counter() - started - (account.waited - waited)
-    gradients = prices.gradients(account.passes - before, account.calls)
+    gradients = call_costs.gradients(account.passes_since(before), account.calls)
     return Cost(gradients, gradients, memory, arithmetic, why)
 
 

@@ -16,7 +16,7 @@ import numpy as np
 from invariant_sharpness import prng
 from invariant_sharpness.coordinates.forwarding import Forwarding
 from invariant_sharpness.coordinates.scales import magnitudes
-from invariant_sharpness.evaluation.prices import Account, Call
+from invariant_sharpness.evaluation.call_costs import Account, Call
 from invariant_sharpness.parameters.vector import ParameterVector
 from invariant_sharpness.protocol import (
     CurvatureOracle,

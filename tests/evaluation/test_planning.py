@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import invariant_sharpness as ish
-from invariant_sharpness.evaluation import prices
+from invariant_sharpness.evaluation import call_costs
 from invariant_sharpness_numpy import ReluNetwork, quadratic
 from zoo.counted_calls import CountedCalls
 from zoo.installed import missing
@@ -29,7 +29,7 @@ def counting(monkeypatch: pytest.MonkeyPatch) -> Counting:
 
     def counted(oracle: Any) -> CountedCalls:
         found = CountedCalls(oracle)
-        monkeypatch.setattr(prices, "time", SimpleNamespace(perf_counter=lambda: found.gradients))
+        monkeypatch.setattr(call_costs, "time", SimpleNamespace(perf_counter=lambda: found.gradients))
         return found
 
     return counted

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
@@ -36,14 +35,18 @@ class Account:
         Seconds that these answers took.
     """
 
-    passes: Counter[str] = field(default_factory=Counter)
+    passes: dict[str, float] = field(default_factory=dict)
     calls: dict[str, Call] = field(default_factory=dict)
     answers: dict[str, Any] = field(default_factory=dict)
     waited: float = 0.0
 
     def add(self, kind: str, call: Call, passes: float) -> None:
         self.calls[kind] = call
-        self.passes[kind] += passes  # type: ignore[assignment]  # a share of the examples is a share of a pass
+        self.passes[kind] = self.passes.get(kind, 0.0) + passes
+
+    def passes_since(self, before: Mapping[str, float]) -> dict[str, float]:
+        """Return what has been added to what there was before."""
+        return {kind: count - before.get(kind, 0.0) for kind, count in self.passes.items()}
 
     def answer(self, question: str, ask: Callable[[], T]) -> T:
         """What the oracle has answered, or answers now."""
@@ -55,7 +58,7 @@ class Account:
         return found
 
 
-class Prices:
+class CallCosts:
     """Times of calls to an oracle, each the less of two, so that what is compiled at first does not count.
 
     Parameters
