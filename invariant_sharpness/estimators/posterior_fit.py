@@ -184,4 +184,6 @@ def fitted_scales(objective: SampledObjective, *, tolerance: float, max_iteratio
         bounds=Bounds(-_REACH, _REACH),
         options={"ftol": tolerance, "gtol": tolerance, "maxiter": max_iterations},
     )
-    return Fit(np.asarray(found.x), bool(found.success), bool(np.any(found.x >= _REACH)))
+    # Rounding of the loss stops the line search where there is nothing left to gain.
+    to_gain = found.jac @ (found.hess_inv @ found.jac) / 2
+    return Fit(np.asarray(found.x), bool(found.success or to_gain < tolerance), bool(np.any(found.x >= _REACH)))

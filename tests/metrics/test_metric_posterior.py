@@ -66,6 +66,34 @@ def test_fit_is_the_certified_minimum_of_a_quadratic() -> None:
     assert value == pytest.approx(expected, rel=1e-8), f"{value}, by the certified solver {expected}"
 
 
+class RoundedBowl:
+    """A quadratic whose value at the first point near its minimum is rounded below all others: no step lowers it any more."""
+
+    start = np.zeros(6)
+    curvatures = np.linspace(0.1, 1, 6)
+
+    def __init__(self, sign: int) -> None:
+        self._sign = sign
+        self._lowest: np.ndarray | None = None
+
+    def penalty(self, _: np.ndarray) -> float:
+        return 0.5
+
+    def __call__(self, point: np.ndarray) -> tuple[float, np.ndarray]:
+        slope = self.curvatures * (point - 0.3)
+        value = float(slope @ (point - 0.3)) / 2
+        if value < 1e-7 and self._lowest is None:
+            self._lowest = point.copy()
+        is_lowest = self._lowest is not None and np.array_equal(point, self._lowest)
+        return value - 1e-6 * is_lowest, self._sign * slope
+
+
+@pytest.mark.parametrize(("sign", "converged"), [(1, True), (-1, False)], ids=["rounding", "a wrong slope"])
+def test_fit_that_ends_without_a_lower_value_has_converged_where_its_slope_says_so(sign: int, converged: bool) -> None:
+    fit = fitted_scales(RoundedBowl(sign), tolerance=1e-8, max_iterations=200)  # pyright: ignore[reportArgumentType]
+    assert fit.converged == converged, f"it ends at {fit.point}, and the minimum is at 0.3"
+
+
 def test_value_of_a_quadratic_is_normalized_sharpness_over_root_two() -> None:
     """Erratum E3: (17) lacks the half of Taylor's formula."""
     estimate = ish.posterior_sharpness(quadratic_oracle(), lam=2.0, draws=400)
