@@ -18,6 +18,7 @@ from invariant_sharpness.symmetries.search.complement import sparse_complement
 from invariant_sharpness.symmetries.search.equations import gather_equations
 from invariant_sharpness.symmetries.search.points import RandomPoints, spread_examples
 from invariant_sharpness.symmetries.search.refinement import Search
+from invariant_sharpness.symmetries.search.remainder import Remainder
 from zoo.derived_symmetries import EXAMPLES
 
 FEW = ("residual", "concatenation")
@@ -124,3 +125,14 @@ def test_the_complement_of_sparse_vectors_is_that_of_dense_ones(seed: int) -> No
     assert found.shape == expected.shape, f"{found.shape[1]} vectors, {expected.shape[1]} expected"
     difference = np.abs(found @ found.T - expected @ expected.T).max()
     assert difference < 1e-12, f"the projections differ by {difference:.1e}"
+
+
+@pytest.mark.parametrize(("most", "expected"), [(6, [[0, 1, 2, 3, 4, 5]]), (5, [[0, 1], [2, 3]])])
+def test_vectors_are_made_sparser_with_all_variables_of_their_trivial_directions(
+    most: int, expected: list[list[int]]
+) -> None:
+    """Two vectors of two variables each, a trivial direction of both and of two others, and a variable that is alone."""
+    vectors = np.array([[1.0, -1, 0, 0, 0, 0, 0], [0, 0, 1, -1, 0, 0, 0]])
+    trivial = csc_array(np.array([[0.0, 1, 1, 0, 1, -1, 0]]).T)
+    found = [variables.tolist() for variables, _ in Remainder(vectors, trivial, 1.0).clusters(most)]
+    assert found == expected, f"at most {most} variables are searched together: {found}"

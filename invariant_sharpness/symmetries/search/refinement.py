@@ -91,7 +91,8 @@ class Search:
         self.known = solutions(self.known, self.equations, self.tolerances.zero)
         remainder = find_remainder(self.equations, self.known, self.tolerances)
         self.least_gap = min(self.least_gap, remainder.gap)
-        self._add(generator for cluster in remainder.clusters() for generator in self._in_cluster(remainder, *cluster))
+        clusters = remainder.clusters(_MOST_IN_CLUSTER)
+        self._add(generator for cluster in clusters for generator in self._in_cluster(remainder, *cluster))
 
     def _in_cluster(self, remainder: Remainder, variables: Numbers, rows: Numbers) -> Iterator[Generator]:
         groups = [np.array([variable]) for variable in variables]

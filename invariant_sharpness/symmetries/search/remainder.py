@@ -8,7 +8,7 @@ sparse form by elimination, and by what :func:`lightest` subtracts.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -59,16 +59,29 @@ class Remainder(NamedTuple):
     ----------
     vectors
         Exponents of all variables, a row for each solution.
+    trivial
+        Trivial directions, as the columns of a sparse matrix of all variables.
     gap
         The gap of the null space.
     """
 
     vectors: HostArray
+    trivial: Any
     gap: float
 
-    def clusters(self) -> list[tuple[Numbers, Numbers]]:
-        """Split into variables, and the numbers of the vectors on them, that share none with others."""
-        return [found for found in shared_components(csc_array(self.vectors.T)) if len(found[1])]
+    def clusters(self, most: int) -> Iterator[tuple[Numbers, Numbers]]:
+        """Split into variables, and the numbers of the vectors on them, that share none with others.
+
+        A trivial direction brings its other variables, with which a vector may be sparser, unless they are more than ``most`` in all.
+        """
+        columns = csc_array(self.vectors.T)
+        without = [found for found in shared_components(columns) if len(found[1])]
+        for variables, numbers in shared_components(hstack([columns, self.trivial], format="csc")):
+            rows = numbers[numbers < len(self.vectors)]
+            if len(rows) and len(variables) <= most:
+                yield variables, rows
+            else:
+                yield from (found for found in without if found[1][0] in rows)
 
 
 def solutions(generators: Sequence[Generator], equations: Equations, zero: float) -> list[Generator]:
@@ -87,15 +100,16 @@ def find_remainder(equations: Equations, known: Sequence[Generator], tolerances:
     """
     numbers = np.flatnonzero(equations.acting)
     vectors = np.zeros((0, len(equations.variables)))
+    trivial = as_columns(list(trivial_rows(equations)), len(equations.variables))
     if not len(numbers):
-        return Remainder(vectors, np.inf)
+        return Remainder(vectors, trivial, np.inf)
     held = _known_vectors(equations, known, numbers)
     space = _null_space(equations, held, numbers, tolerances.zero)
     if space.basis.shape[1]:
         rows = rationalize(_reduced(_without_pivots(space.basis, held).T), tolerances.fraction)
         vectors = np.zeros((len(rows), len(equations.variables)))
         vectors[:, numbers] = lightest(rows, held.trivial, held.generators, costs_of(equations, list(numbers[:, None])))
-    return Remainder(vectors, space.gap)
+    return Remainder(vectors, trivial, space.gap)
 
 
 def _known_vectors(equations: Equations, known: Sequence[Generator], numbers: Numbers) -> Known:
