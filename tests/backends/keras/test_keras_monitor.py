@@ -72,6 +72,7 @@ def test_callbacks_behind_find_the_last_values_in_the_logs(engine: str) -> None:
     assert logs["batches"] == last
     assert logs["epochs"] == [last[7], last[15]]
     assert logs["file"] == pytest.approx(logs["epochs"], rel=1e-12)
+    assert logs["tensorboard"] == pytest.approx(logs["epochs"], rel=1e-7)
 
 
 @every_engine_deep

@@ -13,6 +13,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 import invariant_sharpness as ish
 from invariant_sharpness_torch import lightning_callback, trainer_callback
+from zoo.keras_programs.tensorboard_files import scalars
 
 METRICS = ["hessian_spectral_norm", "preconditioned_sharpness", "normalized_sharpness"]
 GENERATOR = torch.Generator().manual_seed(1)
@@ -100,6 +101,7 @@ def test_weights_that_are_nan_are_entries() -> None:
 @pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning", "ignore::UserWarning")
 def test_lightning_trains_to_the_same_bits_and_logs_the_values(tmp_path: Any) -> None:
     lightning = pytest.importorskip("lightning")
+    pytest.importorskip("torch.utils.tensorboard")  # its import draws random numbers
 
     class Module(lightning.LightningModule):  # type: ignore[misc, name-defined]
         def __init__(self) -> None:
@@ -115,13 +117,14 @@ def test_lightning_trains_to_the_same_bits_and_logs_the_values(tmp_path: Any) ->
         def configure_optimizers(self) -> torch.optim.Optimizer:
             return torch.optim.SGD(self.parameters(), lr=0.1, momentum=0.9)
 
-    def run(callbacks: list[Any]) -> tuple[list[bytes], Any]:
+    def run(board: Any, *callbacks: Any) -> list[bytes]:
         lightning.seed_everything(0, verbose=False)
         module, loader = Module(), DataLoader(TensorDataset(X, Y), batch_size=16, shuffle=True)
         trainer = lightning.Trainer(
             max_epochs=5,
-            callbacks=callbacks,
-            logger=False,
+            callbacks=list(callbacks),
+            logger=board,
+            log_every_n_steps=1,
             enable_checkpointing=False,
             enable_progress_bar=False,
             enable_model_summary=False,
@@ -129,15 +132,17 @@ def test_lightning_trains_to_the_same_bits_and_logs_the_values(tmp_path: Any) ->
             default_root_dir=tmp_path,
         )
         trainer.fit(module, loader)
-        return bits(module, trainer.optimizers[0]), trainer.callback_metrics
+        return bits(module, trainer.optimizers[0])
 
     monitor = ish.Monitor("hessian_spectral_norm", (X, Y), every=8)
-    watched, logged = run([lightning_callback(monitor)])
-    assert watched == run([])[0]
+    alone, board = (lightning.pytorch.loggers.TensorBoardLogger(tmp_path, name=name) for name in ("alone", "watched"))
+    assert run(board, lightning_callback(monitor)) == run(alone)
     assert [entry.step for entry in monitor] == [1, 8, 16]
     assert monitor[-1].learning_rate == 0.1
-    value = monitor[-1].estimates["hessian_spectral_norm"].value
-    assert float(logged["sharpness/hessian_spectral_norm"]) == pytest.approx(value)
+    logged = scalars(board.log_dir, "sharpness/hessian_spectral_norm")
+    for entry in monitor:  # Lightning counts steps from zero
+        value = entry.estimates["hessian_spectral_norm"].value
+        assert logged[entry.step - 1] == pytest.approx(value, rel=1e-6), f"{logged}: {value} at step {entry.step}"
 
 
 @pytest.mark.slow
@@ -156,7 +161,8 @@ def test_a_trainer_of_transformers_ends_in_the_same_bits_and_logs_the_values(tmp
     def run(monitor: ish.Monitor | None) -> tuple[list[bytes], list[dict[str, float]]]:
         model = Classifier()
         settings = transformers.TrainingArguments(
-            output_dir=str(tmp_path), max_steps=20, learning_rate=1e-2, report_to=[], save_strategy="no", use_cpu=True,
+            output_dir=str(tmp_path), max_steps=20, learning_rate=1e-2, save_strategy="no", use_cpu=True,
+            report_to=[] if monitor is None else "tensorboard",
             disable_tqdm=True, logging_steps=10, seed=0, lr_scheduler_type="constant",
         )  # fmt: skip
         rows = [{"x": x, "labels": y} for x, y in zip(X, Y, strict=True)]
@@ -175,4 +181,7 @@ def test_a_trainer_of_transformers_ends_in_the_same_bits_and_logs_the_values(tmp
     assert [entry.step for entry in monitor] == [1, 10, 20]
     assert not any(entry.errors for entry in monitor)
     logged = [one["sharpness/hessian_spectral_norm"] for one in history if "sharpness/hessian_spectral_norm" in one]
-    assert logged == [entry.estimates["hessian_spectral_norm"].value for entry in monitor]
+    values = {entry.step: entry.estimates["hessian_spectral_norm"].value for entry in monitor}
+    assert logged == list(values.values())
+    found = scalars(next(tmp_path.rglob("events.out.*")).parent, "train/sharpness/hessian_spectral_norm")
+    assert found == pytest.approx(values, rel=1e-7), f"TensorBoard has {found}, the entries {values}"

@@ -13,6 +13,7 @@ import keras
 import numpy as np
 from keras import layers
 from keras_problems import inputs, labels
+from tensorboard_files import scalars
 
 import invariant_sharpness as ish
 from invariant_sharpness.errors import ModelError
@@ -122,17 +123,19 @@ def learning_rates() -> dict[str, list[float | None]]:
 
 
 def logs_of_a_fit() -> dict[str, Any]:
-    """What callbacks behind find in the logs of batches and epochs, a file of them, and the values of the entries."""
+    """What callbacks behind find in the logs of batches and epochs, files of them, and the values of the entries."""
     name, watch = f"sharpness/{NORM}", monitor(every=3)
     batches: list[float | None] = []
     behind = keras.callbacks.LambdaCallback(on_train_batch_end=lambda _, logs: batches.append(logs.get(name)))
     with TemporaryDirectory() as folder:
         file = Path(folder) / "epochs.csv"
-        history = fitted(network(), keras_callback(watch), behind, keras.callbacks.CSVLogger(str(file)))
+        files = keras.callbacks.CSVLogger(str(file)), keras.callbacks.TensorBoard(folder)
+        history = fitted(network(), keras_callback(watch), behind, *files)
         with file.open() as stream:
             written = [float(row[name]) for row in csv.DictReader(stream)]
+        board = list(scalars(Path(folder) / "train", f"epoch_{name}").values())
     values = {entry.step: entry.estimates[NORM].value for entry in watch}
-    return {"batches": batches, "epochs": history[name], "values": values, "file": written}
+    return {"batches": batches, "epochs": history[name], "values": values, "file": written, "tensorboard": board}
 
 
 def entries_of_several_networks() -> dict[str, Any]:
