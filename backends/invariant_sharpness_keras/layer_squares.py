@@ -13,14 +13,14 @@ from typing import Any, Protocol
 import keras
 from keras import layers, ops
 
-from invariant_sharpness_keras.layer_sites import Record
+from invariant_sharpness_keras.layer_sites import Record, Site
 from invariant_sharpness_keras.patches import grouped_patches
 
 Tensor = Any
 
 
 class Squares(Protocol):
-    """Sums :math:`s_n d_n e_n` over examples, where :math:`d_n` and :math:`e_n` are an example's gradients in a variable."""
+    """Sums :math:`s_n d_n e_n` over examples, where :math:`d_n` and :math:`e_n` are an example's gradients in a variable, or in several together."""
 
     @property
     def held(self) -> int:
@@ -36,13 +36,13 @@ class Squares(Protocol):
         """Make what is added up over terms: of signed weights ``(n,)``, and the cotangents of the affine part that make d and e; one tensor twice for squares."""
         ...
 
-    def finished(self, total: Tensor, /) -> Tensor:
-        """Turn the sum of the terms into the shape of the variable."""
+    def finished(self, total: Tensor, /) -> tuple[Tensor, ...]:
+        """Turn the sum of the terms into the shapes of the variables."""
         ...
 
 
-Rule = Callable[[keras.Layer, Record], dict[str, Squares]]
-"""From a layer and its record to the squares of its variables, by their names in the layer."""
+Rule = Callable[[Site, Record], dict[tuple[str, ...], Squares]]
+"""From a site and its record to the squares of the layer's variables, by their names in the layer."""
 
 
 class VectorSquares:
@@ -59,21 +59,21 @@ class VectorSquares:
     def term(self, signs: Tensor, left: Tensor, right: Tensor, /) -> Tensor:
         return signs[:, None] * (left * right)
 
-    def finished(self, total: Tensor, /) -> Tensor:
-        return ops.matmul(ops.transpose(ops.square(self._inputs)), total)
+    def finished(self, total: Tensor, /) -> tuple[Tensor, ...]:
+        return (ops.matmul(ops.transpose(ops.square(self._inputs)), total),)
 
 
 class ExampleSquares:
-    """Any variable: the gradients of all examples are made, multiplied and added up, term by term.
+    """Any variables: the gradients of all examples are made, multiplied and added up, term by term.
 
     Parameters
     ----------
     gradients
         From cotangents to the gradients of the examples, of shape ``(n, ...)``.
-    shape
-        Of the variable.
+    made
+        How many numbers the gradient of an example has.
     arranged
-        From the sum of products to that shape.
+        From the sum of products to the shapes of the variables.
     features
         What the cotangents are multiplied with, if anything is made of the inputs for it.
     """
@@ -81,19 +81,19 @@ class ExampleSquares:
     def __init__(
         self,
         gradients: Callable[[Tensor], Tensor],
-        shape: tuple[int, ...],
-        arranged: Callable[[Tensor], Tensor],
+        made: int,
+        arranged: Callable[[Tensor], tuple[Tensor, ...]],
         features: Tensor | None = None,
     ) -> None:
         self.held = 0 if features is None else _entries(features)
-        self.made = prod(shape)
+        self.made = made
         self._gradients = gradients
         self._arranged = arranged
 
     def term(self, signs: Tensor, left: Tensor, right: Tensor, /) -> Tensor:
         return ops.tensordot(signs, _product(self._gradients, left, right), axes=1)
 
-    def finished(self, total: Tensor, /) -> Tensor:
+    def finished(self, total: Tensor, /) -> tuple[Tensor, ...]:
         return self._arranged(total)
 
 
@@ -119,36 +119,34 @@ class EmbeddingSquares:
         products = ops.reshape(weights * _product(gradients, left, right), (-1, self._shape[1]))
         return ops.segment_sum(products, ops.reshape(self._tokens, (-1,)), self._shape[0])
 
-    def finished(self, total: Tensor, /) -> Tensor:
-        return total
+    def finished(self, total: Tensor, /) -> tuple[Tensor, ...]:
+        return (total,)
 
 
-def _dense(layer: layers.Dense, record: Record) -> dict[str, Squares]:
+def _dense(site: Site, record: Record) -> dict[tuple[str, ...], Squares]:
     (inputs,) = record.inputs
     if len(inputs.shape) == 2:
-        kernel: Squares = VectorSquares(inputs)
-    else:
-        rows = ops.reshape(inputs, (ops.shape(inputs)[0], 1, -1, inputs.shape[-1]))
-        kernel = _matrix(ops.transpose(rows, (0, 1, 3, 2)), tuple(layer.kernel.shape), lambda total: total[0])
-    return {"kernel": kernel, "bias": _gain(None, (layer.units,))}
+        return {("kernel",): VectorSquares(inputs), ("bias",): _gain(None, (site.layer.units,))}
+    rows = ops.reshape(inputs, (ops.shape(inputs)[0], 1, -1, inputs.shape[-1]))
+    return _matrix(site, record, [ops.transpose(rows, (0, 1, 3, 2))], lambda total: total[0])
 
 
-def _einsum_dense(layer: layers.EinsumDense, record: Record) -> dict[str, Squares]:
+def _einsum_dense(site: Site, record: Record) -> dict[tuple[str, ...], Squares]:
     """The equation itself, with the axis of the examples kept; where that is not the first, there is no rule."""
-    (inputs,) = record.inputs
+    layer, (inputs,) = site.layer, record.inputs
     operands, outputs = layer.equation.replace(" ", "").split("->")
     letters, own = operands.split(",")
     if "." in layer.equation or letters[0] != outputs[0] or letters[0] in own:
         return {}
     equation = f"{letters},{outputs}->{letters[0]}{own}"
-    shape = tuple(layer.kernel.shape)
-    kernel = ExampleSquares(lambda delta: ops.einsum(equation, inputs, delta), shape, _as_it_is)
+    kernel = ExampleSquares(lambda delta: ops.einsum(equation, inputs, delta), prod(layer.kernel.shape), _alone)
     bias = () if layer.bias is None else tuple(layer.bias.shape)
-    return {"kernel": kernel, "bias": _gain(None, bias)}
+    return {("kernel",): kernel, ("bias",): _gain(None, bias)}
 
 
-def _convolution(layer: Any, record: Record) -> dict[str, Squares]:
+def _convolution(site: Site, record: Record) -> dict[tuple[str, ...], Squares]:
     """A matrix product with the patches at each position, channel group by channel group."""
+    layer: Any = site.layer
     (inputs,), (outputs,) = record.inputs, record.outputs
     if layer.data_format != "channels_last":
         return {}
@@ -161,12 +159,12 @@ def _convolution(layer: Any, record: Record) -> dict[str, Squares]:
         parts = ops.reshape(total, (groups, prod(offsets), per_group, -1))
         return ops.reshape(ops.transpose(parts, (1, 2, 0, 3)), shape)
 
-    kernel = _matrix(grouped_patches(layer, inputs, outputs, groups), shape, arranged)
-    return {"kernel": kernel, "bias": _gain(None, (outputs.shape[-1],))}
+    return _matrix(site, record, grouped_patches(layer, inputs, outputs, groups), arranged)
 
 
-def _normalization(layer: Any, record: Record) -> dict[str, Squares]:
+def _normalization(site: Site, record: Record) -> dict[tuple[str, ...], Squares]:
     """What the gain multiplies is the output of the layer with a gain of one and no shift."""
+    layer: Any = site.layer
     (inputs,) = record.inputs
     axes = layer.axis if isinstance(layer.axis, (list, tuple)) else [layer.axis]
     last = range(len(inputs.shape) - len(axes), len(inputs.shape))
@@ -174,16 +172,18 @@ def _normalization(layer: Any, record: Record) -> dict[str, Squares]:
         return {}
     plain = {"gamma": ops.ones_like, "scale": ops.ones_like, "beta": ops.zeros_like}
     variables = list(layer.variables)
-    values = [plain.get(v.name, _as_it_is)(value) for v, value in zip(variables, record.values, strict=True)]
+    values = [
+        plain[v.name](value) if v.name in plain else value for v, value in zip(variables, record.values, strict=True)
+    ]
     with keras.StatelessScope(list(zip(variables, values, strict=True))):
         normalized = layer.call(inputs)
     shapes = {v.name: tuple(v.shape) for v in variables if v.name in plain}
-    return {name: _gain(None if name == "beta" else normalized, shape) for name, shape in shapes.items()}
+    return {(name,): _gain(None if name == "beta" else normalized, shape) for name, shape in shapes.items()}
 
 
-def _embedding(layer: layers.Embedding, record: Record) -> dict[str, Squares]:
+def _embedding(site: Site, record: Record) -> dict[tuple[str, ...], Squares]:
     (tokens,) = record.inputs
-    return {"embeddings": EmbeddingSquares(ops.cast(tokens, "int32"), tuple(layer.embeddings.shape))}
+    return {("embeddings",): EmbeddingSquares(ops.cast(tokens, "int32"), tuple(site.layer.embeddings.shape))}
 
 
 RULES: dict[type, Rule] = {
@@ -202,15 +202,36 @@ RULES: dict[type, Rule] = {
 }
 
 
-def _matrix(columns: Tensor, shape: tuple[int, ...], arranged: Callable[[Tensor], Tensor]) -> Squares:
-    """A matrix product at many positions, from columns of shape ``(n, groups, inputs, positions)``."""
-    groups = columns.shape[1]
+def _matrix(
+    site: Site, record: Record, rows: list[Tensor], arranged: Callable[[Tensor], Tensor]
+) -> dict[tuple[str, ...], Squares]:
+    """A matrix product at many positions, of which a bias is one more row: one product serves both.
+
+    Parameters
+    ----------
+    site, record
+        The layer.
+    rows
+        What its kernel is multiplied with, in order, of shape ``(n, groups, inputs, positions)``.
+    arranged
+        From a sum of shape ``(groups, inputs, outputs of a group)`` to the shape of the kernel.
+    """
+    if "kernel" not in site.variables:
+        return {("bias",): _gain(None, (record.outputs[0].shape[-1],))}
+    names = ("kernel", "bias") if "bias" in site.variables else ("kernel",)
+    ones = [ops.ones_like(rows[0][:, :, :1]) for _ in names[1:]]
+    columns = ops.concatenate([*rows, *ones], axis=2)
+    groups, inputs = columns.shape[1], columns.shape[2] - len(ones)
 
     def gradients(delta: Tensor) -> Tensor:
         outputs = ops.reshape(delta, (ops.shape(delta)[0], -1, groups, delta.shape[-1] // groups))
         return ops.matmul(columns, _exchanged(outputs))
 
-    return ExampleSquares(gradients, shape, arranged, columns)
+    def by_name(total: Tensor) -> tuple[Tensor, ...]:
+        return (arranged(total[:, :inputs]), *(ops.reshape(total[:, inputs], (-1,)) for _ in ones))
+
+    made = groups * columns.shape[2] * (record.outputs[0].shape[-1] // groups)
+    return {names: ExampleSquares(gradients, made, by_name, columns)}
 
 
 def _exchanged(tensor: Tensor) -> Tensor:
@@ -230,7 +251,7 @@ def _gain(factor: Tensor | None, shape: tuple[int, ...]) -> Squares:
         axes = [*range(1, first), *(axis for axis in spread if axis > 0)]
         return ops.reshape(_summed(slopes, axes), (-1, *shape)) if axes else slopes
 
-    return ExampleSquares(gradients, shape, _as_it_is, factor)
+    return ExampleSquares(gradients, prod(shape), _alone, factor)
 
 
 def _summed(tensor: Tensor, axes: list[int]) -> Tensor:
@@ -246,8 +267,8 @@ def _product(gradients: Callable[[Tensor], Tensor], left: Tensor, right: Tensor)
     return ops.square(one) if right is left else one * gradients(right)
 
 
-def _as_it_is(total: Tensor) -> Tensor:
-    return total
+def _alone(total: Tensor) -> tuple[Tensor, ...]:
+    return (total,)
 
 
 def _entries(tensor: Tensor) -> int:

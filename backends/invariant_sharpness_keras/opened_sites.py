@@ -14,6 +14,8 @@ from invariant_sharpness_keras.layer_squares import RULES, Squares
 
 Tensor = Any
 Array = npt.NDArray[Any]
+Owned = dict[tuple[int, ...], Squares]
+"""Squares, by the positions among the values of the variables that they are of."""
 
 
 class OpenedSites:
@@ -32,8 +34,8 @@ class OpenedSites:
         """Those that every example passes once and that have a rule, by their positions among the given ones."""
         self.affine: list[Tensor] = []
         """The outputs of their affine parts, whose cotangents are wanted."""
-        self._squares: list[dict[int, Squares]] = []
-        self._totals: dict[int, Tensor] = {}
+        self._squares: list[Owned] = []
+        self._totals: dict[tuple[int, ...], Tensor] = {}
         for number, (site, record) in enumerate(zip(sites, records, strict=True)):
             own = _squares(site, record) if record.is_plain(outputs) else {}
             if own:
@@ -55,31 +57,37 @@ class OpenedSites:
     def add(self, signs: Tensor, deltas: Sequence[Tensor]) -> None:
         """Add squares: of signed weights ``(n,)``, and the cotangents of the affine parts."""
         for own, delta in zip(self._squares, deltas, strict=True):
-            for index, squares in own.items():
+            for owners, squares in own.items():
                 term = squares.term(ops.cast(signs, delta.dtype), delta, delta)
-                self._totals[index] = self._totals[index] + term if index in self._totals else term
+                self._totals[owners] = self._totals[owners] + term if owners in self._totals else term
 
     def finished(self) -> dict[int, Tensor]:
         """The sums, by the positions of the variables among the values."""
-        every = {index: squares for own in self._squares for index, squares in own.items()}
-        return {index: every[index].finished(total) for index, total in self._totals.items()}
+        every = {owners: squares for own in self._squares for owners, squares in own.items()}
+        return _by_variable({owners: every[owners].finished(total) for owners, total in self._totals.items()})
 
     def variables(self, number: int) -> list[int]:
         """The positions of the variables of one of the sites that have a rule."""
-        return list(self._squares[number])
+        return [index for owners in self._squares[number] for index in owners]
 
     def products(self, number: int, left: Tensor, right: Tensor) -> dict[int, Tensor]:
         """Sum the products of the gradients that two cotangents of one of the affine parts make, by the positions of variables."""
         ones = ops.ones((ops.shape(left)[0],), left.dtype)
         own = self._squares[number]
-        return {index: squares.finished(squares.term(ones, left, right)) for index, squares in own.items()}
+        return _by_variable({o: squares.finished(squares.term(ones, left, right)) for o, squares in own.items()})
 
 
-def _squares(site: Site, record: Record) -> dict[int, Squares]:
-    """The squares of a site's variables, by their positions among the values; without those that have no rule."""
+def _squares(site: Site, record: Record) -> Owned:
+    """The squares of a site's variables; without those that have no rule."""
     record.inputs = [ops.stop_gradient(tensor) for tensor in record.inputs]
-    by_name = RULES[type(site.layer)](site.layer, record)
-    return {site.variables[name]: squares for name, squares in by_name.items() if name in site.variables}
+    by_names = RULES[type(site.layer)](site, record)
+    measured = {names: squares for names, squares in by_names.items() if site.variables.keys() >= set(names)}
+    return {tuple(site.variables[name] for name in names): squares for names, squares in measured.items()}
+
+
+def _by_variable(found: dict[tuple[int, ...], tuple[Tensor, ...]]) -> dict[int, Tensor]:
+    """One sum for each variable, from the sums of those that are made together."""
+    return {index: array for owners, arrays in found.items() for index, array in zip(owners, arrays, strict=True)}
 
 
 def agree(found: Array, expected: Array, largest: float) -> bool:

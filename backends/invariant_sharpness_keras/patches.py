@@ -10,8 +10,8 @@ from keras import ops
 Tensor = Any
 
 
-def grouped_patches(layer: Any, inputs: Tensor, outputs: Tensor, groups: int) -> Tensor:
-    """Patches of shape ``(n, groups, offsets and channels of a group, positions)``, in the order of the kernel.
+def grouped_patches(layer: Any, inputs: Tensor, outputs: Tensor, groups: int) -> list[Tensor]:
+    """Patches of shape ``(n, groups, channels of a group, positions)``, one for each offset, in the order of the kernel.
 
     They are cut from inputs with the channels first, so that neighbors in a row of positions are copied together.
 
@@ -29,8 +29,7 @@ def grouped_patches(layer: Any, inputs: Tensor, outputs: Tensor, groups: int) ->
     padded = ops.pad(ops.moveaxis(inputs, -1, 1), [(0, 0), (0, 0), *margins])
     shifted = [_shifted(layer, padded, offset, sides) for offset in product(*map(range, layer.kernel_size))]
     channels = inputs.shape[-1] // groups
-    rows = ops.stack([ops.reshape(part, (examples, groups, channels, -1)) for part in shifted], axis=2)
-    return ops.reshape(rows, (examples, groups, len(shifted) * channels, -1))
+    return [ops.reshape(part, (examples, groups, channels, -1)) for part in shifted]
 
 
 def _shifted(layer: Any, padded: Tensor, offset: tuple[int, ...], sides: list[Any]) -> Tensor:

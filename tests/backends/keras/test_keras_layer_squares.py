@@ -6,7 +6,7 @@ import pytest
 
 from zoo.keras_results import TOLERANCE, every_engine_deep, found, tensorflow_alone
 
-WITH_RULES = ("images", "lines", "volumes", "tokens")
+WITH_RULES = ("images", "lines", "volumes", "tokens", "partly frozen")
 WITHOUT_A_SITE = ("images",)
 """In JAX's programs, gamma of batch norm is used twice."""
 

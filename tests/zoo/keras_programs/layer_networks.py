@@ -51,6 +51,15 @@ def tokens() -> keras.Model:
     return with_head(x, layers.GlobalAveragePooling1D()(y))
 
 
+def partly_frozen() -> keras.Model:
+    """A convolution of which the bias is measured alone, and a layer at several positions of which the kernel is."""
+    x = keras.Input((9, 2))
+    first, second = layers.Conv1D(4, 3, activation="relu"), layers.Dense(3, activation="relu")
+    model = with_head(x, layers.GlobalAveragePooling1D()(second(first(x))))
+    first.kernel.trainable = second.bias.trainable = False
+    return model
+
+
 def without_rules() -> keras.Model:
     """Transposed and separable convolutions, one with channels first, and a recurrent layer."""
     x = keras.Input((5, 5, 3))
@@ -101,6 +110,7 @@ WITH_RULES: dict[str, Callable[[], keras.Model]] = {
     "lines": lines,
     "volumes": volumes,
     "tokens": tokens,
+    "partly frozen": partly_frozen,
 }
 OTHERS: dict[str, Callable[[], keras.Model]] = {
     "without rules": without_rules,
