@@ -68,6 +68,7 @@ class TensorflowEngine(EngineDefaults):
 
     name = "TensorFlow"
     xp = xp
+    traced = True
     offers = EVERY_CAPABILITY | {ResidualDiagonalOracle, OneByOneOracle, OutputFormOracle}
 
     def __init__(

@@ -176,6 +176,11 @@ class Engine(Protocol[Batch]):
         ...
 
     @property
+    def traced(self) -> bool:
+        """Whether the program of the network is that of all examples of the same shapes, and not what some examples did."""
+        ...
+
+    @property
     def samples_outputs(self) -> bool:
         """Whether the loss is convex in the outputs, so that they can be sampled."""
         ...

@@ -26,6 +26,7 @@ class EngineDefaults:
     """What most engines share: vectors are the engine's own tensors, and batches are computed whole."""
 
     fixed_shapes = False
+    traced = False
     reduction: Literal["mean", "sum"] = "mean"
     loss_description = ""
 

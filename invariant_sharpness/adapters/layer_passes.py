@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, cast
 
-from invariant_sharpness.adapters.data import batch_size
+from invariant_sharpness.adapters.data import batch_size, one_of_each_form
 from invariant_sharpness.adapters.engine import Point, Sums
 from invariant_sharpness.adapters.example_passes import ExamplePasses
 from invariant_sharpness.adapters.layers import (
@@ -61,18 +61,24 @@ class LayerPasses(ExamplePasses):
         return drawn / float(len(draws))
 
     def output_form(self, parameters: ParameterVector, /) -> OutputForm:
-        """Read off the program for one example in the middle of the data; on some engines for as many as the affine test takes."""
+        """Read off the program for one example in the middle of the data; for all shapes of an example, where the program depends on nothing else."""
         forms = [
             form for of_process in everywhere(self.processes, lambda: self._forms(parameters)) for form in of_process
         ]
         curved, unknown = (frozenset().union(*groups) for groups in zip(*(form[:2] for form in forms), strict=True))
-        return OutputForm(curved, unknown - curved)
+        return OutputForm(curved, unknown - curved, of_every_example=self.engine.traced)
 
     def _forms(self, parameters: ParameterVector) -> list[OutputForm]:
         """Those of this process's examples."""
         with self._measuring(parameters) as point:
-            tested, _ = self._spread.examples(self._differentiated(1), self._share)
-            return [cast(FormPoint, point).output_form(part) for whole in tested for _, part in self._cut(whole)]
+            return [cast(FormPoint, point).output_form(part) for part in self._with_programs()]
+
+    def _with_programs(self) -> Iterator[Any]:
+        """Some examples of this process, whose programs stand for those of all."""
+        if self.engine.traced:
+            return one_of_each_form(piece.batch for piece in self._pieces())
+        some, _ = self._spread.examples(self._differentiated(1), self._share)
+        return (part for whole in some for _, part in self._cut(whole))
 
     def squared_one_by_one(self, parameters: ParameterVector, /) -> Mapping[str, int]:
         """Told from the first batch. Cost: a forward pass with it."""

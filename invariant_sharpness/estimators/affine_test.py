@@ -7,9 +7,9 @@ linear, then :math:`\nabla^2_{gg} z_{nk} = 0` and the two blocks are equal, for 
 This is not assumed but tested, in three steps.
 
 0. *Before anything is differentiated*, the program of the network is read, if the oracle can (:class:`~invariant_sharpness.protocol.OutputFormOracle`). A group that is below
-   no curved operation is affine by form, and its first derivatives alone are computed. Of those below one, a few are differentiated twice, on one
-   example: if all that this example reaches are curved, so the others count, too. Otherwise form is no guide, and all groups are tested. Where the
-   program does not tell, the group is tested. To count as curved costs accuracy and is never wrong; to count as affine takes the form or the test.
+   no curved operation is affine by form, and its first derivatives alone are computed; on TensorFlow, whose program is that of all examples, not even
+   these are. Of those below one, a few are differentiated twice, on one example: if all that this example reaches are curved, so the others count, too.
+   Otherwise form is no guide, and all groups are tested. Where the program does not tell, the group is tested. To count as curved costs accuracy and is never wrong; to count as affine takes the form or the test.
 1. *Before the diagonal*, on a few examples, spread evenly over the data (:func:`curvature_defects`): for random cotangents c,
    :math:`\phi = \sum_{nk} c_{nk} z_{nk}`, and a random direction u on the group, :math:`(\nabla^2_{gg} \phi) u` vanishes with probability one only if
    all :math:`\nabla^2_{gg} z_{nk}` do. Comparing ``H u`` with ``G u`` for the loss itself is weaker: there the second term is weighted with
@@ -53,7 +53,7 @@ _ROUNDING = 1000.0
 
 
 class Seen(NamedTuple):
-    r"""What tested examples have shown. Groups that are known to be curved are left out of all three.
+    r"""What tested examples have shown. Groups that had not to be tested are left out of all three.
 
     Parameters
     ----------
@@ -80,7 +80,7 @@ class AffineTest:
     defects
         The relative curvature of the outputs in each group; NaN where no tested example reaches the group.
     seen
-        What was seen of the groups that are not known to be curved; None if there are none, or nothing has to be tested.
+        What was seen of the groups that had to be tested; None if there are none.
     """
 
     defects: Mapping[str, float]
@@ -91,7 +91,8 @@ def affine_test(oracle: GaussNewtonDiagonalOracle, seed: int = 0) -> AffineTest:
     """Measure in which groups the outputs are curved, on as little of the data as tells.
 
     Cost: about two gradients, whatever the number of groups, where the oracle reads the program of the network and its groups are
-    affine or curved by form; otherwise a gradient and a backward pass for each group, on a few examples.
+    affine or curved by form, and none where all are affine in a program that all examples pass; otherwise a gradient and a backward pass for each
+    group, on a few examples.
 
     Parameters
     ----------
@@ -103,7 +104,7 @@ def affine_test(oracle: GaussNewtonDiagonalOracle, seed: int = 0) -> AffineTest:
     Returns
     -------
     AffineTest
-        The relative curvatures, infinite in groups that count as curved by their form, and the slopes of the other groups.
+        The relative curvatures, infinite in groups that count as curved by their form, and the slopes of those that were tested.
     """
     names = frozenset(group.name for group in oracle.groups)
     able = capability(oracle, OutputFormOracle)
@@ -116,10 +117,11 @@ def affine_test(oracle: GaussNewtonDiagonalOracle, seed: int = 0) -> AffineTest:
         return AffineTest(dict.fromkeys(names, 0.0), None)
     report(1)
     curved = _curved_by_form(able, form.curved, seed)
+    affine = names - form.curved - form.unknown if form.of_every_example else frozenset[str]()
     report(2)
-    found = _measured(able, names - curved.keys(), seed)
+    found = _measured(able, names - curved.keys() - affine, seed)
     report(3)
-    return replace(found, defects={**found.defects, **curved})
+    return replace(found, defects={**found.defects, **curved, **dict.fromkeys(affine, 0.0)})
 
 
 _GRADIENTS_PER_STEP = 0.7

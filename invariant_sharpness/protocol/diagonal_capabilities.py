@@ -77,11 +77,15 @@ class OutputForm(NamedTuple):
         All other groups below an operation of which nothing is known.
     by_definition
         Whether nothing has to be tested, since second derivatives of the outputs do not count.
+    of_every_example
+        Whether the programs were read that all examples pass, and not what some examples did: then the groups that are named
+        nowhere need no test.
     """
 
     curved: frozenset[str] = frozenset()
     unknown: frozenset[str] = frozenset()
     by_definition: bool = False
+    of_every_example: bool = False
 
 
 @runtime_checkable

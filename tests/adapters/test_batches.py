@@ -15,6 +15,7 @@ from invariant_sharpness.adapters.data import (
     check_inputs,
     check_outputs,
     first_non_finite,
+    one_of_each_form,
     split_batch,
     take,
 )
@@ -102,3 +103,9 @@ def test_error_of_a_model_says_on_what_and_what_to_do() -> None:
     words = r"batch 5: the model raised ZeroDivisionError on arrays of shapes \(4, 3\), \(4,\): .*zero. Try again"
     with pytest.raises(ModelError, match=words), calling_model((X, Y, "text"), 5, "Try again"):
         _ = 1 / 0
+
+
+def test_one_batch_stands_for_each_shape_of_an_example() -> None:
+    batches = [Batch(np.zeros((examples, length)), Y) for examples, length in ((4, 3), (2, 3), (4, 5), (1, 3))]
+    found = [batch.inputs.shape for batch in one_of_each_form(batches)]
+    assert found == [(4, 3), (4, 5)]

@@ -45,7 +45,13 @@ from invariant_sharpness.adapters.data.examples import (
     take,
     weighted_pair,
 )
-from invariant_sharpness.adapters.data.subsets import all_examples, chosen_examples, joined_by_form, require_examples
+from invariant_sharpness.adapters.data.subsets import (
+    all_examples,
+    chosen_examples,
+    joined_by_form,
+    one_of_each_form,
+    require_examples,
+)
 
 __all__ = [
     "PASS_SEED",
@@ -77,6 +83,7 @@ __all__ = [
     "leaves",
     "map_leaves",
     "no_examples",
+    "one_of_each_form",
     "output_array",
     "plain",
     "positive_weight",

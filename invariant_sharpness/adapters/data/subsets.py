@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -80,6 +80,15 @@ def joined_by_form(batches: Iterable[Any]) -> list[Any]:
     for batch in batches:
         parts.setdefault(_form(batch), []).append(batch)
     return [_joined(alike) for alike in parts.values()]
+
+
+def one_of_each_form(batches: Iterable[Any]) -> Iterator[Any]:
+    """Yield the first batch for each shape of an example."""
+    known: set[str] = set()
+    for batch in batches:
+        if (form := _form(batch)) not in known:
+            known.add(form)
+            yield batch
 
 
 def all_examples(batches: Iterable[Any]) -> Batch:

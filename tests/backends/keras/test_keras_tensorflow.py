@@ -88,3 +88,9 @@ def test_a_parameter_is_curved_by_its_form_where_its_block_is_not_zero() -> None
     assert networks["tied"]["curved"], "a layer that is used twice is in its own slopes"
     assert all(network["form"] == network["curved"] for network in networks.values()), networks
     assert all(network["unknown"] == [] for network in networks.values()), networks
+
+
+@tensorflow_alone
+def test_what_is_affine_in_the_program_of_all_examples_is_not_tested() -> None:
+    certified = found("tensorflow", "tests_of_a_piecewise_linear_network")
+    assert certified == {"tests": 0, "methods": ["exact"]}, certified

@@ -17,6 +17,7 @@ import invariant_sharpness as ish
 from invariant_sharpness.coordinates.forwarding import Forwarding
 from invariant_sharpness.estimators.affine_groups import exact_diagonal
 from invariant_sharpness.estimators.affine_test import affine_test, exact_groups
+from invariant_sharpness.protocol import OutputForm
 
 WIDTH, CLASSES, EXAMPLES = 4, 3, 6
 
@@ -208,6 +209,30 @@ def test_three_groups_are_differentiated_twice_however_many_there_are(blocks: in
         f"blocks.{blocks - 1}.norm2.weight",
         f"blocks.{blocks - 1}.norm2.bias",
     }
+
+
+class Traced(Watched):
+    """An oracle whose form is that of all examples; it remembers all groups that it is asked for."""
+
+    def block_curvature(
+        self, parameters: Any, direction: Any, /, names: frozenset[str], examples: int, seed: int
+    ) -> Any:
+        self.asked.append((names, examples))
+        return self.base.block_curvature(parameters, direction, names, examples, seed)
+
+    def output_form(self, parameters: Any, /) -> OutputForm:
+        return self.base.output_form(parameters)._replace(of_every_example=True)
+
+
+@pytest.mark.parametrize("kind", ["attention", "unknown, square"])
+def test_what_is_affine_in_the_programs_of_all_examples_is_not_tested(kind: str) -> None:
+    base = oracle_of(*problem(kind))
+    watched, form = Traced(base), base.output_form(base.parameters)
+    found = affine_test(watched)
+    tested = frozenset[str]().union(*(names for names, _ in watched.asked))
+    assert tested <= form.curved | form.unknown, f"tested: {sorted(tested)}"
+    assert form.unknown <= tested, f"tested: {sorted(tested)}"
+    assert exact_groups(base, found.defects) == exact_groups(base, affine_test(base).defects)
 
 
 def test_groups_that_are_curved_by_form_say_so() -> None:

@@ -182,6 +182,14 @@ def forms() -> dict[str, Any]:
     return found
 
 
+def tests_of_a_piecewise_linear_network() -> dict[str, Any]:
+    """How often examples are differentiated for the certificate, and the methods of all variables."""
+    oracle = backend.oracle(pooled_network("relu"), (inputs(5, 6, 6, 2), labels(5)), loss="cross_entropy")
+    with patch.object(oracle, "block_curvature", MagicMock(side_effect=oracle.block_curvature)) as tested:
+        found = ish.hessian_diagonal(oracle)
+    return {"tests": tested.call_count, "methods": sorted({group.method for group in found.groups.values()})}
+
+
 def pieces_of_a_batch() -> dict[str, Any]:
     """Where a batch is cut whose patches take 21 MB, and the relative difference that this makes."""
     convolution = layers.Conv2D(4, 3, padding="same")
@@ -199,4 +207,13 @@ def pieces_of_a_batch() -> dict[str, Any]:
     }
 
 
-CHECKS = [pieces_of_a_batch, flat_inputs, forms, roles_of_a_module, data_sets, grouped_convolution, bilinear_upsampling]
+CHECKS = [
+    pieces_of_a_batch,
+    flat_inputs,
+    forms,
+    tests_of_a_piecewise_linear_network,
+    roles_of_a_module,
+    data_sets,
+    grouped_convolution,
+    bilinear_upsampling,
+]
