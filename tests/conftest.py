@@ -9,7 +9,6 @@ import tempfile
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, settings
 
 from zoo.installed import missing
 
@@ -22,13 +21,6 @@ for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
 os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
-
-# Few examples for `make test`; `make deep` loads the other profile and draws more. Both are the same on every run.
-# Neither has a deadline, nor a limit for drawing an example: a test is not wrong where the machine is slow.
-TIMELESS = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
-settings.register_profile("quick", TIMELESS, max_examples=8, derandomize=True, database=None)
-settings.register_profile("deep", TIMELESS, max_examples=20, derandomize=True, database=None)
-settings.load_profile("quick")
 
 FRAMEWORKS = ("numpy", "torch", "jax", "keras", "tensorflow")
 ENGINE = re.compile(r"[\[-](tensorflow|jax|torch)\b")
