@@ -1,4 +1,4 @@
-"""Two trainings at the edge of stability, and the curvature that each optimizer sees there: the figures of ``docs/edge_of_stability.md``.
+"""Two trainings at the edge of stability, and the curvature that each optimizer sees there: the first figures of ``docs/edge_of_stability.md``.
 
     python docs/experiments/edge_of_stability.py            # both, a minute on one core
     python docs/experiments/edge_of_stability.py adam       # one of them
@@ -12,20 +12,15 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
-import matplotlib.pyplot as plt
-import numpy as np
 import torch
+from edge_of_stability_figure import Curves, draw, summary
 from sklearn.datasets import load_digits
 from torch import nn
 
 import invariant_sharpness as ish
 
 EXAMPLES, WIDTH, TOLERANCE = 250, 24, 1e-3
-STATIC = Path(__file__).parents[1] / "_static"
-
-Curves = dict[str, list[float]]
 
 
 @dataclass(frozen=True)
@@ -81,38 +76,13 @@ def train(training: Training) -> tuple[Curves, float]:
     return curves, ish.optimizer_state(oracle, optimizer).threshold
 
 
-def draw(name: str, training: Training, curves: Curves, threshold: float) -> None:
-    figure, (above, below) = plt.subplots(2, 1, figsize=(6, 5), sharex=True, layout="constrained", height_ratios=(1, 2))
-    above.semilogy(curves["step"], curves["loss"], color="0.3")
-    above.set(ylabel="loss", title=training.title)
-    for measure, values in curves.items():
-        if measure not in ("step", "loss"):
-            below.plot(curves["step"], values, ".-", label=measure, linewidth=1, markersize=4)
-    below.axhline(threshold, color="0.3", linestyle="--", label=training.threshold)
-    below.set(xlabel="step", ylabel="curvature", ylim=(0, None))
-    below.legend(frameon=False)
-    figure.savefig(STATIC / f"edge_of_stability_{name}.png", dpi=110)
-    plt.close(figure)
-
-
-def summary(curves: Curves, threshold: float) -> str:
-    """The last quarter of the training against the threshold."""
-    last = len(curves["step"]) // 4
-    parts = [
-        f"{measure} {np.median(values[-last:]) / threshold:.3f}"
-        for measure, values in curves.items()
-        if measure not in ("step", "loss")
-    ]
-    return f"threshold {threshold:.5g}; medians of the last quarter, in units of it: {', '.join(parts)}; loss {curves['loss'][-1]:.2g}"
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("trainings", nargs="*", choices=[*TRAININGS, []], help="by default all")
     torch.set_num_threads(1)
     for name in parser.parse_args().trainings or TRAININGS:
         curves, threshold = train(TRAININGS[name])
-        draw(name, TRAININGS[name], curves, threshold)
+        draw(name, TRAININGS[name].title, curves, threshold, line=TRAININGS[name].threshold)
         print(f"{name:8} {summary(curves, threshold)}", flush=True)
 
 
