@@ -22,6 +22,7 @@ from invariant_sharpness.protocol import (
     DoublePrecisionOracle,
     OutputFormOracle,
     ResidualDiagonalOracle,
+    ResidualProductOracle,
 )
 from invariant_sharpness_jax.application import Application
 from invariant_sharpness_jax.forward import application_to_batches, to_batch
@@ -60,7 +61,12 @@ class JaxEngine(EngineDefaults):
     name = "JAX"
     xp = jnp
     fixed_shapes = True
-    offers = EVERY_CAPABILITY | {DoublePrecisionOracle, ResidualDiagonalOracle, OutputFormOracle}
+    offers = EVERY_CAPABILITY | {
+        DoublePrecisionOracle,
+        ResidualDiagonalOracle,
+        ResidualProductOracle,
+        OutputFormOracle,
+    }
 
     def __init__(
         self,

@@ -76,6 +76,10 @@ class JaxPoint:
         product, losses = self._program.curvature_product(self._arrays, self._constants, vector, batch)
         return _sums(losses, product)
 
+    def residual_product(self, vector: Arrays, batch: Batch, /) -> Sums:
+        product, losses = self._program.residual_product(self._arrays, self._constants, vector, batch)
+        return _sums(losses, product)
+
     def squares(self, names: frozenset[str], cotangents: Cotangents, batch: Batch, /) -> Sums:
         given, room = (*self._split(names), self._constants), room_within_limit()
         rows, width = self._program.row_shape(self._arrays, self._constants, batch)

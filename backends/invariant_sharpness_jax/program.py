@@ -97,6 +97,7 @@ class Program:
         self.layer_curvature = differentiated(self._layer_curvature)
         self.applied = Compiled(_applied)
         self.residual_products = Compiled(self._residual_products)
+        self.residual_product = differentiated_along(self._residual_product)
 
     def row_shape(self, arrays: Arrays, constants: Constants, batch: Batch) -> tuple[int, int]:
         """Return the number of rows of outputs that the loss sees in a batch, and of outputs in a row. Nothing is computed."""
@@ -156,6 +157,16 @@ class Program:
         along = self._pushforward(mode, arrays, constants, vector, batch.inputs)
         (curved,), losses = mode.products(jax.grad(total, has_aux=True), outputs, [along])
         return pullback(curved)[0], losses
+
+    def _residual_product(
+        self, mode: Mode, arrays: Arrays, constants: Constants, vector: Arrays, batch: Batch
+    ) -> tuple[Arrays, Losses]:
+        """The product with the Hessian of the outputs along their constant cotangents."""
+        losses = self._losses(arrays, constants, batch)
+        cotangents = self._loss_slopes(batch)(self.outputs(arrays, constants, batch.inputs))
+        slopes = alone(lambda at: self._pullback(at, constants, cotangents, batch.inputs))
+        (product,), _ = mode.products(slopes, arrays, [_like(arrays, vector)])
+        return product, losses
 
     def _pushforward(self, mode: Mode, arrays: Arrays, constants: Constants, vector: Arrays, inputs: Any) -> jax.Array:
         """The derivatives of the outputs along ``vector``."""

@@ -26,6 +26,7 @@ from invariant_sharpness.protocol import (
     OneByOneOracle,
     OutputFormOracle,
     ResidualDiagonalOracle,
+    ResidualProductOracle,
 )
 from invariant_sharpness_torch import batches
 from invariant_sharpness_torch.batches import Forward, evaluation, host_rows, to_device
@@ -70,6 +71,7 @@ class TorchEngine(EngineDefaults):
     offers = EVERY_CAPABILITY | {
         DoublePrecisionOracle,
         ResidualDiagonalOracle,
+        ResidualProductOracle,
         OneByOneOracle,
         NodeCurvatureOracle,
         OutputFormOracle,

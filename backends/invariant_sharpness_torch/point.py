@@ -27,6 +27,7 @@ from invariant_sharpness_torch.products import (
     gradients,
     hessian_products,
     jacobian_product,
+    residual_product,
 )
 from invariant_sharpness_torch.residuals import LayerResiduals
 from invariant_sharpness_torch.squares import ExampleSquares
@@ -96,6 +97,11 @@ class TorchPoint:
     def gauss_newton_product(self, vector: Arrays, batch: Any, /) -> Sums:
         outputs, targets = self._evaluate(batch)
         product, weights = gauss_newton_product(outputs, targets, self._loss, self._sources, self._along(vector))
+        return Sums(weights.sum(), len(weights), (self._arrays(product),))
+
+    def residual_product(self, vector: Arrays, batch: Any, /) -> Sums:
+        outputs, targets = self._evaluate(batch)
+        product, weights = residual_product(outputs, targets, self._loss, self._sources, self._along(vector))
         return Sums(weights.sum(), len(weights), (self._arrays(product),))
 
     def squares(self, names: frozenset[str], cotangents: Cotangents, batch: Any, /) -> Sums:

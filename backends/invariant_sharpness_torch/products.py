@@ -73,6 +73,25 @@ def gauss_newton_product(
     return gradients((outputs * curved).sum(), sources), weights
 
 
+def residual_product(
+    outputs: torch.Tensor, targets: torch.Tensor, loss: LossTerms, sources: Sequence[torch.Tensor], directions: Tensors
+) -> tuple[Tensors, torch.Tensor]:
+    """The Hessian of the outputs along their constant cotangents times a vector, and the weights of the rows."""
+    cotangents, weights = output_cotangents(outputs, targets, loss)
+    (product,) = hessian_products((outputs * cotangents).sum(), sources, [directions])
+    return product, weights
+
+
+def output_cotangents(
+    outputs: torch.Tensor, targets: torch.Tensor, loss: LossTerms
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """The derivatives of the sum of the weighted losses in the outputs, as constants, and the weights of the rows."""
+    leaf = outputs.detach().requires_grad_()
+    losses, weights = loss.values(leaf, targets)
+    (cotangents,) = gradients((losses * weights).sum(), [leaf])
+    return cotangents.detach(), weights.detach()
+
+
 def _curved(
     outputs: torch.Tensor, targets: torch.Tensor, loss: LossTerms, along: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor]:

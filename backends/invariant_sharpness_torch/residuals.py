@@ -21,7 +21,7 @@ from invariant_sharpness_torch.batches import Evaluate
 from invariant_sharpness_torch.half_precision import held
 from invariant_sharpness_torch.layer_rules import Accumulator
 from invariant_sharpness_torch.passed_layers import PassedLayer
-from invariant_sharpness_torch.products import gradients, second_derivative
+from invariant_sharpness_torch.products import output_cotangents, second_derivative
 from invariant_sharpness_torch.recording import layer_cotangents
 from invariant_sharpness_torch.squares import ExampleSquares, Opened
 
@@ -97,17 +97,15 @@ class OpenedCotangents:
     def __init__(self, opened: Opened, loss: LossTerms) -> None:
         self.layers = opened.layers
         self.outputs = opened.outputs
-        leaf = opened.outputs.detach().requires_grad_()
-        losses, weights = loss.values(leaf, opened.targets)
-        (self.cotangents,) = gradients((losses * weights).sum(), [leaf])
-        self.weight, self.rows = weights.detach().sum(), len(weights)
+        self.cotangents, weights = output_cotangents(opened.outputs, opened.targets, loss)
+        self.weight, self.rows = weights.sum(), len(weights)
 
     def deltas(self, *, create_graph: bool = False) -> list[torch.Tensor]:
         """The derivatives of the outputs along their cotangents, in the outputs of the layers: one backward pass."""
         if not self.outputs.requires_grad:
             return [torch.zeros_like(layer.outputs()) for layer in self.layers]
         targets = [layer.output for layer in self.layers]
-        return layer_cotangents(self.outputs, targets, self.cotangents.detach(), create_graph=create_graph)
+        return layer_cotangents(self.outputs, targets, self.cotangents, create_graph=create_graph)
 
 
 def _derivative(delta: torch.Tensor, along: torch.Tensor, output: GradientEdge) -> torch.Tensor:

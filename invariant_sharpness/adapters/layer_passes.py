@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, cast
 
 from invariant_sharpness.adapters.data import batch_size, one_of_each_form
-from invariant_sharpness.adapters.engine import Point, Sums
+from invariant_sharpness.adapters.engine import Arrays, Point, Sums
 from invariant_sharpness.adapters.example_passes import ExamplePasses
 from invariant_sharpness.adapters.layers import (
     FormPoint,
@@ -15,6 +15,7 @@ from invariant_sharpness.adapters.layers import (
     NodePoint,
     OneByOnePoint,
     Perturbations,
+    ResidualPoint,
     merged,
     units_of,
 )
@@ -26,10 +27,11 @@ from invariant_sharpness.runtime.processes import everywhere
 
 
 class LayerPasses(ExamplePasses):
-    """The methods of :class:`invariant_sharpness.protocol.ResidualDiagonalOracle`, `OutputFormOracle`, `OneByOneOracle` and `NodeCurvatureOracle`, for engines that offer these."""
+    """The methods of :class:`invariant_sharpness.protocol.ResidualDiagonalOracle`, `ResidualProductOracle`, `OutputFormOracle`, `OneByOneOracle` and `NodeCurvatureOracle`, for engines that offer these."""
 
     _pieces: Callable[[], Iterator[Piece]]
     _ask: Callable[[str], None]
+    _native: Callable[[ParameterVector], Arrays]
     _means: Callable[[ParameterVector, Callable[[Point[Any], Piece], Sums]], list[ParameterVector]]
 
     def layer_units(self, parameters: ParameterVector, /) -> Mapping[str, LayerUnits]:
@@ -59,6 +61,14 @@ class LayerPasses(ExamplePasses):
             parameters, lambda piece: Perturbations(units, Draws(draws, seed, first + piece.example))
         )
         return drawn / float(len(draws))
+
+    def residual_vector_product(self, parameters: ParameterVector, vector: ParameterVector, /) -> ParameterVector:
+        along = self._native(vector)
+
+        def product(point: Point[Any], piece: Piece) -> Sums:
+            return cast(ResidualPoint, point).residual_product(along, piece.batch)
+
+        return self._means(parameters, product)[0]
 
     def output_form(self, parameters: ParameterVector, /) -> OutputForm:
         """Read off the program for one example in the middle of the data; for all shapes of an example, where the program depends on nothing else."""

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from invariant_sharpness.adapters.engine import Sums
+from invariant_sharpness.adapters.engine import Arrays, Sums
 from invariant_sharpness.prng import Draws, layer_signs
 from invariant_sharpness.protocol import LayerUnits, OutputForm
 
@@ -81,6 +81,14 @@ class LayerPoint(Protocol):
 
         :math:`A_n` is the derivative of the layer's outputs in its parameters, and :math:`K_n u = \partial \langle \delta_n, u \rangle / \partial` (outputs of the layer).
         """
+        ...
+
+
+class ResidualPoint(Protocol):
+    """What a point of an engine has beyond, if the engine offers :class:`invariant_sharpness.protocol.ResidualProductOracle`."""
+
+    def residual_product(self, vector: Arrays, batch: Any, /) -> Sums:
+        r"""Return the product of the vector with the Hessian of :math:`\sum_n \langle c_n, z_n \rangle`, where the cotangents :math:`c_n = w_n \partial \ell_n / \partial z_n` are constants."""
         ...
 
 

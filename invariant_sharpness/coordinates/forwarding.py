@@ -25,6 +25,7 @@ from invariant_sharpness.protocol import (
     OutputFormOracle,
     ParameterGroup,
     ResidualDiagonalOracle,
+    ResidualProductOracle,
     Rows,
     SampledGaussNewtonOracle,
     SubsetOracle,
@@ -126,6 +127,9 @@ class Forwarding:
         self, parameters: ParameterVector, /, units: Mapping[str, LayerUnits], draws: range, seed: int
     ) -> ParameterVector:
         return self._able(ResidualDiagonalOracle).sampled_residual_diagonal(parameters, units, draws, seed)
+
+    def residual_vector_product(self, parameters: ParameterVector, vector: ParameterVector, /) -> ParameterVector:
+        return self._able(ResidualProductOracle).residual_vector_product(parameters, vector)
 
     def node_counts(self, parameters: ParameterVector, /) -> Mapping[str, int]:
         return self._able(NodeCurvatureOracle).node_counts(parameters)

@@ -25,6 +25,7 @@ from invariant_sharpness.protocol import (
     OutputFormOracle,
     ParameterGroup,
     ResidualDiagonalOracle,
+    ResidualProductOracle,
     Rows,
     SampledGaussNewtonOracle,
     SubsetOracle,
@@ -163,6 +164,10 @@ class Restricted(Forwarding):
     ) -> ParameterVector:
         base = self._able(ResidualDiagonalOracle)
         return self._kept(base.sampled_residual_diagonal(self._point(parameters), units, draws, seed))
+
+    def residual_vector_product(self, parameters: ParameterVector, vector: ParameterVector, /) -> ParameterVector:
+        base = self._able(ResidualProductOracle)
+        return self._kept(base.residual_vector_product(self._point(parameters), self._extended(vector)))
 
     def squared_one_by_one(self, parameters: ParameterVector, /) -> Mapping[str, int]:
         examples = self._able(OneByOneOracle).squared_one_by_one(self._point(parameters))

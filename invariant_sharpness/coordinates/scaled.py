@@ -24,6 +24,7 @@ from invariant_sharpness.protocol import (
     OutputForm,
     OutputFormOracle,
     ResidualDiagonalOracle,
+    ResidualProductOracle,
     Rows,
     SampledGaussNewtonOracle,
     SubsetOracle,
@@ -149,6 +150,10 @@ class Scaled(Forwarding):
         base = self._able(ResidualDiagonalOracle)
         drawn = base.sampled_residual_diagonal(self._point(parameters), units, draws, seed)
         return self.scale * self.scale * drawn
+
+    def residual_vector_product(self, parameters: ParameterVector, vector: ParameterVector, /) -> ParameterVector:
+        base = self._able(ResidualProductOracle)
+        return self.scale * base.residual_vector_product(self._point(parameters), self.scale * vector)
 
     def squared_one_by_one(self, parameters: ParameterVector, /) -> Mapping[str, int]:
         return self._able(OneByOneOracle).squared_one_by_one(self._point(parameters))

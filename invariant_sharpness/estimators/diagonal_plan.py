@@ -26,8 +26,8 @@ from invariant_sharpness.estimators.affine_test import exact_groups
 from invariant_sharpness.estimators.parts_of_draws import most_parts
 from invariant_sharpness.estimators.products import GRADIENTS_PER_PRODUCT
 from invariant_sharpness.estimators.residual_plan import (
+    GRADIENTS_PER_COLUMNS,
     GRADIENTS_PER_DRAW,
-    GRADIENTS_PER_PROBE,
     LEAST_DRAWS,
     Plan,
     all_columns,
@@ -247,7 +247,7 @@ class _Ways:
     ) -> Plan:
         """Plan draws at layers, and so many probes of the residual part elsewhere, or the second number of the Hessian if the Gauss-Newton diagonal costs more than ``most``."""
         of_residual, of_hessian = probes
-        found = self._planned(layers, draws, min(columns, GRADIENTS_PER_PROBE * of_residual))
+        found = self._planned(layers, draws, min(columns, GRADIENTS_PER_COLUMNS * of_residual))
         found = found._replace(probes=of_residual, samples=samples)
         if not found.probed & self.one_by_one.keys() or self._of_gauss_newton(found) <= most:
             return found

@@ -11,7 +11,7 @@ vectors, and is exact. Convolutions are drawn by curvature propagation, at the o
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
@@ -31,7 +31,9 @@ from invariant_sharpness.protocol import (
     LayerUnits,
     NodeCurvatureOracle,
     ResidualDiagonalOracle,
+    ResidualProductOracle,
     SampledGaussNewtonOracle,
+    capability,
     require,
 )
 from invariant_sharpness.runtime.loop import Loop
@@ -148,7 +150,7 @@ def _probed_whole(oracle: CurvatureOracle, plan: Plan, seed: int) -> dict[str, G
 
 
 def _probed(oracle: CurvatureOracle, gauss_newton: HostArrays, probes: int, seed: int) -> dict[str, GroupDiagonal]:
-    """Probe R on groups that belong to no layer: a product with it takes one with H and one with G."""
+    """Probe R on groups that belong to no layer."""
     if not gauss_newton:
         return {}
     groups = probed_groups(_Residual(oracle), frozenset(gauss_newton), probes, seed, gauss_newton)
@@ -160,17 +162,27 @@ class _Residual(Forwarding):
 
     def __init__(self, base: CurvatureOracle) -> None:
         self.base = base
-        self._gauss_newton = require(base, GaussNewtonOracle, metric="hessian_diagonal")
+        self._multiplied = _residual_products(base)
 
     @property
     def parameters(self) -> ParameterVector:
         return self.base.parameters
 
     def hessian_vector_product(self, parameters: ParameterVector, vector: ParameterVector, /) -> ParameterVector:
-        product = self.base.hessian_vector_product(parameters, vector)
-        return product - self._gauss_newton.gauss_newton_vector_product(parameters, vector)
+        return self._multiplied(parameters, vector)
 
     def hessian_vector_products(
         self, parameters: ParameterVector, vectors: Sequence[ParameterVector], /
     ) -> list[ParameterVector]:
         return [self.hessian_vector_product(parameters, vector) for vector in vectors]
+
+
+def _residual_products(oracle: CurvatureOracle) -> Callable[[ParameterVector, ParameterVector], ParameterVector]:
+    """Return what multiplies with R: where the oracle does not, one product with H and one with G."""
+    able = capability(oracle, ResidualProductOracle)
+    if able is not None:
+        return able.residual_vector_product
+    gauss_newton = require(oracle, GaussNewtonOracle, metric="hessian_diagonal").gauss_newton_vector_product
+    return lambda parameters, vector: (
+        oracle.hessian_vector_product(parameters, vector) - gauss_newton(parameters, vector)
+    )

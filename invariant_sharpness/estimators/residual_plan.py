@@ -9,7 +9,13 @@ from collections.abc import Collection, Mapping
 from typing import NamedTuple
 
 from invariant_sharpness.estimators.products import GRADIENTS_PER_PRODUCT
-from invariant_sharpness.protocol import CurvatureOracle, LayerUnits, NodeCurvatureOracle, capability
+from invariant_sharpness.protocol import (
+    CurvatureOracle,
+    LayerUnits,
+    NodeCurvatureOracle,
+    ResidualProductOracle,
+    capability,
+)
 
 GRADIENTS_PER_DRAW = 0.7
 """What a draw of one layer costs, as measured on encoders of some layers."""
@@ -17,8 +23,11 @@ GRADIENTS_PER_DRAW = 0.7
 GRADIENTS_PER_OPERATION = 0.9
 """What a draw at one operation costs, for all layers below it, as measured on encoders of some layers and on convolutions."""
 
-GRADIENTS_PER_PROBE = 6.0
-"""What a product with the residual part costs, as measured: one with the Hessian alone, 2.6 to 3.2, and one with the Gauss-Newton matrix, 2.2 to 2.6."""
+GRADIENTS_PER_RESIDUAL_PRODUCT, GRADIENTS_PER_BOTH_PRODUCTS = 3.0, 6.0
+"""What a probe of the residual part costs, as measured: a product with it alone, or one with the Hessian, 2.6 to 3.2, and one with the Gauss-Newton matrix, 2.2 to 2.6."""
+
+GRADIENTS_PER_COLUMNS = 6.0
+"""What columns outside of layers may cost in the place of each probe: they are exact."""
 
 LEAST_DRAWS, LEAST_PROBES = 4, 4
 
@@ -148,7 +157,7 @@ def cost(oracle: CurvatureOracle, found: Plan, terms: float = 0.0) -> float:
     drawn = len(_first_of_layers(oracle, found.drawn))
     columns = cost_of_columns(sum(group.size for group in oracle.groups if group.name in found.columns))
     beside = terms if found.with_gauss_newton else 0
-    per_probe = GRADIENTS_PER_PROBE if found.of_residual else GRADIENTS_PER_PRODUCT
+    per_probe = gradients_per_probe(oracle) if found.of_residual else GRADIENTS_PER_PRODUCT
     probed = per_probe * found.probes if found.probed else 0.0
     per_draw = GRADIENTS_PER_DRAW * drawn + _cost_at_operations(found.above)
     return beside + columns + probed + GRADIENTS_PER_DRAW * units + found.draws * per_draw
@@ -159,8 +168,14 @@ def cost_of_columns(entries: int) -> float:
     return GRADIENTS_PER_PRODUCT * entries
 
 
+def gradients_per_probe(oracle: CurvatureOracle) -> float:
+    """Return what a probe of the residual part costs: two products where the oracle does not multiply with it."""
+    multiplies = capability(oracle, ResidualProductOracle) is not None
+    return GRADIENTS_PER_RESIDUAL_PRODUCT if multiplies else GRADIENTS_PER_BOTH_PRODUCTS
+
+
 def residual_probes(probes: int) -> int:
-    """Return how many probes of the residual part there are: each takes two products."""
+    """Return how many probes of the residual part there are: each takes two products where the oracle does not multiply with it."""
     return max(probes // 2, LEAST_PROBES)
 
 

@@ -155,6 +155,10 @@ class Rehearsal(Forwarding):
         self._ask_for_draws(units, len(draws) * len(self._weights(units)))
         return (self._curvature * prng.uniform(self, seed, draws.start) * 0.1).only(units)
 
+    def residual_vector_product(self, parameters: ParameterVector, vector: ParameterVector, /) -> ParameterVector:
+        self._ask("product with R", lambda oracle, at: oracle.residual_vector_product(at, at))
+        return self._curvature * vector * 0.1
+
     def propagated_residual_diagonal(
         self, parameters: ParameterVector, /, names: frozenset[str], draws: range, seed: int
     ) -> ParameterVector:

@@ -31,6 +31,7 @@ from invariant_sharpness.protocol.diagonal_capabilities import (
     OutputForm,
     OutputFormOracle,
     ResidualDiagonalOracle,
+    ResidualProductOracle,
     SampledGaussNewtonOracle,
 )
 from invariant_sharpness.protocol.requirements import capability, innermost, machine_epsilon, require, supports
@@ -58,6 +59,7 @@ __all__ = [
     "OutputFormOracle",
     "ParameterGroup",
     "ResidualDiagonalOracle",
+    "ResidualProductOracle",
     "Role",
     "Rows",
     "SampledGaussNewtonOracle",

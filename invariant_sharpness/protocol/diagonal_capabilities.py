@@ -162,6 +162,15 @@ class ResidualDiagonalOracle(CurvatureOracle, Protocol):
 
 
 @runtime_checkable
+class ResidualProductOracle(CurvatureOracle, Protocol):
+    """An oracle that multiplies with the residual part of the Hessian, in the time that a product with the Hessian takes."""
+
+    def residual_vector_product(self, parameters: ParameterVector, vector: ParameterVector, /) -> ParameterVector:
+        r"""Product :math:`R v = (H - G) v`: with the Hessian of :math:`E_n \langle c_n, f_\theta(x_n) \rangle`, whose cotangents :math:`c_n = \partial \ell_n / \partial z_n` are held fixed."""
+        ...
+
+
+@runtime_checkable
 class OneByOneOracle(CurvatureOracle, Protocol):
     """An oracle that says in which groups its squares of derivatives take one example at a time, as where a layer has no rule for those of all examples."""
 

@@ -11,7 +11,14 @@ from typing import Any, NamedTuple, cast
 from invariant_sharpness.adapters.data import PASS_SEED, Batches, Dataset, batch_size, take
 from invariant_sharpness.adapters.dataset_oracle import DatasetOracle
 from invariant_sharpness.adapters.engine import Arrays, Cotangents, Engine, Point, Sums
-from invariant_sharpness.adapters.layers import HostMoments, LayerPoint, NodePoint, Perturbations, units_of
+from invariant_sharpness.adapters.layers import (
+    HostMoments,
+    LayerPoint,
+    NodePoint,
+    Perturbations,
+    ResidualPoint,
+    units_of,
+)
 from invariant_sharpness.parameters.groups import HostArrays
 from invariant_sharpness.prng import Draws
 from invariant_sharpness.protocol import (
@@ -21,6 +28,7 @@ from invariant_sharpness.protocol import (
     LayerUnits,
     NodeCurvatureOracle,
     ResidualDiagonalOracle,
+    ResidualProductOracle,
     SampledGaussNewtonOracle,
 )
 from invariant_sharpness.testing.points import nearby_point, scaled_signs
@@ -93,6 +101,8 @@ class Case:
         }
         if GaussNewtonOracle in offers:
             found["gauss_newton_product"] = self.all_names, lambda point, batch, _: point.gauss_newton_product(u, batch)
+        if ResidualProductOracle in offers:
+            found["residual_product"] = self.all_names, self._residual_product
         if GaussNewtonDiagonalOracle in offers:
             found['squares of "curvature"'] = self.some_names, squares(lambda _: Cotangents("curvature"))
         if ExampleGradientOracle in offers:
@@ -109,6 +119,9 @@ class Case:
 
     def _squares(self, cotangents: Callable[[int], Cotangents]) -> Method:
         return lambda point, batch, start: point.squares(self.some_names, cotangents(start.row), batch)
+
+    def _residual_product(self, point: Point[Any], batch: Any, _: Start) -> Sums:
+        return cast(ResidualPoint, point).residual_product(self.directions[0], batch)
 
     def _residual_squares(self, point: Point[Any], batch: Any, start: Start) -> Sums:
         perturbations = Perturbations(self.units, Draws(range(2), 0, start.example))

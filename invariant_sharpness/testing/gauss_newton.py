@@ -15,6 +15,7 @@ from invariant_sharpness.protocol import (
     GaussNewtonDiagonalOracle,
     GaussNewtonOracle,
     HostArrays,
+    ResidualProductOracle,
     SampledGaussNewtonOracle,
     capability,
     machine_epsilon,
@@ -58,16 +59,16 @@ def check_gauss_newton_diagonal(oracle: CurvatureOracle, seed: int) -> Figures:
 
 
 def check_gauss_newton_product(oracle: CurvatureOracle, seed: int) -> Figures:
-    """Check that ``v . G u = u . G v``, and that entries of the diagonal are those of the product, in every group.
+    """Check that ``v . G u = u . G v``, that entries of the diagonal are those of the product, in every group, and that products with the residual part are ``H v - G v``.
 
-    The largest and a random entry of up to six groups. Cost: fourteen products, and the diagonal where it is known.
+    The largest and a random entry of up to six groups. Cost: up to seventeen products, and the diagonal where it is known.
     """
     able = capability(oracle, GaussNewtonOracle)
     if able is None:
         msg = "the oracle does not multiply with the Gauss-Newton matrix"
         raise CheckSkippedError(msg)
     point = nearby_point(oracle, seed)
-    figures = {"asymmetry": _asymmetry(able, point, seed)}
+    figures = {"asymmetry": _asymmetry(able, point, seed), **_residual_error(able, point, seed)}
     diagonal = _whole_diagonal(able, point)
     return figures if diagonal is None else figures | {"relative_error": _entry_error(able, point, diagonal, seed)}
 
@@ -155,6 +156,25 @@ def _asymmetry(able: GaussNewtonOracle, point: ParameterVector, seed: int) -> fl
         )
         raise CheckFailedError(msg, {"asymmetry": asymmetry})
     return asymmetry
+
+
+def _residual_error(able: GaussNewtonOracle, point: ParameterVector, seed: int) -> Figures:
+    """Return how far the product with the residual part is from the difference of the other two; nothing if the oracle has no such product."""
+    multiplying = capability(able, ResidualProductOracle)
+    if multiplying is None:
+        return {}
+    v, scale = scaled_signs(able, seed, 0), magnitudes(able)
+    Hv, Gv = able.hessian_vector_product(point, v), able.gauss_newton_vector_product(point, v)
+    distance = (scale * (multiplying.residual_vector_product(point, v) - (Hv - Gv))).norm()
+    size = (scale * Hv).norm() + (scale * Gv).norm()
+    error = distance / size if size > 0 else distance
+    if error > tolerance_of_rounding(machine_epsilon(able)):
+        msg = (
+            f"residual_vector_product differs from H v - G v by {error:.2g} of these products. Hold the cotangents of the outputs "
+            f"fixed, with the weights of the loss, and divide by the sum of the weights"
+        )
+        raise CheckFailedError(msg, {"residual_error": error})
+    return {"residual_error": error}
 
 
 def _entry_error(able: GaussNewtonOracle, point: ParameterVector, diagonal: HostArrays, seed: int) -> float:

@@ -21,6 +21,7 @@ from invariant_sharpness.protocol import (
     NodeCurvatureOracle,
     OutputFormOracle,
     ResidualDiagonalOracle,
+    ResidualProductOracle,
     SampledGaussNewtonOracle,
     capability,
 )
@@ -149,6 +150,8 @@ def _gauss_newton_evaluations(oracle: CurvatureOracle) -> dict[str, Evaluation]:
         found["output_form"] = lambda p, _: float(len(reading.output_form(p).curved))
     if (multiplying := capability(oracle, GaussNewtonOracle)) is not None:
         found["gauss_newton_vector_product"] = multiplying.gauss_newton_vector_product
+    if (holding := capability(oracle, ResidualProductOracle)) is not None:
+        found["residual_vector_product"] = holding.residual_vector_product
     sampling = capability(oracle, SampledGaussNewtonOracle)
     if sampling is not None and sampling.samples_outputs:
         found["sampled_gauss_newton_diagonal"] = lambda p, _: sampling.sampled_gauss_newton_diagonal(

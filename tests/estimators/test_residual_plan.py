@@ -9,7 +9,7 @@ import pytest
 
 from invariant_sharpness.estimators import residual_plan
 from invariant_sharpness.estimators.residual_plan import (
-    GRADIENTS_PER_PROBE,
+    GRADIENTS_PER_COLUMNS,
     Plan,
     cost,
     number_of_draws,
@@ -32,7 +32,7 @@ def planned(sizes: dict[str, int], layers: dict[str, int], draws: int = 20, prob
     oracle: Any = Sizes(**sizes)
     units = {name: LayerUnits(np.ones(outputs), outputs) for name, outputs in layers.items()}
     counted = residual_probes(probes)
-    found = plan(oracle, frozenset(sizes), units, draws, GRADIENTS_PER_PROBE * counted, {})
+    found = plan(oracle, frozenset(sizes), units, draws, GRADIENTS_PER_COLUMNS * counted, {})
     return or_all_columns(oracle, found._replace(probes=counted), 10)
 
 

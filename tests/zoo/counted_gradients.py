@@ -39,6 +39,10 @@ class CountedGradients(Forwarding):
         self.gradients += PRODUCT
         return self.base.gauss_newton_vector_product(*given)
 
+    def residual_vector_product(self, *given: Any) -> Any:
+        self.gradients += PRODUCT
+        return self.base.residual_vector_product(*given)
+
     def gauss_newton_diagonal(self, parameters: Any, names: Any) -> Any:
         self.gradients += self._of_squares(names, self.outputs_per_example)
         return self.base.gauss_newton_diagonal(parameters, names)
