@@ -17,6 +17,7 @@ import numpy as np
 
 from invariant_sharpness.coordinates.forwarding import Forwarding
 from invariant_sharpness.estimators.column_diagonal import column_groups
+from invariant_sharpness.estimators.diagonal_plan import is_large
 from invariant_sharpness.estimators.diagonal_results import GroupDiagonal, HessianDiagonal
 from invariant_sharpness.estimators.parts_of_draws import Parts, added, equal_parts, in_parts, most_parts
 from invariant_sharpness.estimators.probed_diagonal import probed_groups
@@ -44,7 +45,7 @@ def curved_groups(
 ) -> HessianDiagonal:
     """Compute the diagonal of those named groups, which do not pass the affine test, as planned, and return it with that of the Gauss-Newton matrix.
 
-    What is ``known`` of the latter is not computed again. Cost: what the plan says.
+    What is ``known`` of the latter is not computed again, and of large networks none of it is kept: it takes as much memory as the diagonal itself. Cost: what the plan says.
     """
     chosen = plan.only(names)
     whole = column_groups(oracle, chosen.columns) | _probed_whole(oracle, chosen, seed)
@@ -57,15 +58,14 @@ def curved_groups(
     if rest - parts.keys():
         parts |= _gauss_newton(oracle, rest - parts.keys(), plan.samples, seed, len(ranges))
     able = require(oracle, ResidualDiagonalOracle, metric="hessian_diagonal")
+    kept = {} if is_large(oracle) else {name: _of_gauss_newton(values) for name, values in parts.items()}
     residuals = {**_exact(able, chosen.units), **_drawn(able, chosen.drawn, ranges, seed)}
-    found = {name: _group(added(parts[name], residual)) for name, residual in residuals.items()}
+    found = {name: _group(added(parts.pop(name), residual)) for name, residual in residuals.items()}
     propagated = propagated_parts(oracle, chosen.above, ranges, seed)
-    found |= {name: of_propagation(added(parts[name], residual)) for name, residual in propagated.items()}
-    found |= _probed(
-        oracle, {name: parts[name].mean(axis=0, dtype=np.float64) for name in chosen.probed & rest}, plan.probes, seed
-    )
-    gauss_newton = {name: _of_gauss_newton(values) for name, values in parts.items()}
-    return HessianDiagonal({**found, **whole}, gauss_newton=gauss_newton)
+    found |= {name: of_propagation(added(parts.pop(name), residual)) for name, residual in propagated.items()}
+    means = {name: parts.pop(name).mean(axis=0, dtype=np.float64) for name in chosen.probed & rest}
+    found |= _probed(oracle, means, plan.probes, seed)
+    return HessianDiagonal({**found, **whole}, gauss_newton=kept)
 
 
 def _parts(group: GroupDiagonal) -> Parts:

@@ -56,6 +56,13 @@ def test_where_that_is_too_little_every_layer_gets_the_least_of_draws() -> None:
         ish.hessian_diagonal(oracle(), budget=8)
 
 
+@pytest.mark.usefixtures("_large")
+def test_nothing_is_kept_of_the_gauss_newton_diagonal() -> None:
+    found = ish.hessian_diagonal(oracle(), probes=16)
+    assert any(group.method == "layer draws" for group in found.groups.values()), found.method(frozenset(found.groups))
+    assert not found.gauss_newton, f"the memory of {sorted(found.gauss_newton)} is not given back"
+
+
 def test_small_networks_have_no_plan_within_a_budget() -> None:
     assert ish.hessian_diagonal(oracle(), probes=16).plan is None
 
