@@ -99,6 +99,10 @@ class GaussNewton(Forwarding):
         """Return nothing: there is no residual part beside the Gauss-Newton matrix."""
         return {}
 
+    def residual_vector_product(self, parameters: ParameterVector, vector: ParameterVector, /) -> ParameterVector:
+        """Return zero: there is no residual part beside the Gauss-Newton matrix."""
+        return vector.only([])
+
     def node_counts(self, parameters: ParameterVector, /) -> Mapping[str, int]:
         """Return nothing: there is no residual part beside the Gauss-Newton matrix."""
         return {}

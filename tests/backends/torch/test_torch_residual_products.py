@@ -65,6 +65,12 @@ def test_product_in_other_coordinates_is_that_of_both_matrices(wrap: str) -> Non
     assert error <= 1e-13 * max(1.0, np.abs(expected).max()), f"R v is off by {error:.1e}"
 
 
+def test_gauss_newton_has_no_residual_part() -> None:
+    oracle: Any = ish.GaussNewton(oracle_of(*CASES["gelu"].problem()))
+    product = flat(oracle.residual_vector_product(oracle.parameters, prng.signs(oracle, 0, 0)))
+    assert not product.any(), f"{np.count_nonzero(product)} entries of R v are not zero"
+
+
 def test_a_product_that_moves_the_cotangents_is_found() -> None:
     oracle = oracle_of(*CASES["gelu"].problem())
     broken: Any = type(
