@@ -9,7 +9,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
-from functools import partial
 from typing import Any
 
 import tensorflow as tf
@@ -19,8 +18,7 @@ from invariant_sharpness_keras.keras_losses import KerasFunction
 from invariant_sharpness_keras.losses import Loss
 from invariant_sharpness_keras.output_losses import values_and_weights
 from invariant_sharpness_keras.tensorflow_models import ParameterFunction, Tensors
-
-_graph = partial(tf.function, reduce_retracing=True)
+from invariant_sharpness_keras.tensorflow_tracing import TracedByExample
 
 Summed = tuple[Any, Any]
 """The sum of the weighted losses and that of the weights, in float64."""
@@ -44,16 +42,20 @@ class Graphs:
         self.function = function
         self._loss = loss
         self._values_and_weights = _as_written(loss)
-        self.compiled = tf.function if of_one_shape else _graph
+        self.compiled = tf.function if of_one_shape else TracedByExample
         self.losses = self.compiled(self._losses)
         self.losses_of_outputs = self.compiled(self._losses_of_outputs)
         self.loss_gradient = self.compiled(self._loss_gradient)
         self.loss_products = self.compiled(self._loss_products)
         self.loss_slopes = self.compiled(self._loss_slopes)
         self.curvature_product = self.compiled(self._curvature_product)
+        self.outputs = TracedByExample(self._outputs)
+        self.output_gradient = TracedByExample(self._output_gradient)
+        self.output_slopes = TracedByExample(self._output_slopes)
+        self.output_products = TracedByExample(self._output_products)
+        self.squares_one_by_one = TracedByExample(self._squares_one_by_one)
 
-    @_graph
-    def outputs(self, values: Tensors, inputs: Any) -> Any:
+    def _outputs(self, values: Tensors, inputs: Any) -> Any:
         return self.function(self.function.sources(values), inputs)
 
     def _losses(self, values: Tensors, inputs: Any, targets: Any) -> tuple[Any, Summed]:
@@ -116,22 +118,19 @@ class Graphs:
         curved, summed = self._curved(outputs, along, targets)
         return gradients(tape, outputs, sources, curved), summed
 
-    @_graph
-    def output_gradient(self, values: Tensors, inputs: Any, cotangents: Any) -> Tensors:
+    def _output_gradient(self, values: Tensors, inputs: Any, cotangents: Any) -> Tensors:
         sources = self.function.sources(values)
         with tf.GradientTape() as tape:
             tape.watch(sources)
             outputs = self.function(sources, inputs)
         return gradients(tape, outputs, sources, tf.cast(cotangents, outputs.dtype))
 
-    @_graph
-    def output_slopes(self, values: Tensors, directions: Tensors, inputs: Any) -> Any:
+    def _output_slopes(self, values: Tensors, directions: Tensors, inputs: Any) -> Any:
         sources = self.function.sources(values)
         along, _ = _along(lambda: self.function(sources, inputs), sources, directions)
         return along
 
-    @_graph
-    def output_products(self, values: Tensors, directions: Tensors, inputs: Any, cotangents: Any) -> Tensors:
+    def _output_products(self, values: Tensors, directions: Tensors, inputs: Any, cotangents: Any) -> Tensors:
         """The second derivative of the sum of ``cotangents * outputs`` times the directions."""
         sources = self.function.sources(values)
         with tf.GradientTape() as outer:
@@ -143,8 +142,7 @@ class Graphs:
             slopes = gradients(inner, total, sources)
         return gradients(outer, slopes, sources, directions)
 
-    @_graph
-    def squares_one_by_one(self, values: Tensors, inputs: Any, signs: Any, cotangents: Any) -> Tensors:
+    def _squares_one_by_one(self, values: Tensors, inputs: Any, signs: Any, cotangents: Any) -> Tensors:
         """The sum of ``s_n (J_n^T c_n)^2`` for one term and all parameters, one example at a time."""
         sources = self.function.sources(values)
 

@@ -13,8 +13,7 @@ from invariant_sharpness_keras.layer_units import UnitAxes
 from invariant_sharpness_keras.opened_sites import OpenedSites
 from invariant_sharpness_keras.tensorflow_graphs import Graphs, gradients
 from invariant_sharpness_keras.tensorflow_models import Tensors
-
-_graph = partial(tf.function, reduce_retracing=True)
+from invariant_sharpness_keras.tensorflow_tracing import TracedByExample
 
 
 class SiteGraphs:
@@ -33,9 +32,10 @@ class SiteGraphs:
         self._graphs = graphs
         self.moments = graphs.compiled(self._moments)
         self.residuals = graphs.compiled(self._residuals)
+        self.squares = TracedByExample(self._squares)
+        self.shapes = TracedByExample(self._shapes)
 
-    @_graph
-    def squares(self, values: Tensors, inputs: Any, signs: Tensors, cotangents: Tensors) -> dict[int, Any]:
+    def _squares(self, values: Tensors, inputs: Any, signs: Tensors, cotangents: Tensors) -> dict[int, Any]:
         """The terms are unrolled in one graph with the forward pass: there alone is max pooling fast."""
         with tf.GradientTape(persistent=True) as tape:
             opened, outputs = self._open(tape, values, inputs)
@@ -44,8 +44,7 @@ class SiteGraphs:
                 opened.add(sign, gradients(tape, outputs, opened.affine, tf.identity(cotangent)))
         return opened.finished()
 
-    @_graph
-    def shapes(self, values: Tensors, inputs: Any) -> dict[int, Any]:
+    def _shapes(self, values: Tensors, inputs: Any) -> dict[int, Any]:
         """The numbers of positions and of output units of each site; where they are fixed, nothing is computed."""
         with tf.GradientTape() as tape:
             opened, _ = self._open(tape, values, inputs)

@@ -94,3 +94,11 @@ def test_a_parameter_is_curved_by_its_form_where_its_block_is_not_zero() -> None
 def test_what_is_affine_in_the_program_of_all_examples_is_not_tested() -> None:
     certified = found("tensorflow", "tests_of_a_piecewise_linear_network")
     assert certified == {"tests": 0, "methods": ["exact"]}, certified
+
+
+@tensorflow_alone
+def test_a_model_that_asks_for_the_length_of_its_sequences_is_traced_for_each_length() -> None:
+    sequences = found("tensorflow", "sequences_of_several_lengths")
+    loss, expected = sequences["losses"]
+    assert loss == pytest.approx(expected, rel=1e-12), f"{loss}, by the model's own calls {expected}"
+    assert len(sequences["curved"]) == 2, f"GELU is above the first layer for one length: {sequences['curved']}"

@@ -156,6 +156,29 @@ class Tied(keras.Model):
         return self.last(tf.nn.relu(self.twice(tf.nn.relu(self.twice(tf.nn.relu(self.first(x)))))))
 
 
+class Branching(keras.Model):
+    """GELU where a sequence has three positions, ReLU elsewhere: a choice of Python."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.last = layers.Dense(4), layers.Dense(3)
+
+    def call(self, x: Any) -> Any:
+        activation = keras.activations.gelu if x.shape[1] == 3 else keras.activations.relu
+        return keras.ops.mean(self.last(activation(self.first(x))), axis=1)
+
+
+def sequences_of_several_lengths() -> dict[str, Any]:
+    """The loss beside that of the model's own calls, batch by batch, and the variables that are curved by their form."""
+    model = Branching()
+    batches = [(inputs(4, length, 5), labels(4)) for length in (2, 3, 4)]
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    expected = [float(loss(y, model(x))) for x, y in batches]
+    oracle = backend.oracle(model, batches, loss=loss)
+    curved = oracle.output_form(oracle.parameters).curved
+    return {"losses": [oracle.loss(oracle.parameters), float(np.mean(expected))], "curved": sorted(curved)}
+
+
 def pooled_network(activation: str) -> keras.Model:
     x = keras.Input((6, 6, 2))
     y = layers.MaxPooling2D(2)(layers.Conv2D(3, 2, padding="same", activation=activation)(x))
@@ -212,6 +235,7 @@ CHECKS = [
     flat_inputs,
     forms,
     tests_of_a_piecewise_linear_network,
+    sequences_of_several_lengths,
     roles_of_a_module,
     data_sets,
     grouped_convolution,
