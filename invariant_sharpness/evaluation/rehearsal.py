@@ -232,11 +232,7 @@ class Rehearsal(Forwarding):
             return
         middle = weights[len(weights) // 2]
         one = {name: of for name, of in units.items() if self._owners[name] == middle or name == middle}
-        self._ask(
-            f"draw at {middle}",
-            lambda oracle, at: oracle.sampled_residual_diagonal(at, one, range(1), 0),
-            draws,
-        )
+        self._ask(f"draw at {middle}", lambda oracle, at: oracle.sampled_residual_diagonal(at, one, range(1), 0), draws)
 
     def _part(self, examples: int) -> float:
         return min(1.0, examples / max(self.examples, 1))
