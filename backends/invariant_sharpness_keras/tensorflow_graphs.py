@@ -34,8 +34,8 @@ class Graphs:
     loss
         The loss of its outputs.
     of_one_shape
-        Whether a graph with the loss in it is of one shape alone. In one that several shapes share, the number of rows is None, and
-        ``outputs.shape[0] or 1`` a wrong number without an error.
+        Whether a graph with the loss in it is of one shape alone. In one that batches of several sizes share, the number of rows is
+        None, and ``outputs.shape[0] or 1`` a wrong number without an error.
     """
 
     def __init__(self, function: ParameterFunction, loss: Loss, *, of_one_shape: bool) -> None:

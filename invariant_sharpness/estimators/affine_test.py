@@ -53,7 +53,7 @@ _ROUNDING = 1000.0
 
 
 class Seen(NamedTuple):
-    r"""What tested examples have shown. Groups that had not to be tested are left out of all three.
+    r"""What tested examples have shown. Groups that did not have to be tested are left out of all three.
 
     Parameters
     ----------
