@@ -1,8 +1,9 @@
 """Train a convolutional network on Fashion-MNIST in batches of 16 and of 1,024, and compare the two checkpoints.
 
 Run ``python docs/experiments/batch_sizes.py --data DIR``, where ``DIR/fashion_mnist.npz`` holds ``x_train`` of shape
-(60000, 28, 28) and ``y_train``. Both are trained until their training loss is at most 0.1, so that it does not tell them apart. Checkpoints
-go to ``--checkpoints`` and are taken from there if they are there; the tables are printed, and the picture goes to ``--output``.
+(60000, 28, 28), ``y_train``, ``x_test`` and ``y_test``. Both are trained on all images until their training loss is at most 0.1, so that
+it does not tell them apart. Checkpoints go to ``--checkpoints`` and are taken from there if they are there; the tables and the errors
+on the test images are printed, and the picture goes to ``--output``. An epoch takes some ten seconds of one core.
 """
 
 from __future__ import annotations
@@ -18,33 +19,38 @@ from torch import nn
 import invariant_sharpness as ish
 from invariant_sharpness.plotting import new_figure
 
-LEARNING_RATES = {16: 0.01, 1024: 0.1}
+LEARNING_RATES = {16: 0.003, 1024: 0.1}
 SEEDS = range(2)
-EXAMPLES, MEASURED_ON = 2_048, 512
-TARGET, MOST_EPOCHS = 0.1, 3_000
+MEASURED_ON = 2_048
+TARGET, MOST_EPOCHS = 0.1, 300
 
 
 def network() -> nn.Module:
-    """Two convolutions with stride 2, and a linear layer: 5,386 parameters."""
+    """Two convolutions with stride 2, and two linear layers: 56,970 parameters."""
     return nn.Sequential(
-        *(nn.Conv2d(1, 8, 5, stride=2), nn.ReLU(), nn.Conv2d(8, 16, 3, stride=2), nn.ReLU()),
-        *(nn.Flatten(), nn.Linear(400, 10)),
+        *(nn.Conv2d(1, 16, 5, stride=2), nn.ReLU(), nn.Conv2d(16, 32, 3, stride=2), nn.ReLU()),
+        *(nn.Flatten(), nn.Linear(800, 64), nn.ReLU(), nn.Linear(64, 10)),
     )
 
 
-def load(folder: Path) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return the first training images, with pixels in [0, 1], and their labels."""
+def load(folder: Path, part: str) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return the images of a part, "train" or "test", with pixels in [0, 1], and their labels."""
     file = folder / "fashion_mnist.npz"
     if not file.is_file():
         sys.exit(f"fashion_mnist.npz is not in {folder}: give the folder that holds it with --data DIR")
     with np.load(file) as arrays:
-        x, y = arrays["x_train"][:EXAMPLES], arrays["y_train"][:EXAMPLES]
+        x, y = arrays[f"x_{part}"], arrays[f"y_{part}"]
     return torch.from_numpy(x[:, None].astype(np.float32) / 255), torch.from_numpy(y.astype(np.int64))
 
 
-def training_loss(model: nn.Module, x: torch.Tensor, y: torch.Tensor) -> float:
-    with torch.no_grad():
-        return float(nn.functional.cross_entropy(model(x), y))
+@torch.no_grad()
+def mean_loss(model: nn.Module, x: torch.Tensor, y: torch.Tensor) -> float:
+    return float(nn.functional.cross_entropy(model(x), y))
+
+
+@torch.no_grad()
+def share_of_errors(model: nn.Module, x: torch.Tensor, y: torch.Tensor) -> float:
+    return float((model(x).argmax(1) != y).double().mean())
 
 
 def train(batch: int, seed: int, x: torch.Tensor, y: torch.Tensor) -> nn.Module:
@@ -57,7 +63,7 @@ def train(batch: int, seed: int, x: torch.Tensor, y: torch.Tensor) -> nn.Module:
             optimizer.zero_grad()
             nn.functional.cross_entropy(model(x[part]), y[part]).backward()
             optimizer.step()
-        if (loss := training_loss(model, x, y)) <= TARGET:
+        if (loss := mean_loss(model, x, y)) <= TARGET:
             print(
                 f"batches of {batch}, seed {seed}: training loss {loss:.4f} after {epoch + 1} epochs", file=sys.stderr
             )
@@ -89,10 +95,15 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=Path("docs/_static"), help="folder of the picture")
     given = parser.parse_args()
     given.checkpoints.mkdir(exist_ok=True)
-    x, y = load(given.data)
+    x, y = load(given.data, "train")
+    test = load(given.data, "test")
     for seed in SEEDS:
         comparison = compared(given.checkpoints, seed, x, y)
-        print(f"training with seed {seed}\n{comparison}\n")
+        print(f"training with seed {seed}\n{comparison}")
+        for batch in LEARNING_RATES:
+            model = checkpoint(given.checkpoints, batch, seed, x, y)
+            loss, errors = mean_loss(model, x, y), share_of_errors(model, *test)
+            print(f"batches of {batch}: training loss {loss:.4f}, {errors:.2%} of the test images wrong")
         if seed == 0:
             figure = new_figure(7.2, 4.6)
             above, below = figure.subplots(2, 1, height_ratios=(3, 2))
