@@ -5,15 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 from keras import ops
 
 from invariant_sharpness_keras.layer_sites import Record, Site
 from invariant_sharpness_keras.layer_squares import RULES, Squares
 
 Tensor = Any
-Array = npt.NDArray[Any]
 Owned = dict[tuple[int, ...], Squares]
 """Squares, by the positions among the values of the variables that they are of."""
 
@@ -88,11 +85,3 @@ def _squares(site: Site, record: Record) -> Owned:
 def _by_variable(found: dict[tuple[int, ...], tuple[Tensor, ...]]) -> dict[int, Tensor]:
     """One sum for each variable, from the sums of those that are made together."""
     return {index: array for owners, arrays in found.items() for index, array in zip(owners, arrays, strict=True)}
-
-
-def agree(found: Array, expected: Array, largest: float) -> bool:
-    """Whether squares are equal to rounding. Beside the largest of all parameters, those of a zero derivative are rounding alone."""
-    eps = float(np.finfo(expected.dtype).eps)
-    tolerance = eps**0.5
-    absolute = tolerance * float(np.abs(expected).max()) + eps * largest
-    return bool(np.allclose(found, expected, rtol=tolerance, atol=absolute))

@@ -15,9 +15,15 @@ from invariant_sharpness_keras.tensorflow_graphs import Graphs, gradients
 from invariant_sharpness_keras.tensorflow_models import Tensors
 from invariant_sharpness_keras.tensorflow_tracing import TracedByExample
 
+_UNROLLED = 10
+"""So many sites have their backward passes in one graph. It grows with the square of their number: with 25 sites it takes as long to make
+as a draw at each of them without a graph 30 times over."""
+
 
 class SiteGraphs:
     """The derivatives at some sites of a model, all examples at once; each is compiled for the shapes that it meets.
+
+    The residual part at many sites is not: it is computed operation by operation.
 
     Parameters
     ----------
@@ -31,7 +37,7 @@ class SiteGraphs:
         self.sites = list(sites)
         self._graphs = graphs
         self.moments = graphs.compiled(self._moments)
-        self.residuals = graphs.compiled(self._residuals)
+        self.residuals = graphs.compiled(self._residuals) if len(sites) <= _UNROLLED else self._residuals
         self.squares = TracedByExample(self._squares)
         self.shapes = TracedByExample(self._shapes)
 

@@ -20,10 +20,11 @@ from invariant_sharpness.runtime.memory import chunks_within_limit
 from invariant_sharpness_keras import inference
 from invariant_sharpness_keras.layer_sites import Site, possible_sites, recording
 from invariant_sharpness_keras.layer_squares import RULES
-from invariant_sharpness_keras.opened_sites import OpenedSites, agree
+from invariant_sharpness_keras.opened_sites import OpenedSites
 from invariant_sharpness_keras.tensorflow_graphs import Graphs
 from invariant_sharpness_keras.tensorflow_models import Tensors
 from invariant_sharpness_keras.tensorflow_site_graphs import SiteGraphs
+from invariant_sharpness_keras.trusted_rules import disagreements, nudged
 
 Array = npt.NDArray[Any]
 Run = Callable[..., Any]
@@ -125,9 +126,12 @@ class LayerSquares:
         signs = np.ones(len(like))
         cotangents = np.cos(np.arange(like.size) + 1.0).reshape(like.shape).astype(like.dtype)
         found = run(at.squares, inputs, [signs], [cotangents])
-        expected = [np.array(array) for array in run(self._graphs.squares_one_by_one, inputs, signs, cotangents)]
-        largest = max(float(np.abs(array).max()) for array in expected)
-        wrong = {i for i, array in found.items() if not agree(np.array(array), expected[i], largest)}
+
+        def one_by_one(inputs: Any) -> list[Array]:
+            return [np.array(array) for array in run(self._graphs.squares_one_by_one, inputs, signs, cotangents)]
+
+        squares = {index: np.array(array) for index, array in found.items()}
+        wrong = disagreements(squares, one_by_one(inputs), lambda: one_by_one(nudged(inputs)))
         right = [site for site in sites if not wrong & set(site.variables.values())]
         return at if len(right) == len(sites) else SiteGraphs(self._graphs, right)
 

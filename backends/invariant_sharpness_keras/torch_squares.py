@@ -14,7 +14,8 @@ from invariant_sharpness.adapters.loss_terms import LossTerms
 from invariant_sharpness.runtime.memory import chunks_within_limit
 from invariant_sharpness_keras.layer_sites import Site, possible_sites, recording
 from invariant_sharpness_keras.layer_squares import RULES
-from invariant_sharpness_keras.opened_sites import OpenedSites, agree
+from invariant_sharpness_keras.opened_sites import OpenedSites
+from invariant_sharpness_keras.trusted_rules import Array, disagreements, nudged
 from invariant_sharpness_torch.batches import Evaluate
 from invariant_sharpness_torch.recording import parameter_gradients
 from invariant_sharpness_torch.squares import ExampleSquares, terms
@@ -82,7 +83,12 @@ class SiteSquares(ExampleSquares):
             if opened.sites:
                 opened.add(outputs.new_ones(len(outputs)), _deltas(outputs, opened.affine, cotangent))
             found = opened.finished()
-        wrong = self._wrong(found, self._one_by_one(evaluate, batch, cotangent))
+
+        def one_by_one(batch: Any) -> list[Array]:
+            return [array.cpu().numpy() for array in self._one_by_one(evaluate, batch, cotangent)]
+
+        squares = {index: array.cpu().numpy() for index, array in found.items()}
+        wrong = disagreements(squares, one_by_one(batch), lambda: one_by_one(nudged(batch)))
         self._sites = [site for site in opened.sites.values() if not wrong & set(site.variables.values())]
         self._entries = opened.entries
 
@@ -93,11 +99,6 @@ class SiteSquares(ExampleSquares):
             gradients = parameter_gradients(outputs, self._parameters, cotangent[row : row + 1])
             total = [a + b**2 for a, b in zip(total, gradients, strict=True)]
         return total
-
-    def _wrong(self, found: Mapping[int, torch.Tensor], expected: Sequence[torch.Tensor]) -> set[int]:
-        on_host = [array.cpu().numpy() for array in expected]
-        largest = max(float(array.max()) for array in on_host)
-        return {i for i, array in found.items() if not agree(array.cpu().numpy(), on_host[i], largest)}
 
 
 def _deltas(outputs: torch.Tensor, affine: Sequence[torch.Tensor], cotangent: torch.Tensor) -> list[torch.Tensor]:

@@ -76,7 +76,7 @@ NETWORKS = {
     ),
     "BERT-tiny": torch_network(bert, "16 texts of 64 bytes"),
     "ViT of Flax": Network(flax_vit, "16 images"),
-    "EfficientNet-B0 of Keras": Network(efficientnet, "8 images", budget=360),
+    "EfficientNet-B0 of Keras": Network(efficientnet, "8 images", budget=400),
     "tiny ViT": torch_network(lambda: vision_transformer(1, 16, 2, 16), "16 images"),
 }
 """All but the last, whose Hessian is small enough to be computed column by column, are measured by default."""
