@@ -22,6 +22,7 @@ from invariant_sharpness.parameters.groups import HostArrays, ParameterGroup
 from invariant_sharpness.protocol import (
     EVERY_CAPABILITY,
     DoublePrecisionOracle,
+    HessianOperatorOracle,
     NodeCurvatureOracle,
     OneByOneOracle,
     OutputFormOracle,
@@ -70,6 +71,7 @@ class TorchEngine(EngineDefaults):
     xp = xp
     offers = EVERY_CAPABILITY | {
         DoublePrecisionOracle,
+        HessianOperatorOracle,
         ResidualDiagonalOracle,
         ResidualProductOracle,
         OneByOneOracle,
@@ -147,6 +149,10 @@ class TorchEngine(EngineDefaults):
         if self._footprint is None:
             self._footprint = footprint(self.model, self._evaluate, batch)
         return min(self._footprint.examples(), batch_size(batch))
+
+    def linearizations_within_limit(self) -> int:
+        """Return how many by the same footprint; none where it is not known."""
+        return 0 if self._footprint is None or self._footprint.total == 0 else self._footprint.within_limit()
 
     @contextmanager
     def at(self, parameters: Arrays, /) -> Generator[TorchPoint]:

@@ -38,9 +38,13 @@ class Footprint:
     total: int
     largest: int
 
+    def within_limit(self) -> int:
+        """Return of how many examples the memory limit holds the graphs; at least one."""
+        return chunks_within_limit(_GRAPHS * self.total)
+
     def examples(self) -> int:
         """Return how many examples are computed at once; at least one."""
-        return min(chunks_within_limit(_GRAPHS * self.total), max(1, _LARGEST_REUSED // max(1, self.largest)))
+        return min(self.within_limit(), max(1, _LARGEST_REUSED // max(1, self.largest)))
 
 
 def footprint(model: nn.Module, evaluate: Evaluate, batch: Any) -> Footprint:

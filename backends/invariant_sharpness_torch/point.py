@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from invariant_sharpness.adapters.engine import Arrays, Cotangents, CotangentsOf, Sums
+from invariant_sharpness.adapters.hessian_passes import SumsOfProducts
 from invariant_sharpness.adapters.layers import LayerMoments, Perturbations
 from invariant_sharpness.adapters.loss_terms import LossTerms
 from invariant_sharpness.adapters.outputs import CotangentRows
@@ -25,6 +26,7 @@ from invariant_sharpness_torch.products import (
     block_product,
     gauss_newton_product,
     gradients,
+    hessian_operator,
     hessian_products,
     jacobian_product,
     residual_product,
@@ -93,6 +95,16 @@ class TorchPoint:
         total, sums = self._summed(batch)
         products = hessian_products(total, self._sources, [self._along(vector) for vector in vectors])
         return sums._replace(arrays=tuple(map(self._arrays, products)))
+
+    def hessian_operator(self, batch: Any, /) -> SumsOfProducts:
+        total, sums = self._summed(batch)
+        multiply = hessian_operator(total, self._sources)
+
+        def products(vectors: Sequence[Arrays]) -> Sums:
+            found = multiply([self._along(vector) for vector in vectors])
+            return sums._replace(arrays=tuple(map(self._arrays, found)))
+
+        return products
 
     def gauss_newton_product(self, vector: Arrays, batch: Any, /) -> Sums:
         outputs, targets = self._evaluate(batch)

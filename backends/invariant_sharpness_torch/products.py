@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -32,6 +32,20 @@ def hessian_products(
     for number, vector in enumerate(vectors, start=1):
         with second_derivative():
             yield _pulled_back(slopes, sources, vector, keep=number < len(vectors))
+
+
+def hessian_operator(
+    value: torch.Tensor, sources: Sequence[torch.Tensor]
+) -> Callable[[Sequence[Tensors]], Iterator[Tensors]]:
+    """The Hessian of a scalar as a function of vectors, which holds the gradient's graph."""
+    slopes = gradients(value, sources, create_graph=True)
+
+    def products(vectors: Sequence[Tensors]) -> Iterator[Tensors]:
+        for vector in vectors:
+            with second_derivative():
+                yield _pulled_back(slopes, sources, vector, keep=True)
+
+    return products
 
 
 def _pulled_back(slopes: Tensors, sources: Sequence[torch.Tensor], vector: Tensors, *, keep: bool) -> Tensors:

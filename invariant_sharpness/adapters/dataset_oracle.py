@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from copy import copy
 from dataclasses import replace
@@ -17,7 +17,7 @@ from invariant_sharpness import prng
 from invariant_sharpness.adapters.data import PASS_SEED, Dataset, batch_size, take
 from invariant_sharpness.adapters.engine import Arrays, Cotangents, Engine, Point, Sums
 from invariant_sharpness.adapters.first_examples import FirstExamples, SpreadExamples
-from invariant_sharpness.adapters.layer_passes import LayerPasses
+from invariant_sharpness.adapters.hessian_passes import HessianPasses
 from invariant_sharpness.adapters.passes import (
     Partial,
     Piece,
@@ -43,7 +43,7 @@ _COMPARED = 16
 Self = TypeVar("Self", bound="DatasetOracle")
 
 
-class DatasetOracle(LayerPasses):
+class DatasetOracle(HessianPasses):
     r"""The mean loss :math:`L(\theta) = \sum_r w_r \ell_r / \sum_r w_r` over a data set, as a curvature oracle.
 
     Every method is one pass over the data. Batches are cut into pieces within the memory limit; the engine's sums over them are added
@@ -110,15 +110,6 @@ class DatasetOracle(LayerPasses):
     def gradient(self, parameters: ParameterVector, /) -> ParameterVector:
         return self._means(parameters, lambda point, piece: point.gradient(piece.batch))[0]
 
-    def hessian_vector_product(self, parameters: ParameterVector, vector: ParameterVector, /) -> ParameterVector:
-        return self.hessian_vector_products(parameters, [vector])[0]
-
-    def hessian_vector_products(
-        self, parameters: ParameterVector, vectors: Sequence[ParameterVector], /
-    ) -> list[ParameterVector]:
-        along = [self._native(vector) for vector in vectors]
-        return self._means(parameters, lambda point, piece: point.hessian_products(along, piece.batch))
-
     def gauss_newton_vector_product(self, parameters: ParameterVector, vector: ParameterVector, /) -> ParameterVector:
         along = self._native(vector)
         return self._means(parameters, lambda point, piece: point.gauss_newton_product(along, piece.batch))[0]
@@ -175,7 +166,9 @@ class DatasetOracle(LayerPasses):
         sums_of: Callable[[Point[Any], Piece], Sums],
         told: Told | None = None,
     ) -> list[ParameterVector]:
-        total = self._pass(parameters, sums_of, told)
+        return self._mean_vectors(parameters, self._pass(parameters, sums_of, told))
+
+    def _mean_vectors(self, parameters: ParameterVector, total: Total) -> list[ParameterVector]:
         means = [self._vector(self.engine.divide(arrays, total.weight)) for arrays in total.arrays]
         entries = (array for mean in means for array in mean.arrays.values())
         self._has_derivatives = self._has_derivatives or any(bool(self.xp.any(array != 0)) for array in entries)
@@ -204,7 +197,10 @@ class DatasetOracle(LayerPasses):
         self, parameters: ParameterVector, sums_of: Callable[[Point[Any], Piece], Sums], told: Told | None = None
     ) -> Total:
         """Add up where the arrays are, over batches and processes; read once; nothing leaves that is not finite."""
-        sums = self._added(lambda: self._sums(parameters, sums_of, told))
+        return self._total(lambda: self._sums(parameters, sums_of, told), parameters)
+
+    def _total(self, compute: Callable[[], Partial], parameters: ParameterVector) -> Total:
+        sums = self._added(compute)
         return checked_total(self.processes, self.engine, sums, lambda: self._row_losses(parameters))
 
     def _sums(

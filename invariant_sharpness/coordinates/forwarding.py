@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from invariant_sharpness.protocol import (
     ExampleGradientOracle,
     GaussNewtonDiagonalOracle,
     GaussNewtonOracle,
+    HessianOperator,
     HostArrays,
     JacobianOracle,
     LayerUnits,
@@ -74,6 +76,10 @@ class Forwarding:
         self, parameters: ParameterVector, vectors: Sequence[ParameterVector], /
     ) -> list[ParameterVector]:
         return self._able(BlockProductOracle).hessian_vector_products(parameters, vectors)
+
+    def hessian_operator(self, parameters: ParameterVector, /) -> HessianOperator:
+        """Multiply as this oracle does; a subclass that changes no product, or knows how it does, passes the linearization on."""
+        return partial(self.hessian_vector_products, parameters)
 
     def from_numpy(self, arrays: HostArrays, /) -> ParameterVector:
         return self.base.from_numpy(arrays)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from invariant_sharpness.coordinates.forwarding import Forwarding
 from invariant_sharpness.parameters.fitting import require_fitting
 from invariant_sharpness.parameters.vector import ParameterVector
-from invariant_sharpness.protocol import CurvatureOracle, SubsetOracle
+from invariant_sharpness.protocol import CurvatureOracle, HessianOperator, HessianOperatorOracle, SubsetOracle
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +46,9 @@ class Moved(Forwarding):
 
     def __post_init__(self) -> None:
         require_fitting(self.parameters, self.base.groups, "the parameters")
+
+    def hessian_operator(self, parameters: ParameterVector, /) -> HessianOperator:
+        return self._able(HessianOperatorOracle).hessian_operator(parameters)
 
     def subset(self, examples: Sequence[int], /) -> Moved:
         return Moved(self._able(SubsetOracle).subset(examples), self.parameters)

@@ -16,6 +16,8 @@ from invariant_sharpness.protocol import (
     ExampleGradientOracle,
     GaussNewtonDiagonalOracle,
     GaussNewtonOracle,
+    HessianOperator,
+    HessianOperatorOracle,
     HostArrays,
     JacobianOracle,
     LayerUnits,
@@ -112,6 +114,14 @@ class Restricted(Forwarding):
     ) -> list[ParameterVector]:
         base, extended = self._able(BlockProductOracle), [self._extended(vector) for vector in vectors]
         return [self._kept(product) for product in base.hessian_vector_products(self._point(parameters), extended)]
+
+    def hessian_operator(self, parameters: ParameterVector, /) -> HessianOperator:
+        multiply = self._able(HessianOperatorOracle).hessian_operator(self._point(parameters))
+
+        def products(vectors: Sequence[ParameterVector]) -> list[ParameterVector]:
+            return [self._kept(product) for product in multiply([self._extended(vector) for vector in vectors])]
+
+        return products
 
     def from_numpy(self, arrays: HostArrays, /) -> ParameterVector:
         zeros = {group.name: np.zeros(group.shape) for group in self.base.groups if group.name not in self.names}

@@ -17,6 +17,8 @@ from invariant_sharpness.protocol import (
     ExampleGradientOracle,
     GaussNewtonDiagonalOracle,
     GaussNewtonOracle,
+    HessianOperator,
+    HessianOperatorOracle,
     JacobianOracle,
     LayerUnits,
     NodeCurvatureOracle,
@@ -102,6 +104,14 @@ class Scaled(Forwarding):
         base = self._able(BlockProductOracle)
         products = base.hessian_vector_products(self._point(parameters), [self.scale * vector for vector in vectors])
         return [self.scale * product for product in products]
+
+    def hessian_operator(self, parameters: ParameterVector, /) -> HessianOperator:
+        multiply = self._able(HessianOperatorOracle).hessian_operator(self._point(parameters))
+
+        def products(vectors: Sequence[ParameterVector]) -> list[ParameterVector]:
+            return [self.scale * product for product in multiply([self.scale * vector for vector in vectors])]
+
+        return products
 
     def gauss_newton_diagonal(self, parameters: ParameterVector, /, names: frozenset[str]) -> ParameterVector:
         base = self._able(GaussNewtonDiagonalOracle)

@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from invariant_sharpness import prng as random
 from invariant_sharpness.estimators.bases import HostArray, OrthonormalBasis, combination, zero_vector
-from invariant_sharpness.estimators.products import hessian_vector_products
+from invariant_sharpness.estimators.products import Multiply
 from invariant_sharpness.parameters.vector import ParameterVector
 from invariant_sharpness.protocol import CurvatureOracle
 from invariant_sharpness.runtime.folder import Snapshot
@@ -147,11 +147,11 @@ class KrylovSpace:
         self._restarts += 1
 
 
-def grown(space: KrylovSpace, width: int, seed: int) -> KrylovSpace | None:
+def grown(space: KrylovSpace, width: int, seed: int, multiply: Multiply) -> KrylovSpace | None:
     """Multiply a block of this width and take in the products; return None if the space is invariant and complete."""
     space.refill(width, seed)
     block = space.block
     if not block:
         return None
-    space.expand([product for _, product in hessian_vector_products(space.oracle, block)])
+    space.expand([product for _, product in multiply(block)])
     return space

@@ -12,7 +12,7 @@ from invariant_sharpness.arguments import checked_numbers
 from invariant_sharpness.deprecation import renamed
 from invariant_sharpness.errors import ArgumentError
 from invariant_sharpness.estimators.krylov import Indices, KrylovSpace, grown
-from invariant_sharpness.estimators.products import GRADIENTS_PER_PRODUCT
+from invariant_sharpness.estimators.products import GRADIENTS_PER_PRODUCT, repeated_products
 from invariant_sharpness.estimators.warm_starts import WarmStart
 from invariant_sharpness.parameters.vector import ParameterVector
 from invariant_sharpness.protocol import CurvatureOracle
@@ -239,13 +239,14 @@ def _space_until(
     asked, width = smallest + largest, max(smallest, largest)
     capacity = max(vectors_within_limit(oracle) // 2, 2 * (asked + width))
     low = capacity // 2 * smallest // asked
+    multiply = repeated_products(oracle)
 
     def step(space: KrylovSpace) -> KrylovSpace | None:
         if converged(space):
             return None
         if len(space) + width > capacity:
             space.restart(_ends(len(space), low, capacity // 2 - low))
-        return grown(space, width, seed)
+        return grown(space, width, seed, multiply)
 
     first = () if start is None else start.directions(oracle, seed)
     settings = (smallest, largest, capacity, seed, goal, *first)

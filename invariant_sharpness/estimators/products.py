@@ -7,13 +7,20 @@ stored after every block: a run that goes on multiplies in the same blocks, with
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import cache, partial
 from itertools import islice
 
 import numpy as np
 import numpy.typing as npt
 
 from invariant_sharpness.parameters.vector import ParameterVector
-from invariant_sharpness.protocol import BlockProductOracle, CurvatureOracle, capability
+from invariant_sharpness.protocol import (
+    BlockProductOracle,
+    CurvatureOracle,
+    HessianOperator,
+    HessianOperatorOracle,
+    capability,
+)
 from invariant_sharpness.runtime.folder import Snapshot
 from invariant_sharpness.runtime.loop import Loop, recall, tabulate
 from invariant_sharpness.runtime.memory import chunks_within_limit, vector_size
@@ -21,6 +28,9 @@ from invariant_sharpness.runtime.progress import track
 
 _LARGEST_BLOCK = 32
 """A longer block saves no more: its one linearization is a thirtieth of its cost already."""
+
+_LONG_BLOCK = 8
+"""Shorter blocks share one linearization where it can be held: that is a third of a product."""
 
 _HELD = 3
 """For each vector of a block the vector, its product, and the part of one batch are in memory."""
@@ -30,6 +40,9 @@ GRADIENTS_PER_PRODUCT = 2.0
 
 Pair = tuple[ParameterVector, ParameterVector]
 """A vector and its product."""
+
+Multiply = Callable[[Iterable[ParameterVector]], Iterator[Pair]]
+"""Yields vectors and their products, in order."""
 
 
 def block_size(oracle: CurvatureOracle) -> int:
@@ -53,9 +66,38 @@ def hessian_vector_products(oracle: CurvatureOracle, vectors: Iterable[Parameter
     Vectors are taken from the iterable block by block, as many as the memory limit allows. An oracle that does not know
     blocks multiplies one by one. Cost: one product each, about 2 gradients in a block and 3 alone.
     """
+    return _in_blocks(oracle, partial(multiplied, oracle), vectors)
+
+
+def repeated_products(oracle: CurvatureOracle) -> Multiply:
+    """Return what yields each vector and its product, for vectors that depend on earlier products.
+
+    An oracle that can linearizes the gradient once for all of them, with the first; a product costs about 2 gradients then. What it
+    holds is let go with the function.
+    """
+    return partial(_in_blocks, oracle, _operator(oracle))
+
+
+def _operator(oracle: CurvatureOracle) -> HessianOperator:
+    """Return what multiplies a block: it linearizes with the first, and once for all blocks if the oracle can."""
+    able = capability(oracle, HessianOperatorOracle)
+    if able is None or not hasattr(oracle, "hessian_operator"):  # coordinates of a user's own, without this method
+        return partial(multiplied, oracle)
+
+    @cache
+    def linearized() -> HessianOperator:
+        return able.hessian_operator(oracle.parameters)
+
+    return lambda block: linearized()(block)
+
+
+def _in_blocks(
+    oracle: CurvatureOracle, multiply: HessianOperator, vectors: Iterable[ParameterVector]
+) -> Iterator[Pair]:
+    """Take so many vectors at once as the memory limit allows."""
     size, waiting = block_size(oracle), iter(vectors)
     while block := list(islice(waiting, size)):
-        yield from zip(block, multiplied(oracle, block), strict=True)
+        yield from zip(block, multiply(block), strict=True)
 
 
 def tracked_products(
@@ -129,10 +171,11 @@ def numbers_of_products(
     settings
         All that the vectors depend on: no row of other ones is taken up. More vectors go on from fewer.
     """
+    multiply = partial(multiplied, oracle) if block_size(oracle) >= _LONG_BLOCK else _operator(oracle)
 
     def rows(block: Sequence[int]) -> Iterator[Sequence[float]]:
         vectors = [vector(number) for number in block]
-        for given, product in zip(vectors, multiplied(oracle, vectors), strict=True):
+        for given, product in zip(vectors, multiply(vectors), strict=True):
             yield numbers(given, product)
 
     loop = Loop(label, oracle, settings, total=count, gradients=GRADIENTS_PER_PRODUCT)

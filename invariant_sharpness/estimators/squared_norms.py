@@ -17,7 +17,7 @@ import numpy.typing as npt
 from invariant_sharpness import prng as random
 from invariant_sharpness.estimators.bases import unit_vector
 from invariant_sharpness.estimators.krylov import KrylovSpace, grown
-from invariant_sharpness.estimators.products import GRADIENTS_PER_PRODUCT, numbers_of_products
+from invariant_sharpness.estimators.products import GRADIENTS_PER_PRODUCT, numbers_of_products, repeated_products
 from invariant_sharpness.parameters.vector import ParameterVector
 from invariant_sharpness.protocol import CurvatureOracle
 from invariant_sharpness.runtime.loop import Loop, iterate
@@ -66,4 +66,5 @@ def column_squared_norms(oracle: CurvatureOracle) -> Samples:
 
 def _krylov_space(oracle: CurvatureOracle, blocks: int, seed: int) -> KrylovSpace:
     loop = Loop("Krylov space", oracle, (seed,), total=blocks, gradients=GRADIENTS_PER_PRODUCT * _WIDTH)
-    return iterate(lambda space: grown(space, _WIDTH, seed), KrylovSpace(oracle), loop)
+    multiply = repeated_products(oracle)
+    return iterate(lambda space: grown(space, _WIDTH, seed, multiply), KrylovSpace(oracle), loop)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from typing import Protocol, runtime_checkable
 
@@ -14,6 +14,9 @@ from invariant_sharpness.protocol.diagonal_capabilities import (
     GaussNewtonDiagonalOracle,
     SampledGaussNewtonOracle,
 )
+
+HessianOperator = Callable[[Sequence[ParameterVector]], list[ParameterVector]]
+r"""From vectors to their products with the Hessian at one point, :math:`v \mapsto \nabla^2 L(\theta) v`."""
 
 
 @runtime_checkable
@@ -27,6 +30,19 @@ class BlockProductOracle(CurvatureOracle, Protocol):
         self, parameters: ParameterVector, vectors: Sequence[ParameterVector], /
     ) -> list[ParameterVector]:
         r"""Products :math:`\nabla^2 L(\theta) v_1, \nabla^2 L(\theta) v_2, \dots`, as if one by one."""
+        ...
+
+
+@runtime_checkable
+class HessianOperatorOracle(CurvatureOracle, Protocol):
+    """An oracle that linearizes its gradient once for products that are asked for one after the other."""
+
+    def hessian_operator(self, parameters: ParameterVector, /) -> HessianOperator:
+        r"""The Hessian :math:`\nabla^2 L(\theta)` as a function of vectors.
+
+        Whoever holds it holds the linearization, which may take as much memory as a gradient takes. It is valid as long as the
+        model and its data stay what they are.
+        """
         ...
 
 

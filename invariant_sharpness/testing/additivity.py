@@ -8,7 +8,13 @@ from math import fsum
 from invariant_sharpness.coordinates.scales import magnitudes
 from invariant_sharpness.errors import ArgumentError
 from invariant_sharpness.parameters.vector import ParameterVector
-from invariant_sharpness.protocol import BlockProductOracle, CurvatureOracle, capability, machine_epsilon
+from invariant_sharpness.protocol import (
+    BlockProductOracle,
+    CurvatureOracle,
+    HessianOperatorOracle,
+    capability,
+    machine_epsilon,
+)
 from invariant_sharpness.testing.differences import tolerance_of_rounding
 from invariant_sharpness.testing.points import nearby_point, scaled_signs
 from invariant_sharpness.testing.results import CheckFailedError, CheckSkippedError, Figures
@@ -88,31 +94,54 @@ def check_additivity(
 
 
 def check_block_products(oracle: CurvatureOracle, seed: int) -> Figures:
-    """Check that ``hessian_vector_products`` gives what ``hessian_vector_product`` gives for each vector, in order.
+    """Check that ``hessian_vector_products`` gives what ``hessian_vector_product`` gives for each vector, in order, and so does a ``hessian_operator``.
 
-    Cost: six products.
+    Cost: nine products.
     """
     able = capability(oracle, BlockProductOracle)
     if able is None:
         msg = "the oracle multiplies with one vector at a time; many products take longer"
         raise CheckSkippedError(msg)
-    point, scale = nearby_point(oracle, seed), magnitudes(oracle)
+    point = nearby_point(oracle, seed)
     vectors = [scaled_signs(oracle, seed, k) for k in range(_VECTORS)]
     together = able.hessian_vector_products(point, vectors)
     if len(together) != _VECTORS:
         msg = f"hessian_vector_products returned {len(together)} products for {_VECTORS} vectors: return one for each"
         raise CheckFailedError(msg)
     alone = [oracle.hessian_vector_product(point, vector) for vector in vectors]
-    whole = max((scale * product).norm() for product in alone)
-    difference = max((scale * (a - b)).norm() for a, b in zip(together, alone, strict=True))
-    error = difference / whole if difference > 0 else 0.0
+    error = _error(oracle, together, alone)
     if error > tolerance_of_rounding(machine_epsilon(oracle)):
         msg = (
             f"hessian_vector_products differs by {error:.2g} from products taken one by one. Keep the vectors of a batch "
             f"apart and in order, and divide by the weights of the data once"
         )
         raise CheckFailedError(msg, {"relative_error": error})
-    return {"relative_error": error}
+    return {"relative_error": error, **_operator_error(oracle, point, vectors, alone)}
+
+
+def _operator_error(
+    oracle: CurvatureOracle, point: ParameterVector, vectors: list[ParameterVector], alone: list[ParameterVector]
+) -> Figures:
+    """Return how far the products of one linearization are from these; nothing if the oracle holds none."""
+    able = capability(oracle, HessianOperatorOracle)
+    if able is None:
+        return {}
+    multiply = able.hessian_operator(point)
+    error = _error(oracle, [multiply([vector])[0] for vector in vectors], alone)
+    if error > tolerance_of_rounding(machine_epsilon(oracle)):
+        msg = (
+            f"hessian_operator differs by {error:.2g} from products taken one by one. Linearize at the point that is given, over "
+            f"all data, and keep the linearization from one call to the next"
+        )
+        raise CheckFailedError(msg, {"operator_error": error})
+    return {"operator_error": error}
+
+
+def _error(oracle: CurvatureOracle, found: list[ParameterVector], expected: list[ParameterVector]) -> float:
+    """The largest difference, relative to the largest product, in units of the parameters."""
+    scale = magnitudes(oracle)
+    difference = max((scale * (a - b)).norm() for a, b in zip(found, expected, strict=True))
+    return difference / max((scale * product).norm() for product in expected) if difference > 0 else 0.0
 
 
 def _mean(vectors: list[ParameterVector], shares: list[float]) -> ParameterVector:

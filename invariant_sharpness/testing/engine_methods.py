@@ -11,6 +11,7 @@ from typing import Any, NamedTuple, cast
 from invariant_sharpness.adapters.data import PASS_SEED, Batches, Dataset, batch_size, take
 from invariant_sharpness.adapters.dataset_oracle import DatasetOracle
 from invariant_sharpness.adapters.engine import Arrays, Cotangents, Engine, Point, Sums
+from invariant_sharpness.adapters.hessian_passes import OperatorPoint
 from invariant_sharpness.adapters.layers import (
     HostMoments,
     LayerPoint,
@@ -25,6 +26,7 @@ from invariant_sharpness.protocol import (
     ExampleGradientOracle,
     GaussNewtonDiagonalOracle,
     GaussNewtonOracle,
+    HessianOperatorOracle,
     LayerUnits,
     NodeCurvatureOracle,
     ResidualDiagonalOracle,
@@ -101,6 +103,8 @@ class Case:
         }
         if GaussNewtonOracle in offers:
             found["gauss_newton_product"] = self.all_names, lambda point, batch, _: point.gauss_newton_product(u, batch)
+        if HessianOperatorOracle in offers:
+            found["hessian_operator"] = self.all_names, self._operator
         if ResidualProductOracle in offers:
             found["residual_product"] = self.all_names, self._residual_product
         if GaussNewtonDiagonalOracle in offers:
@@ -119,6 +123,9 @@ class Case:
 
     def _squares(self, cotangents: Callable[[int], Cotangents]) -> Method:
         return lambda point, batch, start: point.squares(self.some_names, cotangents(start.row), batch)
+
+    def _operator(self, point: Point[Any], batch: Any, _: Start) -> Sums:
+        return cast(OperatorPoint, point).hessian_operator(batch)(self.directions)
 
     def _residual_product(self, point: Point[Any], batch: Any, _: Start) -> Sums:
         return cast(ResidualPoint, point).residual_product(self.directions[0], batch)

@@ -17,6 +17,7 @@ from invariant_sharpness.protocol import (
     ExampleGradientOracle,
     GaussNewtonDiagonalOracle,
     GaussNewtonOracle,
+    HessianOperatorOracle,
     JacobianOracle,
     NodeCurvatureOracle,
     OutputFormOracle,
@@ -135,6 +136,8 @@ def _evaluations(oracle: CurvatureOracle) -> dict[str, Evaluation]:
     }
     if (blocks := capability(oracle, BlockProductOracle)) is not None:
         found["hessian_vector_products"] = lambda p, u: tuple(blocks.hessian_vector_products(p, [u, p]))
+    if (linearizing := capability(oracle, HessianOperatorOracle)) is not None:
+        found["hessian_operator"] = lambda p, u: linearizing.hessian_operator(p)([u])[0]
     found |= _gauss_newton_evaluations(oracle) | _example_evaluations(oracle)
     return found
 
