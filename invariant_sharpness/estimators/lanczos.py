@@ -13,11 +13,15 @@ from invariant_sharpness.deprecation import renamed
 from invariant_sharpness.errors import ArgumentError
 from invariant_sharpness.estimators.krylov import Indices, KrylovSpace, grown
 from invariant_sharpness.estimators.products import GRADIENTS_PER_PRODUCT, repeated_products
+from invariant_sharpness.estimators.three_term_lanczos import three_terms_until
 from invariant_sharpness.estimators.warm_starts import WarmStart
 from invariant_sharpness.parameters.vector import ParameterVector
 from invariant_sharpness.protocol import CurvatureOracle
 from invariant_sharpness.runtime.loop import Loop, iterate
 from invariant_sharpness.runtime.memory import vectors_within_limit
+
+_FEW = 64
+"""With room for fewer vectors, those of the Krylov space are not kept where nobody asks for them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,8 +210,11 @@ def largest_magnitude_eigenvalue(
 ) -> ExtremeEigenvalue:
     """Find the eigenvalue of largest magnitude, up to a residual of at most ``tolerance * abs(value)``.
 
-    Cost: at most ``max_iterations`` Hessian-vector products; memory and ``start`` as for :func:`eigenpairs`.
+    Cost: at most ``max_iterations`` Hessian-vector products; memory and ``start`` as for :func:`eigenpairs`, but four vectors where there is room
+    for few and no ``start`` wants the eigenvector: restarts would take more products.
     """
+    if start is None and vectors_within_limit(oracle) // 2 < min(_FEW, max_iterations):
+        return _by_three_terms(oracle, tolerance, max_iterations, seed)
 
     def largest_of(space: KrylovSpace) -> ExtremeEigenvalue:
         if not len(space):
@@ -223,6 +230,15 @@ def largest_magnitude_eigenvalue(
         values, coordinates, _ = space.ritz_pairs()
         start.vector = space.vector(coordinates[:, np.argmax(np.abs(values))])
     return largest_of(space)
+
+
+def _by_three_terms(oracle: CurvatureOracle, tolerance: float, max_iterations: int, seed: int) -> ExtremeEigenvalue:
+    found = three_terms_until(oracle, tolerance=tolerance, max_iterations=max_iterations, seed=seed)
+    if not found.done:
+        return ExtremeEigenvalue(0.0, np.inf, 0, converged=False)
+    value, residual = found.largest_magnitude()
+    converged = residual <= tolerance * abs(value) or found.is_invariant
+    return ExtremeEigenvalue(value, residual, found.done, converged)
 
 
 def _space_until(

@@ -46,12 +46,13 @@ def hessian_spectral_norm(
 ) -> Estimate:
     r"""Spectral norm of the Hessian, :math:`\|H\|_2 = \max_i |\lambda_i|`.
 
-    Lanczos' method with full reorthogonalization. ``relative_gap`` is the residual relative to the value: an
-    eigenvalue lies that close. It is not proven to be the extreme one, as with every Krylov method.
+    Lanczos' method with full reorthogonalization; without it, where the memory limit leaves room for few vectors. ``relative_gap`` is
+    the residual relative to the value: an eigenvalue lies that close. It is not proven to be the extreme one, as with every Krylov method.
 
     Not invariant: Dinh et al. (2017) make it as large as they like without changing the function.
-    Cost: one Hessian-vector product and one vector of memory per iteration, at most ``max_iterations``.
-    Source: Yao et al. (2018); Lanczos (1950).
+    Cost: one Hessian-vector product and one vector of memory per iteration, at most ``max_iterations``; four vectors in all where the
+    memory limit leaves room for fewer than 64 beside as many others, and nothing asks for the eigenvector by ``start``.
+    Source: Yao et al. (2018); Lanczos (1950); Paige (1980) for what rounding does without reorthogonalization.
 
     Parameters
     ----------
