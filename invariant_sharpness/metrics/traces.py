@@ -10,7 +10,7 @@ import numpy as np
 from invariant_sharpness.errors import ArgumentError
 from invariant_sharpness.estimators.affine_groups import certified_diagonal, has_gauss_newton_diagonal
 from invariant_sharpness.estimators.column_diagonal import affords_columns
-from invariant_sharpness.estimators.diagonal_plan import GRADIENTS_BEFOREHAND
+from invariant_sharpness.estimators.diagonal_plan import GRADIENTS_BEFOREHAND, is_large
 from invariant_sharpness.estimators.diagonal_results import HessianDiagonal, SamplingError, planned
 from invariant_sharpness.estimators.hessian_diagonals import hessian_diagonal
 from invariant_sharpness.estimators.hutchinson import trace_samples
@@ -125,6 +125,9 @@ _PROBED = ("probes", "XDiag")
 _GRADIENTS_PER_PROBE, _LEAST_PROBES = 3.0, 4
 """What a product costs that is multiplied alone, as of large networks, and how many tell a trace with its error."""
 
+_GRADIENTS_OF_SCALES = 6.0
+"""What it costs a large network to find the scales of its units, for the diagonal that was refused."""
+
 
 def _known_part(
     oracle: CurvatureOracle, diagonal: HessianDiagonal | None, probes: int, budget: float | None, seed: int
@@ -142,7 +145,8 @@ def _known_part(
         try:
             return hessian_diagonal(oracle, probes=max(probes, 4), budget=budget, seed=seed, diagonal=given), probes
         except ArgumentError:
-            affordable = 0 if budget is None else int((budget - GRADIENTS_BEFOREHAND) / _GRADIENTS_PER_PROBE)
+            beforehand = GRADIENTS_BEFOREHAND + (_GRADIENTS_OF_SCALES if is_large(oracle) else 0.0)
+            affordable = 0 if budget is None else int((budget - beforehand) / _GRADIENTS_PER_PROBE)
             if affordable < _LEAST_PROBES:
                 raise
             return HessianDiagonal({}), affordable
