@@ -152,7 +152,7 @@ class TorchEngine(EngineDefaults):
 
     def linearizations_within_limit(self) -> int:
         """Return how many by the same footprint; none where it is not known."""
-        return 0 if self._footprint is None or self._footprint.total == 0 else self._footprint.within_limit()
+        return 0 if self._footprint is None else self._footprint.linearizations()
 
     @contextmanager
     def at(self, parameters: Arrays, /) -> Generator[TorchPoint]:

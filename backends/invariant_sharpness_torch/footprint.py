@@ -15,6 +15,9 @@ from invariant_sharpness_torch.batches import Evaluate
 _GRAPHS = 4
 """Second derivatives hold about so many times what the loss alone does."""
 
+_LINEARIZED = 2
+"""A gradient that is linearized and held keeps so many times what the loss alone does: 1.9 to 2.5 times on ResNet-50, ViT-B/16 and GPT-2."""
+
 _LARGEST_REUSED = 2**24
 """Bytes of the largest activation on a CPU. The C library gives blocks of more than 32 MiB back to the system, which has to
 fill them with zeros whenever they are asked for anew: that takes longer than a convolution."""
@@ -38,13 +41,13 @@ class Footprint:
     total: int
     largest: int
 
-    def within_limit(self) -> int:
-        """Return of how many examples the memory limit holds the graphs; at least one."""
-        return chunks_within_limit(_GRAPHS * self.total)
+    def linearizations(self) -> int:
+        """Return how many examples' linearized gradients half of the memory limit holds, as vectors get the other half; none where nothing is known."""
+        return chunks_within_limit(2 * _LINEARIZED * self.total) if self.total else 0
 
     def examples(self) -> int:
         """Return how many examples are computed at once; at least one."""
-        return min(self.within_limit(), max(1, _LARGEST_REUSED // max(1, self.largest)))
+        return min(chunks_within_limit(_GRAPHS * self.total), max(1, _LARGEST_REUSED // max(1, self.largest)))
 
 
 def footprint(model: nn.Module, evaluate: Evaluate, batch: Any) -> Footprint:

@@ -30,8 +30,8 @@ _bound: ContextVar[int | None] = ContextVar("memory", default=None)
 def memory_limit(size: int) -> Generator[None]:
     """Keep to ``size`` bytes inside the ``with`` block; elsewhere to an eighth of the memory of the machine or container, and at least 1 GiB.
 
-    The bound holds for the vectors of a block and for gradients of single examples, which can be made smaller. What
-    cannot be is added: the model, the activations of a batch, and two vectors.
+    The bound holds for the vectors of a block, for gradients of single examples, and for linearizations that are held, which can be made
+    smaller or done without. What cannot be is added: the model, the activations of a batch, and two vectors.
 
     Parameters
     ----------
