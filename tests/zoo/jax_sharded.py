@@ -1,22 +1,14 @@
 """Measures a network on one device, and on four in several layouts; prints how far apart the results are, and where they lie.
 
-A program of its own, because the number of devices is fixed when JAX starts.
+A program of its own, in the environment of ``zoo.host_devices.divided_processor(4)``.
 """
 
 from __future__ import annotations
 
 import json
-import os
 from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
-
-# A device that waits for the others holds a thread: with few of them all wait for ever, and on a busy machine longer than XLA's 40 seconds.
-os.environ["NPROC"] = "16"
-os.environ.pop("OMP_NUM_THREADS", None)
-os.environ["XLA_FLAGS"] = (
-    "--xla_force_host_platform_device_count=4 --xla_cpu_collective_call_terminate_timeout_seconds=300"
-)
 
 import jax
 import jax.numpy as jnp

@@ -12,6 +12,7 @@ import jax
 import pytest
 
 from zoo import ROOT
+from zoo.host_devices import divided_processor
 
 pytestmark = pytest.mark.slow
 
@@ -24,6 +25,7 @@ def run() -> Any:
         text=True,
         check=False,
         cwd=ROOT / "tests",
+        env=divided_processor(4),
     )
 
 

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from zoo import ROOT
+from zoo.host_devices import divided_processor
 from zoo.keras_results import MISSING, tensorflow_alone
 
 pytestmark = pytest.mark.slow
@@ -19,7 +20,8 @@ pytestmark = pytest.mark.slow
 @cache
 def ended(engine: str) -> Any:
     program = ROOT / "tests" / "zoo" / "keras_programs" / "distributed.py"
-    return subprocess.run([sys.executable, str(program), engine], capture_output=True, text=True, check=False)
+    command = [sys.executable, str(program), engine]
+    return subprocess.run(command, capture_output=True, text=True, check=False, env=divided_processor(2))
 
 
 def compare(engine: str, kind: str) -> None:

@@ -2,7 +2,8 @@
 
     python distributed.py tensorflow
 
-A program of its own, because the number of devices is fixed when the engine starts.
+A program of its own, because the number of devices is fixed when the engine starts; JAX wants the environment of
+``zoo.host_devices.divided_processor(2)``.
 """
 
 from __future__ import annotations
@@ -14,9 +15,6 @@ from contextlib import nullcontext
 from typing import Any
 
 os.environ["KERAS_BACKEND"] = sys.argv[1]
-os.environ["XLA_FLAGS"] = (
-    "--xla_force_host_platform_device_count=2 --xla_cpu_collective_call_terminate_timeout_seconds=300"
-)
 os.environ["JAX_ENABLE_X64"] = "1"
 
 import keras
