@@ -10,7 +10,7 @@ a third of the way from the first to the second there is no bias of first order.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from math import fsum, isinf, isnan
 from typing import Literal, NamedTuple
@@ -75,6 +75,11 @@ class GroupDiagonal:
     def of_parts(cls, parts: Parts, method: Method) -> GroupDiagonal:
         """The diagonal that is the mean of its parts."""
         return cls(parts.mean(axis=0, dtype=np.float64), method, parts)
+
+
+Numbers = npt.NDArray[np.float64]
+ChangesByPart = Mapping[str, Numbers]
+"""By the name of a method, one number for each part of its draws."""
 
 
 class SamplingError(NamedTuple):
@@ -150,20 +155,15 @@ class HessianDiagonal:
         SamplingError or None
             The standard error and its degrees of freedom.
         """
-        variance, freedom = 0.0, 0
-        for method in sorted({self[name].method for name in derivatives if self[name].parts is not None}):
-            # the function's first-order change in each part, summed over the groups of one method
-            totals = np.sum(
-                [
-                    [np.vdot(part.astype(np.float64), derivative) for part in group.parts]
-                    for name, derivative in derivatives.items()
-                    if (group := self[name]).parts is not None and group.method == method
-                ],
-                axis=0,
-            )
-            variance += float(np.var(totals, ddof=1)) / len(totals)
-            freedom = min(freedom or len(totals), len(totals) - 1)
-        return SamplingError(variance**0.5, freedom) if freedom else None
+        return error_of_parts(self.changes_by_part(derivatives))
+
+    def changes_by_part(self, derivatives: HostArrays) -> ChangesByPart:
+        """Return what each part of the draws of a method adds to a function with these derivatives, to first order, over all groups of the method."""
+        return added_changes(
+            {group.method: np.array([np.vdot(part.astype(np.float64), derivative) for part in group.parts])}
+            for name, derivative in derivatives.items()
+            if (group := self[name]).parts is not None
+        )
 
     scatter = sampling_error  # the name in version 0.1
 
@@ -197,6 +197,24 @@ class HessianDiagonal:
         if isnan(self.defects[name]):
             return "no tested example reaches all of it, so that nobody can say whether the outputs are affine in it"
         return f"the outputs are not affine in it: defect {self.defects[name]:.2g}"
+
+
+def added_changes(terms: Iterable[ChangesByPart]) -> ChangesByPart:
+    """Add what the parts of each method change in several terms."""
+    total: dict[str, Numbers] = {}
+    for changes in terms:
+        for method, of_parts in changes.items():
+            total[method] = total.get(method, 0.0) + of_parts
+    return total
+
+
+def error_of_parts(changes: ChangesByPart) -> SamplingError | None:
+    """Return the error of a sum of what the parts of draws add, method by method, which are independent; None if nothing was drawn."""
+    freedom = min((len(of_parts) for of_parts in changes.values()), default=1) - 1
+    if not freedom:
+        return None
+    variance = fsum(float(np.var(of_parts, ddof=1)) / len(of_parts) for of_parts in changes.values())
+    return SamplingError(variance**0.5, freedom)
 
 
 def planned(diagonal: HessianDiagonal) -> tuple[str, ...]:

@@ -14,6 +14,9 @@ from invariant_sharpness.results.estimate import Bracket
 
 HostArray = npt.NDArray[np.float64]
 
+OF_THE_HESSIAN = frozenset({"probes", "XDiag"})
+"""Methods whose noise has both signs and is clipped, and is large."""
+
 OF_THE_RESIDUAL = frozenset({"curvature propagation", "layer draws", "residual probes"})
 """Methods whose noise has both signs and is clipped, but is that of the residual part alone."""
 

@@ -2,36 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import replace
 from functools import partial
-from math import fsum, sqrt
+from math import fsum
 from typing import Literal
 
-import numpy as np
-
 from invariant_sharpness.deprecation import renamed
-from invariant_sharpness.estimators.diagonal_results import HessianDiagonal, Tangent, cross_fitted, planned
-from invariant_sharpness.metrics.brackets import OF_THE_RESIDUAL, added_brackets, below_the_minimum, sampled_bracket
+from invariant_sharpness.estimators.diagonal_results import HessianDiagonal, added_changes, error_of_parts, planned
+from invariant_sharpness.metrics.brackets import OF_THE_HESSIAN, OF_THE_RESIDUAL, added_brackets
 from invariant_sharpness.metrics.counted_groups import left_out, require_weights, without_curvature
 from invariant_sharpness.metrics.declaration import metric
-from invariant_sharpness.metrics.layer_minima import LayerMinimum, parameterwise_layer, solved
+from invariant_sharpness.metrics.layer_errors import LayerErrors, MeasuredLayer, Minimizer
+from invariant_sharpness.metrics.layer_minima import parameterwise_layer, solved
 from invariant_sharpness.metrics.shared_diagonal import COST_OF_DIAGONAL, estimated
-from invariant_sharpness.parameters.groups import Computed
-from invariant_sharpness.parameters.matrices import HostArray, LayerMatrix, others, weights_alone, weights_with_biases
-from invariant_sharpness.protocol import CurvatureOracle, HostArrays, ParameterGroup
-from invariant_sharpness.results.estimate import Bracket, Estimate, GroupEstimate
+from invariant_sharpness.parameters.matrices import LayerMatrix, others, weights_alone, weights_with_biases
+from invariant_sharpness.protocol import CurvatureOracle, ParameterGroup
+from invariant_sharpness.results.estimate import Bracket, Estimate
 from invariant_sharpness.runtime.progress import track
 
 BiasPolicy = Literal["exclude", "column", "parameterwise"]
-
-_NOT_ATTAINED = "dead units or unused inputs, which add nothing (the infimum is not attained)"
-
-_PROBED = (
-    "the noise of the probes was clipped at 0, so the value is too large, in large networks many times: compare it with "
-    "nothing but itself, or measure ish.GaussNewton(oracle), whose diagonal has no such noise"
-)
 
 
 @metric(
@@ -149,15 +140,14 @@ def normalized_sharpness(
     counted = frozenset([name for f in families for name in f.names] + [g.name for g in singles])
     if parameters is None or parameters:
         require_weights(chosen, counted, "normalized_sharpness")
-    weights = oracle.to_numpy(oracle.parameters)
-
-    def minima(curvature: HostArrays) -> list[LayerMinimum]:
-        tracked = track(families, "solving (17)", len(families))
-        layers = [solved(family, weights, curvature, lam, tolerance) for family in tracked]
-        return layers + [parameterwise_layer(group, weights, curvature, lam) for group in singles]
 
     def measured(known: HessianDiagonal) -> Estimate:
-        found = _minimum(minima, known, weights, lam, tolerance)
+        weights = oracle.to_numpy(oracle.parameters)
+        minimizers: list[Minimizer] = [
+            *(partial(solved, family, weights, lam=lam, tolerance=tolerance) for family in families),
+            *(partial(parameterwise_layer, group, weights, lam=lam) for group in singles),
+        ]
+        found = _total(minimizers, LayerErrors(known, counted, weights, lam), tolerance)
         return replace(
             found, notes=(*found.notes, *left_out(chosen, counted), *without_curvature(known, counted), *planned(known))
         )
@@ -167,67 +157,37 @@ def normalized_sharpness(
     )
 
 
-def _minimum(
-    minima: Callable[[HostArrays], list[LayerMinimum]],
-    diagonal: HessianDiagonal,
-    weights: HostArrays,
-    lam: float,
-    tolerance: float,
-) -> Estimate:
-    """Return the sum of the minima, with its errors."""
-    layers = minima(diagonal.arrays)
+def _total(minimizers: Sequence[Minimizer], errors: LayerErrors, tolerance: float) -> Estimate:
+    """Return the sum of the minima, with its errors; one layer after the other, so that the scales of one are in memory at a time."""
+    layers = [errors.of_layer(minimize) for minimize in track(minimizers, "solving (17)", len(minimizers))]
     plug_in, lower = fsum(x.value for x in layers), fsum(x.lower_bound for x in layers)
     gap = (plug_in - lower) / plug_in if plug_in > 0 else 0.0
-    owners = {name: x for x in layers for name in x.derivatives}
-    scatter = diagonal.sampling_error(Computed(owners, lambda name: owners[name].derivatives[name]))
-    counted = frozenset(owners)
-    methods, bracket = {diagonal[name].method for name in counted}, None
-    probed, drawn = bool(methods & _OF_THE_HESSIAN), bool(methods & OF_THE_RESIDUAL)
-    if probed or drawn:
-        bracket = added_brackets([_bracket(layer, weights, diagonal, lam) for layer in layers])
-    if not probed and (drawn or "sampled outputs" in methods):
-        crossed = cross_fitted(lambda h: _tangent(minima(h)), diagonal, counted)
-        bracket = Bracket(plug_in, crossed) if bracket is None else Bracket(bracket.lower, max(bracket.upper, crossed))
+    bracket = _bracket(layers, plug_in)
+    scatter = error_of_parts(added_changes(x.changes for x in layers))
     return Estimate(
         name="normalized_sharpness",
-        value=plug_in if bracket is None or probed or drawn else (2 * bracket.lower + bracket.upper) / 3,
-        method=diagonal.method(counted),
+        value=plug_in if bracket is None or errors.of_clipping else (2 * bracket.lower + bracket.upper) / 3,
+        method=errors.diagonal.method(errors.names),
         standard_error=None if scatter is None else scatter.standard_error,
         degrees_of_freedom=None if scatter is None else scatter.degrees_of_freedom,
         bracket=bracket,
         certificate=gap,
         converged=gap <= tolerance,
-        per_group={x.name: _group_estimate(x, diagonal) for x in layers},
-        notes=_notes(methods),
+        per_group={x.name: x.estimate for x in layers},
+        notes=_notes(errors.methods),
     )
 
 
-_OF_THE_HESSIAN = frozenset({"probes", "XDiag"})
-"""Methods whose noise has both signs and is clipped, and is large."""
-
-
-def _bracket(layer: LayerMinimum, weights: HostArrays, diagonal: HessianDiagonal, lam: float) -> Bracket:
-    """Return the sides of one layer, over all of its groups."""
-    names = list(layer.derivatives)
-    if {diagonal[name].method for name in names} & OF_THE_RESIDUAL:
-        below = below_the_minimum(layer.variances, weights, diagonal, lam, partial(_row_sums, layer))
-        return Bracket(min(below, layer.value), layer.value)
-    joined, curvature = (
-        np.concatenate([arrays[name].ravel() for name in names]) for arrays in (weights, diagonal.arrays)
-    )
-    methods = [diagonal[name].method for name in names]
-    return sampled_bracket(layer.value, joined, curvature, methods, sqrt(2 / lam))
-
-
-def _row_sums(layer: LayerMinimum, arrays: HostArrays) -> HostArray:
-    """Sum over the columns of each row; what is counted parameter by parameter is one row."""
-    if layer.matrix is None:
-        return np.array(sum(float(array.sum()) for array in arrays.values()))
-    return layer.matrix.matrices(arrays).sum(axis=-1)
-
-
-def _tangent(layers: list[LayerMinimum]) -> Tangent:
-    return Tangent(fsum(x.penalty for x in layers), {n: v for x in layers for n, v in x.variances.items()})
+def _bracket(layers: Sequence[MeasuredLayer], plug_in: float) -> Bracket | None:
+    """Return what is below and above in expectation: for clipped noise, and for scales that were chosen on the same samples."""
+    sides = [x.bracket for x in layers if x.bracket is not None]
+    crossed = [x.crossed for x in layers if x.crossed is not None]
+    if not crossed:
+        return added_brackets(sides) if sides else None
+    if not sides:
+        return Bracket(plug_in, fsum(crossed))
+    clipped = added_brackets(sides)
+    return Bracket(clipped.lower, max(clipped.upper, fsum(crossed)))
 
 
 def _chosen(groups: tuple[ParameterGroup, ...], names: frozenset[str] | None) -> tuple[ParameterGroup, ...]:
@@ -243,18 +203,10 @@ def _layers(groups: tuple[ParameterGroup, ...], biases: BiasPolicy) -> tuple[lis
 
 
 def _notes(methods: AbstractSet[str]) -> tuple[str, ...]:
-    if methods & _OF_THE_HESSIAN:
+    if methods & OF_THE_HESSIAN:
         return (
             "probes were clipped at 0, which makes the value too large in expectation; more probes make it less so",
         )
     if methods & OF_THE_RESIDUAL:
         return ("what was drawn and came out negative was clipped at 0: the bracket says how much that can add",)
     return ()
-
-
-def _group_estimate(layer: LayerMinimum, diagonal: HessianDiagonal) -> GroupEstimate:
-    methods = dict.fromkeys(diagonal[name].method for name in layer.derivatives)
-    notes = [*map(diagonal.note, layer.derivatives), "" if layer.attained else _NOT_ATTAINED]
-    return GroupEstimate(
-        layer.value, " and ".join(methods), diagonal.standard_error(layer.derivatives), "; ".join(filter(None, notes))
-    )
