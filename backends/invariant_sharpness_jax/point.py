@@ -76,9 +76,9 @@ class JaxPoint:
         product, losses = self._program.curvature_product(self._arrays, self._constants, vector, batch)
         return _sums(losses, product)
 
-    def residual_product(self, vector: Arrays, batch: Batch, /) -> Sums:
-        product, losses = self._program.residual_product(self._arrays, self._constants, vector, batch)
-        return _sums(losses, product)
+    def residual_products(self, vectors: Sequence[Arrays], names: frozenset[str], batch: Batch, /) -> Sums:
+        products, losses = self._program.residual_block(*self._split(names), self._constants, vectors, batch)
+        return _sums(losses, *products)
 
     def squares(self, names: frozenset[str], cotangents: Cotangents, batch: Batch, /) -> Sums:
         given, room = (*self._split(names), self._constants), room_within_limit()
@@ -111,7 +111,7 @@ class JaxPoint:
             images = still | {
                 k: self._program.applied({**still, k: u * scales[k]}, second)[k] for k, u in signs.items()
             }
-            part = self._program.residual_products(*given, scales, still | signs, images, batch, room_within_limit())
+            part = self._program.perturbed_products(*given, scales, still | signs, images, batch, room_within_limit())
             total = added(total, part) if total else part
         wanted = {name: array for name, array in total.items() if name in perturbations.units}
         return Sums(weight, self._row_count(batch), (wanted,))

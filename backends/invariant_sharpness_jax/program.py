@@ -22,7 +22,7 @@ from invariant_sharpness_jax.modes import Mode, alone
 from invariant_sharpness_jax.own_blocks import in_their_own_derivatives
 from invariant_sharpness_jax.precision import held, is_half, rounded, with_exact_sums
 from invariant_sharpness_jax.room import Room
-from invariant_sharpness_jax.trees import Arrays, Structure
+from invariant_sharpness_jax.trees import Arrays, Structure, like
 
 _UNROLLED = 4
 """Vectors of a block: its one linearization is a tenth of its cost, and compiling it still takes seconds."""
@@ -83,6 +83,7 @@ class Program:
         self.losses = Compiled(self._losses)
         self.gradient = differentiated(self._gradient)
         self._block = differentiated_along(self._products)
+        self._block_of_residual = differentiated_along(self._residual_block)
         self.curvature_product = differentiated_along(self._curvature_product)
         self.pushforward = differentiated_along(self._pushforward)
         self.pullback = differentiated(self._pullback)
@@ -96,8 +97,7 @@ class Program:
         self.layer_moments = differentiated(self._layer_moments)
         self.layer_curvature = differentiated(self._layer_curvature)
         self.applied = Compiled(_applied)
-        self.residual_products = Compiled(self._residual_products)
-        self.residual_product = differentiated_along(self._residual_product)
+        self.perturbed_products = Compiled(self._perturbed_products)
 
     def row_shape(self, arrays: Arrays, constants: Constants, batch: Batch) -> tuple[int, int]:
         """Return the number of rows of outputs that the loss sees in a batch, and of outputs in a row. Nothing is computed."""
@@ -107,9 +107,13 @@ class Program:
         self, arrays: Arrays, constants: Constants, vectors: Sequence[Arrays], batch: Batch
     ) -> tuple[list[Arrays], Losses]:
         """Multiply the Hessian with vectors, in blocks that are compiled as one program each, and the rest one by one."""
-        blocks = blocks_and_rest(len(vectors), _UNROLLED)
-        found = [self._block(arrays, constants, list(vectors[block]), batch) for block in blocks]
-        return [product for products, _ in found for product in products], found[0][1]
+        return _in_blocks(vectors, lambda block: self._block(arrays, constants, block, batch))
+
+    def residual_block(
+        self, chosen: Arrays, fixed: Arrays, constants: Constants, vectors: Sequence[Arrays], batch: Batch
+    ) -> tuple[list[Arrays], Losses]:
+        """Multiply the residual part on the chosen parameters with vectors, in such blocks, too."""
+        return _in_blocks(vectors, lambda block: self._block_of_residual(chosen, fixed, constants, block, batch))
 
     def outputs(self, arrays: Arrays, constants: Constants, inputs: Any) -> jax.Array:
         """In single precision at least, as all that is computed from them."""
@@ -141,7 +145,7 @@ class Program:
 
         Not in a loop of XLA's: on a CPU its convolutions run tens of times slower inside of one.
         """
-        along = [_like(arrays, vector) for vector in vectors]
+        along = [like(arrays, vector) for vector in vectors]
         return mode.products(lambda at: self._gradient(at, constants, batch), arrays, along)
 
     def _curvature_product(
@@ -158,20 +162,21 @@ class Program:
         (curved,), losses = mode.products(jax.grad(total, has_aux=True), outputs, [along])
         return pullback(curved)[0], losses
 
-    def _residual_product(
-        self, mode: Mode, arrays: Arrays, constants: Constants, vector: Arrays, batch: Batch
-    ) -> tuple[Arrays, Losses]:
-        """The product with the Hessian of the outputs along their constant cotangents."""
-        losses = self._losses(arrays, constants, batch)
-        cotangents = self._loss_slopes(batch)(self.outputs(arrays, constants, batch.inputs))
-        slopes = alone(lambda at: self._pullback(at, constants, cotangents, batch.inputs))
-        (product,), _ = mode.products(slopes, arrays, [_like(arrays, vector)])
-        return product, losses
+    def _residual_block(
+        self, mode: Mode, chosen: Arrays, fixed: Arrays, constants: Constants, vectors: list[Arrays], batch: Batch
+    ) -> tuple[list[Arrays], Losses]:
+        """Of one block: the products with the Hessian of the outputs along their constant cotangents."""
+        outputs_of, inputs = self._at(constants, fixed), batch.inputs
+        outputs = outputs_of(chosen, inputs)
+        cotangents = self._loss_slopes(batch)(outputs)
+        slopes = alone(lambda at: jax.vjp(lambda inner: outputs_of(inner, inputs), at)[1](cotangents)[0])
+        products, _ = mode.products(slopes, chosen, [like(chosen, vector) for vector in vectors])
+        return products, self._summed(outputs, batch.targets)
 
     def _pushforward(self, mode: Mode, arrays: Arrays, constants: Constants, vector: Arrays, inputs: Any) -> jax.Array:
         """The derivatives of the outputs along ``vector``."""
         outputs = alone(lambda at: self.outputs(at, constants, inputs))
-        found: jax.Array = mode.along(outputs, arrays, _like(arrays, vector))[0]
+        found: jax.Array = mode.along(outputs, arrays, like(arrays, vector))[0]
         return found
 
     def _pullback(self, arrays: Arrays, constants: Constants, cotangents: jax.Array, inputs: Any) -> Arrays:
@@ -187,7 +192,7 @@ class Program:
         def values(at: Arrays) -> tuple[jax.Array, jax.Array]:
             return self._loss.values(self.outputs(at, constants, batch.inputs), batch.targets)
 
-        slopes, weights = mode.along(values, arrays, _like(arrays, vector))
+        slopes, weights = mode.along(values, arrays, like(arrays, vector))
         return jnp.sum(weights * slopes**2), jnp.sum(weights)
 
     def _curvature_squares(
@@ -243,7 +248,7 @@ class Program:
         second = residuals.second_derivative(outputs, self._loss_slopes(batch), chosen, batch.inputs)
         return second, self._summed(outputs(chosen, batch.inputs), batch.targets).weight
 
-    def _residual_products(
+    def _perturbed_products(
         self,
         chosen: Arrays,
         fixed: Arrays,
@@ -284,6 +289,9 @@ def _applied(vector: Arrays, second: Second) -> Arrays:
     return second(vector)[0]
 
 
-def _like(arrays: Arrays, vector: Arrays) -> Arrays:
-    """The vector in the dtypes of the parameters, as tangents have to be."""
-    return {name: jnp.asarray(vector[name], dtype=array.dtype) for name, array in arrays.items()}
+def _in_blocks(
+    vectors: Sequence[Arrays], multiply: Callable[[list[Arrays]], tuple[list[Arrays], Losses]]
+) -> tuple[list[Arrays], Losses]:
+    """The products of blocks of vectors that are compiled as one program each, and of the rest one by one."""
+    found = [multiply(list(vectors[block])) for block in blocks_and_rest(len(vectors), _UNROLLED)]
+    return [product for products, _ in found for product in products], found[0][1]

@@ -131,6 +131,11 @@ def added(total: Arrays, part: Arrays) -> Arrays:
     return jax.tree.map(jnp.add, total, part)
 
 
+def like(arrays: Arrays, vector: Arrays) -> Arrays:
+    """Return the vector in the dtypes of the parameters, as tangents have to be."""
+    return {name: jnp.asarray(vector[name], dtype=array.dtype) for name, array in arrays.items()}
+
+
 @jax.jit
 def _count_non_finite(arrays: Arrays) -> dict[str, jax.Array]:
     return {name: jnp.sum(~jnp.isfinite(array)) for name, array in arrays.items()}

@@ -29,7 +29,7 @@ from invariant_sharpness_torch.products import (
     hessian_operator,
     hessian_products,
     jacobian_product,
-    residual_product,
+    residual_products,
 )
 from invariant_sharpness_torch.residuals import LayerResiduals
 from invariant_sharpness_torch.squares import ExampleSquares
@@ -111,10 +111,13 @@ class TorchPoint:
         product, weights = gauss_newton_product(outputs, targets, self._loss, self._sources, self._along(vector))
         return Sums(weights.sum(), len(weights), (self._arrays(product),))
 
-    def residual_product(self, vector: Arrays, batch: Any, /) -> Sums:
+    def residual_products(self, vectors: Sequence[Arrays], names: frozenset[str], batch: Any, /) -> Sums:
         outputs, targets = self._evaluate(batch)
-        product, weights = residual_product(outputs, targets, self._loss, self._sources, self._along(vector))
-        return Sums(weights.sum(), len(weights), (self._arrays(product),))
+        sources = {name: parameter for name, parameter in self._parameters.items() if name in names}
+        along = [[vector[name].to(parameter.dtype) for name, parameter in sources.items()] for vector in vectors]
+        products, weights = residual_products(outputs, targets, self._loss, list(sources.values()), along)
+        arrays = tuple(_held(dict(zip(sources, product, strict=True))) for product in products)
+        return Sums(weights.sum(), len(weights), arrays)
 
     def squares(self, names: frozenset[str], cotangents: Cotangents, batch: Any, /) -> Sums:
         return self._squares.sums(self._evaluate, self._loss, names, cotangents, batch)

@@ -87,13 +87,16 @@ def gauss_newton_product(
     return gradients((outputs * curved).sum(), sources), weights
 
 
-def residual_product(
-    outputs: torch.Tensor, targets: torch.Tensor, loss: LossTerms, sources: Sequence[torch.Tensor], directions: Tensors
-) -> tuple[Tensors, torch.Tensor]:
-    """The Hessian of the outputs along their constant cotangents times a vector, and the weights of the rows."""
+def residual_products(
+    outputs: torch.Tensor,
+    targets: torch.Tensor,
+    loss: LossTerms,
+    sources: Sequence[torch.Tensor],
+    vectors: Sequence[Tensors],
+) -> tuple[Iterator[Tensors], torch.Tensor]:
+    """The Hessian in the sources of the outputs along their constant cotangents, times each of the vectors, and the weights of the rows."""
     cotangents, weights = output_cotangents(outputs, targets, loss)
-    (product,) = hessian_products((outputs * cotangents).sum(), sources, [directions])
-    return product, weights
+    return hessian_products((outputs * cotangents).sum(), sources, vectors), weights
 
 
 def output_cotangents(

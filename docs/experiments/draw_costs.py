@@ -111,7 +111,7 @@ def costs(framework: str, network: str, device: str | None) -> dict[str, float]:
         "product with H, in a block of 16": (lambda: oracle.hessian_vector_products(at, block), BLOCK),
         "product with H": (lambda: oracle.hessian_vector_product(at, block[0]), 1),
         "product with G": (lambda: oracle.gauss_newton_vector_product(at, block[0]), 1),
-        "product with R": (lambda: oracle.residual_vector_product(at, block[0]), 1),
+        "product with R": (lambda: oracle.residual_vector_products(at, block[:1], names), 1),
         "term of diag(G)": (lambda: oracle.gauss_newton_diagonal(at, names), CLASSES - 1),
         "sample of the outputs": (lambda: oracle.sampled_gauss_newton_diagonal(at, names, range(DRAWS), 0), DRAWS),
         "scales of the output units": (lambda: oracle.layer_units(at), 1),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, cast
 
 from invariant_sharpness.adapters.data import batch_size, one_of_each_form
@@ -62,13 +62,15 @@ class LayerPasses(ExamplePasses):
         )
         return drawn / float(len(draws))
 
-    def residual_vector_product(self, parameters: ParameterVector, vector: ParameterVector, /) -> ParameterVector:
-        along = self._native(vector)
+    def residual_vector_products(
+        self, parameters: ParameterVector, vectors: Sequence[ParameterVector], /, names: frozenset[str]
+    ) -> list[ParameterVector]:
+        along = [self._native(vector) for vector in vectors]
 
-        def product(point: Point[Any], piece: Piece) -> Sums:
-            return cast(ResidualPoint, point).residual_product(along, piece.batch)
+        def products(point: Point[Any], piece: Piece) -> Sums:
+            return cast(ResidualPoint, point).residual_products(along, names, piece.batch)
 
-        return self._means(parameters, product)[0]
+        return self._means(parameters, products)
 
     def output_form(self, parameters: ParameterVector, /) -> OutputForm:
         """Read off the program for one example in the middle of the data; for all shapes of an example, where the program depends on nothing else."""

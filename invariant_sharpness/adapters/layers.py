@@ -87,8 +87,8 @@ class LayerPoint(Protocol):
 class ResidualPoint(Protocol):
     """What a point of an engine has beyond, if the engine offers :class:`invariant_sharpness.protocol.ResidualProductOracle`."""
 
-    def residual_product(self, vector: Arrays, batch: Any, /) -> Sums:
-        r"""Return the product of the vector with the Hessian of :math:`\sum_n \langle c_n, z_n \rangle`, where the cotangents :math:`c_n = w_n \partial \ell_n / \partial z_n` are constants."""
+    def residual_products(self, vectors: Sequence[Arrays], names: frozenset[str], batch: Any, /) -> Sums:
+        r"""Return the products of the vectors with the block on the named parameters of the Hessian of :math:`\sum_n \langle c_n, z_n \rangle`, where the cotangents :math:`c_n = w_n \partial \ell_n / \partial z_n` are constants."""
         ...
 
 

@@ -134,8 +134,10 @@ class Forwarding:
     ) -> ParameterVector:
         return self._able(ResidualDiagonalOracle).sampled_residual_diagonal(parameters, units, draws, seed)
 
-    def residual_vector_product(self, parameters: ParameterVector, vector: ParameterVector, /) -> ParameterVector:
-        return self._able(ResidualProductOracle).residual_vector_product(parameters, vector)
+    def residual_vector_products(
+        self, parameters: ParameterVector, vectors: Sequence[ParameterVector], /, names: frozenset[str]
+    ) -> list[ParameterVector]:
+        return self._able(ResidualProductOracle).residual_vector_products(parameters, vectors, names)
 
     def node_counts(self, parameters: ParameterVector, /) -> Mapping[str, int]:
         return self._able(NodeCurvatureOracle).node_counts(parameters)

@@ -99,9 +99,11 @@ class GaussNewton(Forwarding):
         """Return nothing: there is no residual part beside the Gauss-Newton matrix."""
         return {}
 
-    def residual_vector_product(self, parameters: ParameterVector, vector: ParameterVector, /) -> ParameterVector:
-        """Return zero: there is no residual part beside the Gauss-Newton matrix."""
-        return vector.only([])
+    def residual_vector_products(
+        self, parameters: ParameterVector, vectors: Sequence[ParameterVector], /, names: frozenset[str]
+    ) -> list[ParameterVector]:
+        """Return zeros: there is no residual part beside the Gauss-Newton matrix."""
+        return [vector.only([]) for vector in vectors]
 
     def node_counts(self, parameters: ParameterVector, /) -> Mapping[str, int]:
         """Return nothing: there is no residual part beside the Gauss-Newton matrix."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -112,14 +113,14 @@ class Restricted(Forwarding):
     def hessian_vector_products(
         self, parameters: ParameterVector, vectors: Sequence[ParameterVector], /
     ) -> list[ParameterVector]:
-        base, extended = self._able(BlockProductOracle), [self._extended(vector) for vector in vectors]
+        base, extended = self._able(BlockProductOracle), self._all_extended(vectors)
         return [self._kept(product) for product in base.hessian_vector_products(self._point(parameters), extended)]
 
     def hessian_operator(self, parameters: ParameterVector, /) -> HessianOperator:
         multiply = self._able(HessianOperatorOracle).hessian_operator(self._point(parameters))
 
         def products(vectors: Sequence[ParameterVector]) -> list[ParameterVector]:
-            return [self._kept(product) for product in multiply([self._extended(vector) for vector in vectors])]
+            return [self._kept(product) for product in multiply(self._all_extended(vectors))]
 
         return products
 
@@ -175,9 +176,12 @@ class Restricted(Forwarding):
         base = self._able(ResidualDiagonalOracle)
         return self._kept(base.sampled_residual_diagonal(self._point(parameters), units, draws, seed))
 
-    def residual_vector_product(self, parameters: ParameterVector, vector: ParameterVector, /) -> ParameterVector:
-        base = self._able(ResidualProductOracle)
-        return self._kept(base.residual_vector_product(self._point(parameters), self._extended(vector)))
+    def residual_vector_products(
+        self, parameters: ParameterVector, vectors: Sequence[ParameterVector], /, names: frozenset[str]
+    ) -> list[ParameterVector]:
+        base, extended = self._able(ResidualProductOracle), self._all_extended(vectors)
+        products = base.residual_vector_products(self._point(parameters), extended, names)
+        return [self._kept(product) for product in products]
 
     def squared_one_by_one(self, parameters: ParameterVector, /) -> Mapping[str, int]:
         examples = self._able(OneByOneOracle).squared_one_by_one(self._point(parameters))
@@ -224,9 +228,12 @@ class Restricted(Forwarding):
 
     def _extended(self, vector: ParameterVector) -> ParameterVector:
         """Put zeros in all other groups."""
-        whole = self.base.parameters.arrays
-        arrays = {name: vector[name] if name in self.names else vector.xp.zeros_like(a) for name, a in whole.items()}
-        return ParameterVector(vector.xp, arrays)
+        return self._all_extended([vector])[0]
+
+    def _all_extended(self, vectors: Sequence[ParameterVector]) -> list[ParameterVector]:
+        """Put zeros in all other groups, which the vectors share."""
+        still = self.base.parameters.only(self.names)
+        return [replace(still, arrays={**still.arrays, **vector.arrays}) for vector in vectors]
 
     def _point(self, parameters: ParameterVector) -> ParameterVector:
         """Put the model's own parameters in all other groups."""

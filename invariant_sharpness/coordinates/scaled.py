@@ -161,9 +161,12 @@ class Scaled(Forwarding):
         drawn = base.sampled_residual_diagonal(self._point(parameters), units, draws, seed)
         return self.scale * self.scale * drawn
 
-    def residual_vector_product(self, parameters: ParameterVector, vector: ParameterVector, /) -> ParameterVector:
-        base = self._able(ResidualProductOracle)
-        return self.scale * base.residual_vector_product(self._point(parameters), self.scale * vector)
+    def residual_vector_products(
+        self, parameters: ParameterVector, vectors: Sequence[ParameterVector], /, names: frozenset[str]
+    ) -> list[ParameterVector]:
+        base, scaled = self._able(ResidualProductOracle), [self.scale * vector for vector in vectors]
+        products = base.residual_vector_products(self._point(parameters), scaled, names)
+        return [self.scale * product for product in products]
 
     def squared_one_by_one(self, parameters: ParameterVector, /) -> Mapping[str, int]:
         return self._able(OneByOneOracle).squared_one_by_one(self._point(parameters))

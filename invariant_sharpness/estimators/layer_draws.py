@@ -11,7 +11,7 @@ vectors, and is exact. Convolutions are drawn by curvature propagation, at the o
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -153,36 +153,34 @@ def _probed(oracle: CurvatureOracle, gauss_newton: HostArrays, probes: int, seed
     """Probe R on groups that belong to no layer."""
     if not gauss_newton:
         return {}
-    groups = probed_groups(_Residual(oracle), frozenset(gauss_newton), probes, seed, gauss_newton)
+    names = frozenset(gauss_newton)
+    groups = probed_groups(_Residual(oracle, names), names, probes, seed, gauss_newton)
     return {name: GroupDiagonal(group.values, "residual probes", group.parts) for name, group in groups.items()}
 
 
 class _Residual(Forwarding):
-    """The residual part of the Hessian in its place."""
+    """The block of the residual part on the named groups in the place of the Hessian."""
 
-    def __init__(self, base: CurvatureOracle) -> None:
+    def __init__(self, base: CurvatureOracle, names: frozenset[str]) -> None:
         self.base = base
-        self._multiplied = _residual_products(base)
+        self._names = names
+        self._multiplying = capability(base, ResidualProductOracle)
 
     @property
     def parameters(self) -> ParameterVector:
         return self.base.parameters
 
     def hessian_vector_product(self, parameters: ParameterVector, vector: ParameterVector, /) -> ParameterVector:
-        return self._multiplied(parameters, vector)
+        return self.hessian_vector_products(parameters, [vector])[0]
 
     def hessian_vector_products(
         self, parameters: ParameterVector, vectors: Sequence[ParameterVector], /
     ) -> list[ParameterVector]:
-        return [self.hessian_vector_product(parameters, vector) for vector in vectors]
-
-
-def _residual_products(oracle: CurvatureOracle) -> Callable[[ParameterVector, ParameterVector], ParameterVector]:
-    """Return what multiplies with R: where the oracle does not, one product with H and one with G."""
-    able = capability(oracle, ResidualProductOracle)
-    if able is not None:
-        return able.residual_vector_product
-    gauss_newton = require(oracle, GaussNewtonOracle, metric="hessian_diagonal").gauss_newton_vector_product
-    return lambda parameters, vector: (
-        oracle.hessian_vector_product(parameters, vector) - gauss_newton(parameters, vector)
-    )
+        """Multiply with R, or where the oracle beneath does not, with H and with G."""
+        if self._multiplying is not None:
+            return self._multiplying.residual_vector_products(parameters, vectors, self._names)
+        gauss_newton = require(self.base, GaussNewtonOracle, metric="hessian_diagonal").gauss_newton_vector_product
+        return [
+            self.base.hessian_vector_product(parameters, vector) - gauss_newton(parameters, vector)
+            for vector in vectors
+        ]

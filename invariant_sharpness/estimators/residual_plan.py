@@ -24,7 +24,7 @@ GRADIENTS_PER_OPERATION = 0.9
 """What a draw at one operation costs, for all layers below it, as measured on encoders of some layers and on convolutions."""
 
 GRADIENTS_PER_RESIDUAL_PRODUCT, GRADIENTS_PER_BOTH_PRODUCTS = 3.0, 6.0
-"""What a probe of the residual part costs, as measured: a product with it alone, or one with the Hessian, 2.6 to 3.2, and one with the Gauss-Newton matrix, 2.2 to 2.6."""
+"""What a probe of the residual part costs, as measured: a product with it alone, less on small blocks, or one with the Hessian, 2.6 to 3.2, and one with the Gauss-Newton matrix, 2.2 to 2.6."""
 
 GRADIENTS_PER_COLUMNS = 6.0
 """What columns outside of layers may cost in the place of each probe: they are exact."""

@@ -83,11 +83,8 @@ class Rehearsal(Forwarding):
         self, parameters: ParameterVector, vectors: Sequence[ParameterVector], /
     ) -> list[ParameterVector]:
         block = min(len(vectors), BLOCK)
-        self._ask(
-            f"products with H, {block} at once",
-            lambda oracle, at: oracle.hessian_vector_products(at, [at] * block),
-            len(vectors) / block,
-        )
+        what, calls = f"products with H, {block} at once", len(vectors) / block
+        self._ask(what, lambda oracle, at: oracle.hessian_vector_products(at, [at] * block), calls)
         return [self._curvature * vector for vector in vectors]
 
     def gauss_newton_vector_product(self, parameters: ParameterVector, vector: ParameterVector, /) -> ParameterVector:
@@ -155,9 +152,11 @@ class Rehearsal(Forwarding):
         self._ask_for_draws(units, len(draws) * len(self._weights(units)))
         return (self._curvature * prng.uniform(self, seed, draws.start) * 0.1).only(units)
 
-    def residual_vector_product(self, parameters: ParameterVector, vector: ParameterVector, /) -> ParameterVector:
-        self._ask("product with R", lambda oracle, at: oracle.residual_vector_product(at, at))
-        return self._curvature * vector * 0.1
+    def residual_vector_products(
+        self, parameters: ParameterVector, vectors: Sequence[ParameterVector], /, names: frozenset[str]
+    ) -> list[ParameterVector]:
+        self._ask(f"R on {_words(names)}", lambda o, at: o.residual_vector_products(at, [at], names), len(vectors))
+        return [(self._curvature * vector * 0.1).only(names) for vector in vectors]
 
     def propagated_residual_diagonal(
         self, parameters: ParameterVector, /, names: frozenset[str], draws: range, seed: int

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
@@ -163,10 +163,15 @@ class ResidualDiagonalOracle(CurvatureOracle, Protocol):
 
 @runtime_checkable
 class ResidualProductOracle(CurvatureOracle, Protocol):
-    """An oracle that multiplies with the residual part of the Hessian, in the time that a product with the Hessian takes."""
+    """An oracle that multiplies with blocks of the residual part of the Hessian, in no more time than products with the Hessian take."""
 
-    def residual_vector_product(self, parameters: ParameterVector, vector: ParameterVector, /) -> ParameterVector:
-        r"""Product :math:`R v = (H - G) v`: with the Hessian of :math:`E_n \langle c_n, f_\theta(x_n) \rangle`, whose cotangents :math:`c_n = \partial \ell_n / \partial z_n` are held fixed."""
+    def residual_vector_products(
+        self, parameters: ParameterVector, vectors: Sequence[ParameterVector], /, names: frozenset[str]
+    ) -> list[ParameterVector]:
+        r"""Products :math:`R_{BB} v_B` with the block of :math:`R = H - G` on the named groups B, zero elsewhere; what the vectors have elsewhere does not count.
+
+        R is the Hessian of :math:`E_n \langle c_n, f_\theta(x_n) \rangle`, whose cotangents :math:`c_n = \partial \ell_n / \partial z_n` are held fixed.
+        """
         ...
 
 

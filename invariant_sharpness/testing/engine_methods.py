@@ -106,7 +106,7 @@ class Case:
         if HessianOperatorOracle in offers:
             found["hessian_operator"] = self.all_names, self._operator
         if ResidualProductOracle in offers:
-            found["residual_product"] = self.all_names, self._residual_product
+            found["residual_products"] = self.some_names, self._residual_products
         if GaussNewtonDiagonalOracle in offers:
             found['squares of "curvature"'] = self.some_names, squares(lambda _: Cotangents("curvature"))
         if ExampleGradientOracle in offers:
@@ -127,8 +127,8 @@ class Case:
     def _operator(self, point: Point[Any], batch: Any, _: Start) -> Sums:
         return cast(OperatorPoint, point).hessian_operator(batch)(self.directions)
 
-    def _residual_product(self, point: Point[Any], batch: Any, _: Start) -> Sums:
-        return cast(ResidualPoint, point).residual_product(self.directions[0], batch)
+    def _residual_products(self, point: Point[Any], batch: Any, _: Start) -> Sums:
+        return cast(ResidualPoint, point).residual_products(self.directions, self.some_names, batch)
 
     def _residual_squares(self, point: Point[Any], batch: Any, start: Start) -> Sums:
         perturbations = Perturbations(self.units, Draws(range(2), 0, start.example))

@@ -154,7 +154,7 @@ def _gauss_newton_evaluations(oracle: CurvatureOracle) -> dict[str, Evaluation]:
     if (multiplying := capability(oracle, GaussNewtonOracle)) is not None:
         found["gauss_newton_vector_product"] = multiplying.gauss_newton_vector_product
     if (holding := capability(oracle, ResidualProductOracle)) is not None:
-        found["residual_vector_product"] = holding.residual_vector_product
+        found["residual_vector_products"] = lambda p, u: holding.residual_vector_products(p, [u], names)[0]
     sampling = capability(oracle, SampledGaussNewtonOracle)
     if sampling is not None and sampling.samples_outputs:
         found["sampled_gauss_newton_diagonal"] = lambda p, _: sampling.sampled_gauss_newton_diagonal(

@@ -39,9 +39,9 @@ class CountedGradients(Forwarding):
         self.gradients += PRODUCT
         return self.base.gauss_newton_vector_product(*given)
 
-    def residual_vector_product(self, *given: Any) -> Any:
-        self.gradients += PRODUCT
-        return self.base.residual_vector_product(*given)
+    def residual_vector_products(self, parameters: Any, vectors: Any, names: Any) -> Any:
+        self.gradients += PRODUCT * len(vectors)
+        return self.base.residual_vector_products(parameters, vectors, names)
 
     def gauss_newton_diagonal(self, parameters: Any, names: Any) -> Any:
         self.gradients += self._of_squares(names, self.outputs_per_example)

@@ -27,6 +27,10 @@ def oracle_of(model: nn.Module, x: Tensor, y: Tensor) -> Any:
     return oracle
 
 
+def every_group(oracle: Any) -> frozenset[str]:
+    return frozenset(group.name for group in oracle.groups)
+
+
 @sdpa_kernel(SDPBackend.MATH)
 def dense_residual(model: nn.Module, x: Tensor, y: Tensor) -> np.ndarray:
     """The Hessian of the mean of <c, f> with constant cotangents c of the cross-entropy, row by row: `torch.func` has wrong ones at the gains of layer norms."""
@@ -45,10 +49,24 @@ def dense_residual(model: nn.Module, x: Tensor, y: Tensor) -> np.ndarray:
 def test_product_is_that_of_the_dense_residual_part(kind: str) -> None:
     model, x, y = CASES[kind].problem()
     oracle = oracle_of(model, x, y)
-    v = prng.signs(oracle, 0, 0)
+    v, names = prng.signs(oracle, 0, 0), every_group(oracle)
     expected = dense_residual(model, x, y) @ flat(v)
-    error = np.abs(flat(oracle.residual_vector_product(oracle.parameters, v)) - expected).max()
+    (found,) = oracle.residual_vector_products(oracle.parameters, [v], names)
+    error = np.abs(flat(found) - expected).max()
     assert error <= 1e-12 * max(1.0, np.abs(expected).max()), f"R v is off by {error:.1e}"
+
+
+@pytest.mark.parametrize("kind", CASES)
+def test_block_takes_and_returns_nothing_of_other_groups(kind: str) -> None:
+    model, x, y = CASES[kind].problem()
+    oracle = oracle_of(model, x, y)
+    names = frozenset(group.name for group in oracle.groups[::2])
+    vectors = [prng.signs(oracle, 0, number) for number in range(3)]
+    here, residual = flat(vectors[0].only(names)) != 0, dense_residual(model, x, y)
+    expected = np.stack([here * (residual @ (here * flat(v))) for v in vectors])
+    found = np.stack([flat(product) for product in oracle.residual_vector_products(oracle.parameters, vectors, names)])
+    error = np.abs(found - expected).max()
+    assert error <= 1e-12 * max(1.0, np.abs(expected).max()), f"R v of a block is off by {error:.1e}"
 
 
 @pytest.mark.parametrize("wrap", ["scaled", "restricted", "moved"])
@@ -61,22 +79,22 @@ def test_product_in_other_coordinates_is_that_of_both_matrices(wrap: str) -> Non
     }[wrap]()
     at, v = wrapped.parameters, prng.signs(wrapped, 0, 0)
     expected = flat(wrapped.hessian_vector_product(at, v)) - flat(wrapped.gauss_newton_vector_product(at, v))
-    error = np.abs(flat(wrapped.residual_vector_product(at, v)) - expected).max()
+    (found,) = wrapped.residual_vector_products(at, [v], every_group(wrapped))
+    error = np.abs(flat(found) - expected).max()
     assert error <= 1e-13 * max(1.0, np.abs(expected).max()), f"R v is off by {error:.1e}"
 
 
 def test_gauss_newton_has_no_residual_part() -> None:
     oracle: Any = ish.GaussNewton(oracle_of(*CASES["gelu"].problem()))
-    product = flat(oracle.residual_vector_product(oracle.parameters, prng.signs(oracle, 0, 0)))
-    assert not product.any(), f"{np.count_nonzero(product)} entries of R v are not zero"
+    (found,) = oracle.residual_vector_products(oracle.parameters, [prng.signs(oracle, 0, 0)], every_group(oracle))
+    assert not flat(found).any(), f"{np.count_nonzero(flat(found))} entries of R v are not zero"
 
 
 def test_a_product_that_moves_the_cotangents_is_found() -> None:
     oracle = oracle_of(*CASES["gelu"].problem())
-    broken: Any = type(
-        "Broken", (ish.Moved,), {"residual_vector_product": lambda o, p, v: o.hessian_vector_product(p, v)}
-    )
+    moving = {"residual_vector_products": lambda o, p, vs, _: [o.hessian_vector_product(p, v) for v in vs]}
+    broken: Any = type("Broken", (ish.Moved,), moving)
     results = {result.check: result for result in check_oracle(broken(oracle, oracle.parameters), on_fail="return")}
     found = results["check_gauss_newton_product"]
     assert found.status == "failed", found
-    assert "residual_vector_product differs from H v - G v" in found.message, found.message
+    assert "residual_vector_products differ from H v - G v" in found.message, found.message
