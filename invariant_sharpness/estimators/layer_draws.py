@@ -22,7 +22,7 @@ from invariant_sharpness.estimators.diagonal_results import GroupDiagonal, Hessi
 from invariant_sharpness.estimators.parts_of_draws import Parts, added, equal_parts, in_parts, most_parts
 from invariant_sharpness.estimators.probed_diagonal import probed_groups
 from invariant_sharpness.estimators.residual_plan import GRADIENTS_PER_DRAW, GRADIENTS_PER_OPERATION, Plan
-from invariant_sharpness.estimators.sampled_diagonal import part_means, sampled_parts
+from invariant_sharpness.estimators.sampled_diagonal import add_part_means, part_means, sampled_parts
 from invariant_sharpness.parameters.vector import ParameterVector
 from invariant_sharpness.protocol import (
     CurvatureOracle,
@@ -59,12 +59,15 @@ def curved_groups(
         parts |= _gauss_newton(oracle, rest - parts.keys(), plan.samples, seed, len(ranges))
     able = require(oracle, ResidualDiagonalOracle, metric="hessian_diagonal")
     kept = {} if is_large(oracle) else {name: _of_gauss_newton(values) for name, values in parts.items()}
-    residuals = {**_exact(able, chosen.units), **_drawn(able, chosen.drawn, ranges, seed)}
-    found = {name: _group(added(parts.pop(name), residual)) for name, residual in residuals.items()}
+    exact = _exact(able, chosen.units)
+    found = {name: _group(added(parts.pop(name), residual)) for name, residual in exact.items()}
+    drawn = _with_draws({name: parts.pop(name) for name in chosen.drawn}, able, chosen.drawn, ranges, seed)
     propagated = propagated_parts(oracle, chosen.above, ranges, seed)
     found |= {name: of_propagation(added(parts.pop(name), residual)) for name, residual in propagated.items()}
     means = {name: parts.pop(name).mean(axis=0, dtype=np.float64) for name in chosen.probed & rest}
     found |= _probed(oracle, means, plan.probes, seed)
+    # Last, as the means in double precision are twice as large as a part, and probes take memory.
+    found |= {name: _group(values) for name, values in drawn.items()}
     return HessianDiagonal({**found, **whole}, gauss_newton=kept)
 
 
@@ -89,22 +92,26 @@ def _exact(oracle: ResidualDiagonalOracle, units: Mapping[str, LayerUnits]) -> d
     return {name: arrays[name][None] for name in units}
 
 
-def _drawn(
-    oracle: ResidualDiagonalOracle, units: Mapping[str, LayerUnits], ranges: Sequence[range], seed: int
+def _with_draws(
+    gauss_newton: dict[str, Parts],
+    oracle: ResidualDiagonalOracle,
+    units: Mapping[str, LayerUnits],
+    ranges: Sequence[range],
+    seed: int,
 ) -> dict[str, Parts]:
-    """Return the means of the draws of each part, of shape (parts, *shape)."""
+    """Return the Gauss-Newton diagonals with the means of the draws of each part, of shape (parts, *shape)."""
     if not units:
         return {}
     loop = Loop(
         "drawing at layers",
         oracle,
-        (seed, *ranges, *sorted(units)),
+        (gauss_newton, seed, *ranges, *sorted(units)),
         total=len(ranges),
         gradients=GRADIENTS_PER_DRAW * len(units) * len(ranges[0]),
         order=1,
     )
-    return part_means(
-        loop, units, ranges, lambda part: oracle.sampled_residual_diagonal(oracle.parameters, units, part, seed)
+    return add_part_means(
+        loop, gauss_newton, ranges, lambda part: oracle.sampled_residual_diagonal(oracle.parameters, units, part, seed)
     )
 
 

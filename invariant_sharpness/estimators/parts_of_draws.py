@@ -74,7 +74,7 @@ def stacked(
     oracle: CurvatureOracle, parts: list[dict[str, Array]], names: Collection[str], divisors: Sequence[int]
 ) -> dict[str, Parts]:
     """Copy sums to the host and divide them; ``parts`` is empty afterwards, so that no sum is in memory twice."""
-    count, own = len(parts), _precisions(oracle, parts[0])
+    count, own = len(parts), precisions(oracle, parts[0])
     found = {g.name: np.empty((count, *g.shape), own[g.name]) for g in oracle.groups if g.name in names}
     for number, divisor in enumerate(divisors):
         arrays = oracle.to_numpy(whole_vector(oracle, parts.pop(0)))
@@ -83,7 +83,8 @@ def stacked(
     return found
 
 
-def _precisions(oracle: CurvatureOracle, arrays: Mapping[str, Array]) -> dict[str, type[np.floating[Any]]]:
+def precisions(oracle: CurvatureOracle, arrays: Mapping[str, Array]) -> dict[str, type[np.floating[Any]]]:
+    """Return in which precision of the host each array is held: single where it has no more, as a mean of draws is no more exact than that."""
     bits = {name: oracle.xp.finfo(array.dtype).bits for name, array in arrays.items()}
     return {name: np.float32 if size <= 32 else np.float64 for name, size in bits.items()}
 

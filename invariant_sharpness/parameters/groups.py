@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
-from typing import Literal
+from typing import Literal, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -21,15 +21,18 @@ Rows = npt.NDArray[np.float64]
 """One row for each example, on the host."""
 
 
-class Computed(Mapping[str, npt.NDArray[np.float64]]):
-    """Arrays by name that are computed as they are read, so that one of them is in memory at a time.
+T = TypeVar("T")
+
+
+class Computed(Mapping[str, T]):
+    """Arrays or vectors by name that are computed as they are read, so that one of them is in memory at a time.
 
     Parameters
     ----------
     names
         The names, in their order.
     compute
-        From a name to its array.
+        From a name to what it stands for.
 
     Examples
     --------
@@ -39,11 +42,11 @@ class Computed(Mapping[str, npt.NDArray[np.float64]]):
     (['a', 'b'], array([3.]))
     """
 
-    def __init__(self, names: Collection[str], compute: Callable[[str], npt.NDArray[np.float64]]) -> None:
+    def __init__(self, names: Collection[str], compute: Callable[[str], T]) -> None:
         self._names = names
         self._compute = compute
 
-    def __getitem__(self, name: str) -> npt.NDArray[np.float64]:
+    def __getitem__(self, name: str) -> T:
         if name not in self._names:
             raise KeyError(name)
         return self._compute(name)

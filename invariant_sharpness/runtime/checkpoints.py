@@ -6,7 +6,7 @@ Nobody listens by default. A loop asks for its state when it starts, and hands i
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from os import PathLike
@@ -163,8 +163,15 @@ def name_of(kind: str, oracle: CurvatureOracle, settings: tuple[object, ...], or
     if run is None:
         return kind
     values = (oracle.parameters, *settings)
-    words = (digest(oracle.to_numpy(s)) if isinstance(s, ParameterVector) else str(s) for s in values)
+    words = (_word(oracle, value) for value in values)
     return f"{kind} {run.words(oracle, order)} {' '.join(words)}"
+
+
+def _word(oracle: CurvatureOracle, setting: object) -> str:
+    """Say in a word what a setting is; of vectors, and of arrays by name, their digest."""
+    if isinstance(setting, ParameterVector):
+        return digest(oracle.to_numpy(setting))
+    return digest(setting) if isinstance(setting, Mapping) else str(setting)
 
 
 def read(loop: str, oracle: CurvatureOracle) -> Snapshot | None:

@@ -54,7 +54,7 @@ class Loop:
     oracle
         The oracle whose loss, gradient or products the steps take, at its own parameters.
     settings
-        Everything else on which the iterates depend: numbers, words and vectors. A loop takes up no state of other settings.
+        Everything else on which the iterates depend: numbers, words, vectors, and arrays on the host by name. A loop takes up no state of other settings.
     total
         Number of steps, at most. It is not one of the settings: more steps go on from fewer.
     gradients

@@ -78,11 +78,16 @@ def test_state_of_more_steps_is_not_taken_up(tmp_path: Path) -> None:
     assert (found, steps.taken) == (Count(3), 3), f"{found} after {steps.taken} steps"
 
 
-def test_other_settings_are_another_loop(tmp_path: Path) -> None:
+ARRAYS = {"w": np.zeros((1, 1000))}, {"w": np.eye(1, 1000, 500)}
+"""They differ where the words for long arrays do not show it."""
+
+
+@pytest.mark.parametrize(("one", "other"), [("one", "two"), ARRAYS], ids=["words", "arrays"])
+def test_other_settings_are_another_loop(one: Any, other: Any, tmp_path: Path) -> None:
     steps = Steps()
     with ish.checkpoint(tmp_path / "state", base()):
-        iterate(Steps(), Count(0), loop(5, "one"))
-        iterate(steps, Count(0), loop(5, "two"))
+        iterate(Steps(), Count(0), loop(5, one))
+        iterate(steps, Count(0), loop(5, other))
     assert steps.taken == 5, f"{steps.taken} steps with other settings"
 
 
