@@ -169,7 +169,7 @@ class DatasetOracle(HessianPasses):
         return self._mean_vectors(parameters, self._pass(parameters, sums_of, told))
 
     def _mean_vectors(self, parameters: ParameterVector, total: Total) -> list[ParameterVector]:
-        means = [self._vector(self.engine.divide(arrays, total.weight)) for arrays in total.arrays]
+        means = self._vectors(*(self.engine.divide(arrays, total.weight) for arrays in total.arrays))
         entries = (array for mean in means for array in mean.arrays.values())
         self._has_derivatives = self._has_derivatives or any(bool(self.xp.any(array != 0)) for array in entries)
         if not self._has_derivatives and GaussNewtonDiagonalOracle in self.offers:
@@ -287,10 +287,14 @@ class DatasetOracle(HessianPasses):
             self._asked.clear()
 
     def _vector(self, arrays: Arrays) -> ParameterVector:
-        """The vector of these sums; zero in the groups that they leave out."""
-        at = self.engine.parameters() if (missing := {group.name for group in self.groups} - arrays.keys()) else {}
+        return self._vectors(arrays)[0]
+
+    def _vectors(self, *sums: Arrays) -> list[ParameterVector]:
+        """The vectors of sums over the same groups; zero in those that they leave out, and these zeros are shared."""
+        missing = {group.name for group in self.groups}.difference(*sums)
+        at = self.engine.parameters() if missing else {}
         zeros = {name: self.xp.zeros_like(at[name]) for name in missing}
-        return ParameterVector(self.xp, self._in_order({**self.engine.portable(arrays), **zeros}))
+        return [ParameterVector(self.xp, self._in_order({**self.engine.portable(a), **zeros})) for a in sums]
 
     def _in_order(self, arrays: Arrays) -> Arrays:
         return {group.name: arrays[group.name] for group in self.groups}

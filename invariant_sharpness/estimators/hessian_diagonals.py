@@ -29,6 +29,7 @@ from invariant_sharpness.estimators.layer_draws import curved_groups
 from invariant_sharpness.estimators.products import GRADIENTS_PER_PRODUCT
 from invariant_sharpness.estimators.residual_plan import Plan
 from invariant_sharpness.protocol import CurvatureOracle, GaussNewtonDiagonalOracle, capability
+from invariant_sharpness.runtime.memory import give_back_freed
 
 
 @renamed(names="parameters", known="diagonal")
@@ -143,6 +144,7 @@ def _within(
     if rest & possible:  # these passed the affine test, and its confirmation has found them curved
         plan = planned(everything - exact_groups(oracle, known.defects))
     found = _with(oracle, known, curved_groups(oracle, rest, known, plan, seed) if rest else HessianDiagonal({}))
+    give_back_freed(oracle)
     return _with(oracle, found, given)
 
 

@@ -38,6 +38,7 @@ from invariant_sharpness.protocol import (
     require,
 )
 from invariant_sharpness.runtime.loop import Loop
+from invariant_sharpness.runtime.memory import give_back_freed
 
 
 def curved_groups(
@@ -64,6 +65,7 @@ def curved_groups(
     drawn = _with_draws({name: parts.pop(name) for name in chosen.drawn}, able, chosen.drawn, ranges, seed)
     propagated = propagated_parts(oracle, chosen.above, ranges, seed)
     found |= {name: of_propagation(added(parts.pop(name), residual)) for name, residual in propagated.items()}
+    give_back_freed(oracle)
     means = {name: parts.pop(name).mean(axis=0, dtype=np.float64) for name in chosen.probed & rest}
     found |= _probed(oracle, means, plan.probes, seed)
     # Last, as the means in double precision are twice as large as a part, and probes take memory.

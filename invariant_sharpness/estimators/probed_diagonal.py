@@ -34,6 +34,7 @@ from invariant_sharpness.parameters.vector import ParameterVector
 from invariant_sharpness.protocol import CurvatureOracle, HostArrays
 from invariant_sharpness.runtime.folder import Snapshot
 from invariant_sharpness.runtime.loop import Loop, iterate
+from invariant_sharpness.runtime.memory import give_back_freed
 
 
 def probed_groups(
@@ -45,9 +46,10 @@ def probed_groups(
     Cost: ``probes`` Hessian-vector products. Memory: a copy of the named groups for each part, in their own precision.
     """
     pilot = range(probes // 4)
-    first = probe_means(oracle, names, _whole(oracle, balanced(Restricted(oracle, names))), [pilot], seed)
+    first = probe_means(oracle, names, balanced(Restricted(oracle, names)), [pilot], seed)
+    give_back_freed(oracle)
     curvature = {name: parts[0] + known.get(name, 0.0) for name, parts in first.items()}
-    scale = _whole(oracle, optimal(Restricted(oracle, names), curvature))
+    scale = optimal(Restricted(oracle, names), curvature)
     del first, curvature
     ranges = equal_parts(range(len(pilot), probes), most_parts(oracle))
     found = probe_means(oracle, names, scale, ranges, seed)
@@ -56,30 +58,36 @@ def probed_groups(
     return {name: GroupDiagonal.of_parts(parts, "probes") for name, parts in found.items()}
 
 
-def _whole(oracle: CurvatureOracle, scale: ParameterVector) -> ParameterVector:
-    """Return the scales of probed groups in a vector of all groups: those of the others do not count."""
-    at = oracle.parameters
-    return replace(at, arrays={**at.arrays, **scale.arrays})
+def _restricted(oracle: CurvatureOracle, names: frozenset[str]) -> CurvatureOracle:
+    return Restricted(oracle, names) if names < {group.name for group in oracle.groups} else oracle
 
 
 def probe_means(
     oracle: CurvatureOracle, names: frozenset[str], scale: ParameterVector, parts: list[range], seed: int
 ) -> dict[str, Parts]:
-    """Return the means of the probes with the indices of each part, stacked; all named groups are probed at once."""
-    numbers = list(chain.from_iterable(parts))
-    ends, size = frozenset(accumulate(map(len, parts))), block_size(oracle)
+    """Return the means of the probes with the indices of each part, stacked; all named groups are probed at once, by vectors of no other groups.
+
+    The signs are those of all parameters, so that they do not depend on which groups are probed.
+    """
+    part, numbers = _restricted(oracle, names), list(chain.from_iterable(parts))
+    ends, size = frozenset(accumulate(map(len, parts))), block_size(part)
+    kept = [group.name for group in part.groups]
+
+    def direction_of(number: int) -> ParameterVector:
+        signs = random.signs(oracle, seed, number)
+        return replace(signs, arrays={name: scale[name] * signs[name] for name in kept})
 
     def step(sums: _PartSums) -> _PartSums:
         block = numbers[sums.done : sums.done + size]
-        directions = [(scale * random.signs(oracle, seed, number)).only(names) for number in block]
-        for direction, product in zip(directions, multiplied(oracle, directions), strict=True):
+        directions = [direction_of(number) for number in block]
+        for direction, product in zip(directions, multiplied(part, directions), strict=True):
             sums.add(lambda n, u=direction, v=product: u[n] * v[n] / (scale[n] * scale[n]), ends)  # type: ignore[misc]
         return sums
 
     settings = (scale, seed, *parts, *sorted(names))
-    loop = Loop("probing the diagonal", oracle, settings, total=len(numbers), gradients=GRADIENTS_PER_PRODUCT)
-    finished = iterate(step, _PartSums(oracle, names), loop).finished
-    return stacked(oracle, finished, names, [len(part) for part in parts])
+    loop = Loop("probing the diagonal", part, settings, total=len(numbers), gradients=GRADIENTS_PER_PRODUCT)
+    finished = iterate(step, _PartSums(part, names), loop).finished
+    return stacked(part, finished, names, [len(part) for part in parts])
 
 
 @dataclass

@@ -6,8 +6,9 @@ machine has, and not of what is free at the moment, so that a run can be repeate
 
 from __future__ import annotations
 
+import ctypes
 import os
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import cache
@@ -22,6 +23,9 @@ _LEAST, _SHARE = 2**30, 8
 
 _CONTAINER = Path("/sys/fs/cgroup/memory.max")
 """What a container may take on Linux, or ``max``."""
+
+_LARGEST_IN_HEAP = 2**25
+"""Bytes of the largest array that the C library of Linux may put into its heap."""
 
 _bound: ContextVar[int | None] = ContextVar("memory", default=None)
 
@@ -100,6 +104,25 @@ def vector_size(oracle: CurvatureOracle) -> int:
 def vectors_within_limit(oracle: CurvatureOracle) -> int:
     """Return how many vectors fit into the memory limit; at least one."""
     return chunks_within_limit(vector_size(oracle))
+
+
+def give_back_freed(oracle: CurvatureOracle) -> None:
+    """Give back to the system what the activations of a large network have left behind, before the host makes arrays of its size.
+
+    The C library of Linux keeps what is freed in its heap, gigabytes between pieces that are in use, and never puts arrays there that are larger than 32 MB.
+    Nothing happens for small networks, and on other systems. Cost: what takes the heap again, some tenths of a second.
+    """
+    trim = _trim_of_the_c_library()
+    if trim is not None and vector_size(oracle) > _LARGEST_IN_HEAP:
+        trim(0)
+
+
+@cache
+def _trim_of_the_c_library() -> Callable[[int], int] | None:
+    try:
+        return ctypes.CDLL(None).malloc_trim
+    except (AttributeError, OSError, TypeError):  # another C library, and Windows
+        return None
 
 
 @contextmanager

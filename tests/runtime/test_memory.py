@@ -1,15 +1,18 @@
-"""How much memory a measurement takes by default: a share of what the machine has."""
+"""How much memory a measurement takes by default, a share of what the machine has; and what it gives back."""
 
 from __future__ import annotations
 
 import os
+import platform
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import invariant_sharpness as ish
 from invariant_sharpness.runtime import memory
+from invariant_sharpness_numpy import FunctionOracle
 
 GIB = 2**30
 
@@ -48,3 +51,24 @@ def test_where_no_memory_is_told_it_is_one_gibibyte(monkeypatch: pytest.MonkeyPa
 def test_a_limit_of_the_user_prevails(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     with ish.memory_limit(3 * 2**20):
         assert blocks_of_a_mebibyte(monkeypatch, tmp_path / "memory.max", 64 * GIB // 4096, "max") == 3
+
+
+def linear(entries: int) -> FunctionOracle:
+    zeros = {"weight": np.zeros((1, entries))}
+    return FunctionOracle(zeros, loss=lambda _: 0.0, gradient=lambda _: zeros, hessian_vector_product=lambda *_: zeros)
+
+
+def resident() -> int:
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="the C library is not that of GNU")
+@pytest.mark.parametrize(("entries", "returns"), [(2**23, True), (2**10, False)], ids=["large", "small"])
+def test_what_is_freed_between_pieces_in_use_is_given_back_by_large_networks(entries: int, returns: bool) -> None:
+    oracle, pieces = linear(entries), [bytearray(2**16) for _ in range(4000)]
+    kept = pieces[::100]
+    del pieces
+    before = resident()
+    memory.give_back_freed(oracle)
+    returned = (before - resident()) / 2**20
+    assert (returned > 100) == returns, f"{returned:.0f} MB of 250 were given back beside {len(kept)} pieces in use"
