@@ -15,6 +15,7 @@ import argparse
 import resource
 import time
 from collections.abc import Callable
+from fnmatch import fnmatch
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -82,8 +83,13 @@ ROWS: dict[str, Callable[[Any], Any]] = {
     "one sample": lambda oracle: _sample(oracle),
     "one draw at every layer": lambda oracle: _draw(oracle),
     "one probe of the residual part": lambda oracle: _probe(oracle),
-    "find_symmetries": lambda oracle: len(ish.find_symmetries(oracle, max_unknowns=100)),
+    "find_symmetries": lambda oracle: _symmetries(oracle),
 }
+
+
+def _symmetries(oracle: Any) -> str:
+    found = ish.find_symmetries(oracle, max_unknowns=100)
+    return f"{len(found)} symmetries, {found.refused} refused"
 
 
 def _sample(oracle: Any) -> float:
@@ -100,9 +106,9 @@ def _draw(oracle: Any) -> float:
 
 
 def _probe(oracle: Any) -> float:
-    """Multiply with the Hessian and the Gauss-Newton matrix."""
-    at = oracle.parameters
-    return (oracle.hessian_vector_product(at, at) - oracle.gauss_newton_vector_product(at, at)).norm()
+    """Multiply with the residual part of the largest group: of GPT-2 that is the embedding, which belongs to no layer."""
+    largest = frozenset([max(oracle.groups, key=lambda group: group.size).name])
+    return oracle.residual_vector_products(oracle.parameters, [oracle.parameters], largest)[0].norm()
 
 
 def gradient(problem: Problem) -> float:
@@ -115,6 +121,12 @@ def gradient(problem: Problem) -> float:
         return time.process_time() - start
 
     return min(once(), once())
+
+
+def freeze_all_but(pattern: str, model: nn.Module) -> None:
+    """Have the parameters whose names match trained, and measured, and no others."""
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad_(fnmatch(name, pattern))
 
 
 def show(label: str, done: int, total: int, _gradients: float, /) -> None:
@@ -130,6 +142,9 @@ def main() -> None:
     parser.add_argument("model", choices=MODELS)
     parser.add_argument("rows", choices=ROWS, nargs="+", metavar="ROW", help=", ".join(ROWS))
     parser.add_argument("--layers", type=int, default=0, help="layers, or blocks of each stage, of a smaller model")
+    parser.add_argument(
+        "--only", default="*", help="pattern of the parameters that are measured; all others are frozen"
+    )
     parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
@@ -140,6 +155,7 @@ def main() -> None:
         problem.batch["pixel_values"] = problem.batch["pixel_values"].to(getattr(torch, arguments.dtype))
     unit = gradient(problem)
     print(f"    a gradient takes {unit:.2f} s", flush=True)
+    freeze_all_but(arguments.only, problem.model)
     name = f"{arguments.model} {arguments.dtype}"
     with listening(show):
         start = time.process_time()
@@ -149,7 +165,10 @@ def main() -> None:
         for row in arguments.rows:
             start = time.process_time()
             found, before = ROWS[row](oracle), unit
-            seconds, unit = time.process_time() - start, gradient(problem)
+            seconds = time.process_time() - start
+            freeze_all_but("*", problem.model)
+            unit = gradient(problem)
+            freeze_all_but(arguments.only, problem.model)
             print_row(name, row, found, 2 * seconds / (before + unit))
 
 
