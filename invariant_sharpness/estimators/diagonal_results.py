@@ -77,8 +77,7 @@ class GroupDiagonal:
         return cls(parts.mean(axis=0, dtype=np.float64), method, parts)
 
 
-Numbers = npt.NDArray[np.float64]
-ChangesByPart = Mapping[str, Numbers]
+ChangesByPart = Mapping[str, HostArray]
 """By the name of a method, one number for each part of its draws."""
 
 
@@ -201,7 +200,7 @@ class HessianDiagonal:
 
 def added_changes(terms: Iterable[ChangesByPart]) -> ChangesByPart:
     """Add what the parts of each method change in several terms."""
-    total: dict[str, Numbers] = {}
+    total: dict[str, HostArray] = {}
     for changes in terms:
         for method, of_parts in changes.items():
             total[method] = total.get(method, 0.0) + of_parts

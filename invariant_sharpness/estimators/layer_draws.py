@@ -19,10 +19,11 @@ from invariant_sharpness.coordinates.forwarding import Forwarding
 from invariant_sharpness.estimators.column_diagonal import column_groups
 from invariant_sharpness.estimators.diagonal_plan import is_large
 from invariant_sharpness.estimators.diagonal_results import GroupDiagonal, HessianDiagonal
+from invariant_sharpness.estimators.part_means import add_part_means, part_means
 from invariant_sharpness.estimators.parts_of_draws import Parts, added, equal_parts, in_parts, most_parts
 from invariant_sharpness.estimators.probed_diagonal import probed_groups
 from invariant_sharpness.estimators.residual_plan import GRADIENTS_PER_DRAW, GRADIENTS_PER_OPERATION, Plan
-from invariant_sharpness.estimators.sampled_diagonal import add_part_means, part_means, sampled_parts
+from invariant_sharpness.estimators.sampled_diagonal import sampled_parts
 from invariant_sharpness.parameters.vector import ParameterVector
 from invariant_sharpness.protocol import (
     CurvatureOracle,
